@@ -1,0 +1,71 @@
+"""Text embeddings with MLX: the vectors the models' authors would have computed, fast, on Apple Silicon and Linux.
+
+The public names are loaded when they are first used, so that importing the package costs next to nothing and brings in
+neither MLX nor a tokenizer.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from akidb_embeddings.config import EmbeddingConfig as EmbeddingConfig
+    from akidb_embeddings.errors import CheckpointError as CheckpointError
+    from akidb_embeddings.errors import ConfigurationError as ConfigurationError
+    from akidb_embeddings.errors import DownloadError as DownloadError
+    from akidb_embeddings.errors import EmbeddingError as EmbeddingError
+    from akidb_embeddings.errors import InputError as InputError
+    from akidb_embeddings.errors import ModelNotFoundError as ModelNotFoundError
+    from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
+    from akidb_embeddings.errors import OverloadError as OverloadError
+    from akidb_embeddings.errors import WorkerError as WorkerError
+    from akidb_embeddings.hub import clear_cache as clear_cache
+    from akidb_embeddings.hub import download_model as download_model
+    from akidb_embeddings.hub import get_cache_dir as get_cache_dir
+    from akidb_embeddings.hub import get_model_info as get_model_info
+    from akidb_embeddings.hub import is_model_cached as is_model_cached
+    from akidb_embeddings.hub import list_cached_models as list_cached_models
+    from akidb_embeddings.registry import MODELS as MODELS
+    from akidb_embeddings.service import EmbeddingResult as EmbeddingResult
+    from akidb_embeddings.service import EmbeddingService as EmbeddingService
+
+__version__ = "0.5.0"
+
+_HOMES = {
+    "config": ("EmbeddingConfig",),
+    "errors": (
+        "CheckpointError",
+        "ConfigurationError",
+        "DownloadError",
+        "EmbeddingError",
+        "InputError",
+        "ModelNotFoundError",
+        "NonFiniteVectorError",
+        "OverloadError",
+        "WorkerError",
+    ),
+    "hub": (
+        "clear_cache",
+        "download_model",
+        "get_cache_dir",
+        "get_model_info",
+        "is_model_cached",
+        "list_cached_models",
+    ),
+    "registry": ("MODELS",),
+    "service": ("EmbeddingResult", "EmbeddingService"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
