@@ -1,0 +1,57 @@
+"""The architectures this library computes itself: one file each, and one line in ``ARCHITECTURES``.
+
+A module has ``build(config, weights, kernels) -> Encoder``. It is imported when a checkpoint asks for it, so that
+reading this table costs nothing of MLX.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from akidb_embeddings.kernels import Kernels
+    from akidb_embeddings.weights import Weights
+
+Config = Mapping[str, Any]
+# (ids: mx.array int32 [B, L] padded on the right, lengths: NumPy int32 [B]) -> hidden states mx.array [B, L, hidden].
+# Any, because this table must be readable without MLX.
+Encoder = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is true of every checkpoint of an architecture.
+
+    ``pooling``: how it is pooled as trained where the model's files do not say, or None where that differs from model
+    to model. ``final_token``: the token that must end every text pooled from its last. ``float16``: whether its
+    activations stay within float16. ``prefix``: what some exporters put before every name. ``ignored``: tensors of
+    heads that embeddings do not pass through.
+    """
+
+    module: str
+    pooling: Callable[[Config], str | None]
+    final_token: str | None = None
+    float16: bool = True
+    prefix: str = "model."
+    ignored: tuple[str, ...] = ()
+
+    def build(self, config: Config, weights: "Weights", kernels: "Kernels") -> "Encoder":
+        """The forward pass, with its weights taken from ``weights``."""
+        module = importlib.import_module(f"{__name__}.{self.module}")
+        encoder: Encoder = module.build(config, weights, kernels)
+        return encoder
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
+    "bert": Architecture(
+        "bert", lambda config: None, prefix="bert.", ignored=("pooler.", "embeddings.position_ids", "cls.")
+    ),
+    "qwen3": Architecture("qwen3", lambda config: "last", final_token="<|endoftext|>", ignored=("lm_head.",)),
+    "gemma3_text": Architecture(
+        "gemma3",
+        lambda config: "mean" if config.get("use_bidirectional_attention") else "last",
+        float16=False,
+        ignored=("lm_head.",),
+    ),
+}

@@ -1,0 +1,41 @@
+"""Reading config.json: required keys, and settings that must be the ones a forward pass implements."""
+
+from typing import Any
+
+from akidb_embeddings.architectures import Config
+from akidb_embeddings.errors import CheckpointError
+
+
+def required(config: Config, *keys: str) -> list[Any]:
+    """The values of ``keys``; CheckpointError names the missing one."""
+    for key in keys:
+        if config.get(key) is None:
+            raise CheckpointError(f"config.json of this {config.get('model_type')} model lacks {key!r}.")
+    return [config[key] for key in keys]
+
+
+def supported(config: Config, key: str, default: Any, *allowed: Any) -> Any:
+    """The value of ``key``; CheckpointError where it is none of those the forward pass knows."""
+    value = config.get(key, default)
+    if value not in allowed:
+        raise CheckpointError(
+            f"config.json sets {key} to {value!r}; this architecture is implemented for "
+            f"{', '.join(map(repr, allowed))}. Computing with another would give wrong vectors."
+        )
+    return value
+
+
+def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float) -> float:
+    """The base of rotary position embeddings.
+
+    transformers 5 writes ``rope_parameters`` (by layer type where ``kind`` is given), earlier ones a key of its own.
+    Scaled variants (yarn, linear, …) are refused.
+    """
+    parameters = config.get("rope_parameters") or {}
+    if kind is not None:
+        parameters = parameters.get(kind) or {}
+    scaling = config.get("rope_scaling") or {}
+    for entry in (parameters, scaling):
+        supported(entry, "rope_type", entry.get("type", "default"), "default")
+    theta = parameters.get("rope_theta") or config.get(legacy_key) or default
+    return float(theta)

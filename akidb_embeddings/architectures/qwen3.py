@@ -1,0 +1,51 @@
+"""Qwen3: causal decoder with grouped queries, per-head norms of q and k, rotary positions (Qwen team, 2025)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.architectures import Config, Encoder
+from akidb_embeddings.architectures.arguments import required, rope_theta, supported
+from akidb_embeddings.architectures.masks import causal_mask
+from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
+from akidb_embeddings.backend import mx
+from akidb_embeddings.kernels import Kernels
+from akidb_embeddings.weights import Weights
+
+
+class Block:
+    def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
+        hidden, inner, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
+        eps, theta = config.get("rms_norm_eps", 1e-6), rope_theta(config, None, "rope_theta", 1e6)
+        self.attention_norm = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, offset=0.0)
+        self.attention = GroupedAttention(
+            weights, f"{name}.self_attn", config, theta, head_dim**-0.5, offset=0.0, kernels=kernels
+        )
+        self.mlp_norm = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, offset=0.0)
+        self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, inner, kernels.silu)
+
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+        x = x + self.attention(self.attention_norm(x), mask)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Qwen3:
+    def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
+        hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
+        supported(config, "hidden_act", "silu", "silu")
+        supported(config, "use_sliding_window", False, False, None)
+        self.words = weights.embedding("embed_tokens", words, hidden)
+        self.blocks = [Block(weights, f"layers.{i}", config, kernels) for i in range(layers)]
+        self.norm = RMSNorm(weights, "norm", hidden, config.get("rms_norm_eps", 1e-6), offset=0.0)
+        self.kernels = kernels
+
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
+        causal = causal_mask(ids.shape[1])
+        mask = None if causal is None else self.kernels.mask(causal)
+        x = self.words(ids)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)
+
+
+def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:
+    return Qwen3(config, weights, kernels)

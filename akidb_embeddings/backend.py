@@ -1,0 +1,117 @@
+"""What the machine is: Metal, CUDA or CPU, and what follows for precision, weights, streams and memory.
+
+A backend is a value. The modules on the MLX side take ``mx`` from here, so that a fast BLAS is in place before
+``mlx.core`` is imported, whatever the order of imports in a program.
+"""
+
+import functools
+import logging
+import os
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from akidb_embeddings import blas
+
+BLAS = blas.load()
+
+import mlx.core as mx  # noqa: E402  (after BLAS: see the docstring)
+
+from akidb_embeddings.kernels import FUSED, POLYNOMIAL, Kernels  # noqa: E402  (imports mlx)
+
+__all__ = ["BLAS", "Backend", "WeightStorage", "cpu", "cuda", "measure_matmul", "metal", "mx", "select_backend"]
+
+_log = logging.getLogger(__name__)
+
+
+class WeightStorage(Enum):
+    """How weights are kept between forwards."""
+
+    PACKED = "packed"  # as stored; quantized weights are multiplied by the quantized kernels
+    EXPANDED = "expanded"  # dequantized and cast once, at load
+    PER_LAYER = "per layer"  # as stored; dequantized and cast in each layer's turn
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A machine's way of computing.
+
+    ``dtype`` is what activations are computed in; ``safe_dtype`` stands in for models that overflow float16.
+    ``tokens_per_batch`` bounds a micro-batch, padding included; ``streams`` micro-batches run side by side;
+    ``cache_limit`` (bytes) bounds the buffers that MLX keeps for reuse.
+    """
+
+    name: str
+    device: mx.Device
+    dtype: mx.Dtype
+    safe_dtype: mx.Dtype
+    storage: WeightStorage
+    kernels: Kernels
+    streams: int
+    tokens_per_batch: int
+    cache_limit: int
+
+    def share_cores(self, micro_batches: int) -> None:
+        """Divide the cores among micro-batches that run side by side: BLAS threads times streams fit the machine."""
+        if self.name == "cpu":
+            BLAS.set_threads(max(1, available_cores() // micro_batches))
+
+
+def metal(device: mx.Device) -> Backend:
+    """Apple GPUs: packed weights, float16. EmbeddingGemma overflows float16 and gets float32, not the emulated
+    bfloat16."""
+    return Backend("metal", device, mx.float16, mx.float32, WeightStorage.PACKED, FUSED, 1, 8192, 1 << 29)
+
+
+def cuda(device: mx.Device) -> Backend:
+    """NVIDIA GPUs: as Metal, with larger micro-batches to fill them."""
+    return Backend("cuda", device, mx.float16, mx.float32, WeightStorage.PACKED, FUSED, 1, 16384, 1 << 30)
+
+
+def cpu(memory: str = "fast") -> Backend:
+    """CPUs: float32 throughout, since 16-bit and quantized products are ten to a thousand times slower there.
+
+    ``memory="fast"`` expands the weights at load; ``"compact"`` keeps them as stored and expands each in its turn.
+    Element-wise work is single-threaded in MLX, so each core gets a stream; small micro-batches stay in its cache.
+    """
+    storage = WeightStorage.PER_LAYER if memory == "compact" else WeightStorage.EXPANDED
+    streams = min(available_cores(), 8)
+    return Backend("cpu", mx.Device(mx.cpu), mx.float32, mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 27)
+
+
+@functools.cache
+def select_backend(memory: str = "fast") -> Backend:
+    """The backend of this machine: the GPU where MLX has one, else the CPU, with a warning if its BLAS is slow."""
+    if mx.metal.is_available():
+        return metal(mx.Device(mx.gpu))
+    if mx.cuda.is_available():
+        return cuda(mx.Device(mx.gpu))
+    _warn_of_slow_blas()
+    return cpu(memory)
+
+
+def available_cores() -> int:
+    """Cores this process may use, which in a container or under taskset is fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measure_matmul(size: int = 256) -> float:
+    """GFLOP/s of a float32 ``[size, size]`` product on the CPU. Call it on the thread that is to compute."""
+    with mx.stream(mx.Device(mx.cpu)):
+        matrix = mx.ones((size, size))
+        mx.eval(matrix @ matrix)
+        start = time.perf_counter()
+        mx.eval(matrix @ matrix)
+    return 2 * size**3 / (time.perf_counter() - start) / 1e9
+
+
+@functools.cache
+def _warn_of_slow_blas() -> None:
+    """One clear warning a process. The product is measured: whatever was loaded, by whomever, speed is what counts."""
+    if BLAS.path is None and BLAS.problem and (speed := measure_matmul()) < 10:
+        _log.warning(
+            "No fast BLAS: matrix products run at %.1f GFLOP/s instead of about 100, so embedding takes 20 times as "
+            "long or more. Reason: %s",
+            speed,
+            BLAS.problem,
+        )

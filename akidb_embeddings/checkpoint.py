@@ -1,0 +1,140 @@
+"""What a model folder says: architecture, what follows the encoder, prompts, limits, quantization, tensors.
+
+Only JSON and headers are read here, so it costs nothing of MLX; ``model`` reads the weights. The folder decides. Where
+a conversion dropped files, the registry and then the architecture's trained default fill in.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from akidb_embeddings.architectures import ARCHITECTURES, Architecture
+from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.pipeline import Dense, dense_layers, read_json, read_steps, trained_pooling
+from akidb_embeddings.registry import ModelSpec
+from akidb_embeddings.tensor_files import Tensors, locate_tensors
+
+_DECIDING_FILES = ("*.safetensors", "*.json", "*/*.safetensors", "*/config.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder, read.
+
+    ``pooling`` and ``normalize`` are as trained; ``pooling`` is None where nothing says. ``dimension`` is that of the
+    vectors before Matryoshka truncation. ``max_tokens`` is the model's own limit, special tokens included.
+    ``default_prompt`` precedes texts for which none is asked; ``quantization`` is config.json's, {} if there is none.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    architecture: Architecture
+    pooling: str | None
+    dense: tuple[Dense, ...]
+    normalize: bool
+    dimension: int
+    max_tokens: int
+    prompts: Mapping[str, str]
+    default_prompt: str
+    quantization: Mapping[str, Any]
+    tensors: Tensors
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over weights, tokenizer and settings: folders with the same one give the same vectors."""
+        total = hashlib.sha256()
+        for file in sorted({file for pattern in _DECIDING_FILES for file in self.path.glob(pattern)}):
+            if file.name == "akidb.json":  # our own note of a download and its date
+                continue
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            total.update(f"{file.relative_to(self.path).as_posix()} {content}\n".encode())
+        return total.hexdigest()
+
+
+def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
+    """Read the folder at ``path``; ``spec`` is the registry's entry, if the model has one.
+
+    CheckpointError: a file is missing or damaged, the architecture or a setting is not supported, or the folder
+    contradicts the registry.
+    """
+    config = read_json(path / "config.json", required=True)
+    architecture = _architecture(path, config)
+    steps = read_steps(path)
+    tensors = locate_tensors(path, architecture.prefix, [step.folder for step in steps if step.kind == "Dense"])
+    quantization = _quantization(config, architecture.prefix)
+    hidden = _positive(path, config, "hidden_size")
+    dense = dense_layers(steps, tensors, quantization, hidden)
+    prompts, default_prompt = _prompts(path, spec)
+    checkpoint = Checkpoint(
+        path=path,
+        config=config,
+        architecture=architecture,
+        pooling=trained_pooling(steps) or (spec.pooling if spec else None) or architecture.pooling(config),
+        dense=tuple(dense),
+        normalize=not (path / "modules.json").is_file() or any(step.kind == "Normalize" for step in steps),
+        dimension=dense[-1].outputs if dense else hidden,
+        max_tokens=_max_tokens(path, config, spec),
+        prompts=prompts,
+        default_prompt=default_prompt,
+        quantization=quantization,
+        tensors=tensors,
+    )
+    if spec and checkpoint.dimension != spec.dimension:
+        raise CheckpointError(
+            f"{path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another model."
+        )
+    return checkpoint
+
+
+def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
+    model_type = config.get("model_type")
+    try:
+        return ARCHITECTURES[str(model_type)]
+    except KeyError:
+        raise CheckpointError(
+            f"{path / 'config.json'} names the architecture {model_type!r}; supported: {', '.join(ARCHITECTURES)}."
+        ) from None
+
+
+def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """config.json's ``quantization`` with the layers of its overrides named as this library names tensors."""
+    entry = config.get("quantization") or config.get("quantization_config") or {}
+    if not isinstance(entry, Mapping):
+        raise CheckpointError(f"config.json gives quantization as {entry!r}; it must be an object.")
+    return {str(key).removeprefix(prefix): value for key, value in entry.items()}
+
+
+def _prompts(path: Path, spec: ModelSpec | None) -> tuple[Mapping[str, str], str]:
+    """Prompts by name, and the one that texts get when none is asked for."""
+    config = read_json(path / "config_sentence_transformers.json")
+    prompts = config.get("prompts")
+    if not isinstance(prompts, Mapping):
+        return (spec.prompts if spec else {}), ""
+    named = {str(name): text for name, text in prompts.items() if isinstance(text, str)}
+    return named, named.get(str(config.get("default_prompt_name")), "")
+
+
+def _max_tokens(path: Path, config: Mapping[str, Any], spec: ModelSpec | None) -> int:
+    """The authors' limit, else the tokenizer's, and never more than there are positions.
+
+    sentence_bert_config.json comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 there, its
+    tokenizer.json 128 and its tokenizer_config.json 512.
+    """
+    chosen = read_json(path / "sentence_bert_config.json").get("max_seq_length") or (spec.max_tokens if spec else None)
+    limit = chosen or read_json(path / "tokenizer_config.json").get("model_max_length")
+    positions = config.get("max_position_embeddings")
+    limits = [int(value) for value in (limit, positions) if isinstance(value, int | float) and value > 0]
+    if not limits:
+        raise CheckpointError(f"{path} does not say how many tokens its model takes (max_position_embeddings).")
+    return min(limits)
+
+
+def _positive(path: Path, config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or value < 1:
+        raise CheckpointError(f"{path / 'config.json'} gives {key} as {value!r}; it must be a positive integer.")
+    return value

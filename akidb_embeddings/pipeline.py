@@ -1,0 +1,136 @@
+"""What follows the encoder: pooling, dense layers and normalization, from the sentence-transformers files of a model.
+
+``modules.json`` lists the steps, each with a folder of its own (``1_Pooling``, ``2_Dense``, …). Conversions often drop
+some of these files; what can be told from the rest is told, and what is known to be unsupported is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.tensor_files import Tensors
+
+# sentence-transformers' names, as one key (since 6.0) or as flags (before).
+_POOLING_MODES = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "lasttoken",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+}
+_ACTIVATIONS = ("Identity", "Tanh", "GELU", "ReLU")
+_KNOWN_STEPS = {"Transformer", "Pooling", "Dense", "Normalize"}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer after pooling: ``activation(x W^T + b)``, the activation under PyTorch's name."""
+
+    inputs: int
+    outputs: int
+    bias: bool
+    activation: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of modules.json: its kind (``Pooling``) and its folder."""
+
+    kind: str
+    folder: Path
+
+
+def read_json(path: Path, *, required: bool = False, default: Any = None) -> Any:
+    """The JSON in ``path``; ``default`` (an empty object if not given) where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise CheckpointError(f"{path.parent} is not a model folder: it has no {path.name}.") from None
+        return {} if default is None else default
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}. Download or copy the model again.") from error
+
+
+def read_steps(path: Path) -> list[Step]:
+    """The steps of modules.json; where there is none, those whose folders lie there."""
+    modules = read_json(path / "modules.json", default=[])
+    try:
+        steps = [Step(str(module["type"]).rsplit(".", 1)[-1], path / str(module["path"])) for module in modules]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path / 'modules.json'} is no list of modules with type and path ({error!r})."
+        ) from None
+    unknown = {step.kind for step in steps} - _KNOWN_STEPS
+    if unknown:
+        raise CheckpointError(
+            f"{path / 'modules.json'} asks for {', '.join(sorted(unknown))}, which this library does not compute; "
+            "leaving it out would give other vectors than its authors'."
+        )
+    if steps:
+        return steps
+    found = [folder for folder in path.glob("*_*") if folder.name.partition("_")[0].isdigit() and folder.is_dir()]
+    ordered = sorted(found, key=lambda folder: int(folder.name.partition("_")[0]))
+    return [Step(folder.name.partition("_")[2], folder) for folder in ordered]
+
+
+def trained_pooling(steps: list[Step]) -> str | None:
+    """``mean``, ``cls`` or ``last`` from the pooling step's config.json; None where the folder does not say."""
+    files = [step.folder / "config.json" for step in steps if step.kind == "Pooling"]
+    config = read_json(files[0]) if files else {}
+    mode = config.get("pooling_mode")
+    modes = [mode] if isinstance(mode, str) else list(mode or [])
+    modes += [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)]
+    if not modes:
+        return None
+    if len(modes) > 1 or modes[0] not in _POOLING_MODES:
+        raise CheckpointError(f"{files[0]} asks for {' + '.join(modes)} pooling; supported: mean, cls or last, alone.")
+    if config.get("include_prompt") is False:
+        raise CheckpointError(f"{files[0]} leaves prompts out of pooling, which is not supported (include_prompt).")
+    return _POOLING_MODES[modes[0]]
+
+
+def dense_layers(steps: list[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:
+    """The dense layers, each beginning where the one before ends, the first at ``width``.
+
+    A layer whose folder a conversion dropped is read off its tensors, ``dense.0.weight`` and so on; such layers have
+    no activation, as in EmbeddingGemma.
+    """
+    folders = [step.folder for step in steps if step.kind == "Dense"]
+    stored = sum(f"dense.{index}.weight" in tensors for index in range(16))
+    layers = []
+    for index in range(max(len(folders), stored)):
+        file = folders[index] / "config.json" if index < len(folders) else None
+        layer = _described(file) if file and file.is_file() else _measured(index, tensors, quantization)
+        if layer.inputs != width:
+            raise CheckpointError(f"Dense layer {index} takes {layer.inputs} values, but {width} reach it.")
+        layers.append(layer)
+        width = layer.outputs
+    return layers
+
+
+def _described(file: Path) -> Dense:
+    config = read_json(file)
+    name = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
+    if name not in _ACTIVATIONS or config.get("use_residual"):
+        raise CheckpointError(f"{file} asks for {name} or a residual; supported: {', '.join(_ACTIVATIONS)}.")
+    try:
+        return Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), name)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file} does not give in_features and out_features ({error!r}).") from None
+
+
+def _measured(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> Dense:
+    if f"dense.{index}.weight" not in tensors:
+        raise CheckpointError(f"modules.json names dense layer {index}, but neither its folder nor its weights exist.")
+    outputs, inputs = tensors[f"dense.{index}.weight"].shape
+    if f"dense.{index}.scales" in tensors:
+        own = quantization.get(f"dense.{index}")
+        entry = own if isinstance(own, Mapping) else quantization
+        inputs = tensors[f"dense.{index}.scales"].shape[1] * int(entry["group_size"])
+    return Dense(inputs, outputs, f"dense.{index}.bias" in tensors, "Identity")

@@ -1,0 +1,23 @@
+"""What is done to finished vectors, on any thread: Matryoshka truncation, normalization, the check for NaN."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+def finish(vectors: Vectors, dimensions: int | None, normalize: bool) -> Vectors:
+    """``[n, d]`` -> ``[n, dimensions or d]``: truncated first, then of length 1 if ``normalize``.
+
+    The order matters: a truncated unit vector is no unit vector. A zero vector stays zero.
+    """
+    if dimensions is not None:
+        vectors = vectors[:, :dimensions]
+    if normalize:
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def non_finite_rows(vectors: Vectors) -> list[int]:
+    """The indices of rows with a NaN or an infinity."""
+    return np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
