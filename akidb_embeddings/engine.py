@@ -1,0 +1,225 @@
+"""The MLX thread: token ids in, futures of vectors out, batched across callers.
+
+MLX's streams belong to the thread that made them, so one thread loads the model, runs it and reads the results back.
+Callers on any thread or event loop hand in NumPy arrays and get a future. Nothing waits for a batch to fill: whatever
+is queued when the device is free makes the next round.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.errors import NonFiniteVectorError, OverloadError, WorkerError
+from akidb_embeddings.planner import MicroBatch, pad, plan
+from akidb_embeddings.scheduler import Item, Request, Scheduler
+from akidb_embeddings.vectors import Vectors, non_finite_rows
+
+_log = logging.getLogger(__name__)
+
+# A worker that dies this often without one result in between is not restarted.
+_DEATHS_IN_A_ROW = 3
+# Requests of at most this many tokens, a query or a page, go before larger ones.
+_SMALL = 512
+
+
+class Model(Protocol):
+    """What the engine runs, on its own thread only: ``model.MLXEmbeddingModel``, or a test's."""
+
+    streams: int
+    tokens_per_batch: int
+
+    def forward(self, batches: Sequence[MicroBatch]) -> list[Vectors]:
+        """Vectors for each of at most ``streams`` micro-batches."""
+        ...
+
+    def close(self) -> None:
+        """Free what the model holds."""
+        ...
+
+
+class Engine:
+    """One model on one thread, and the requests that wait for it.
+
+    ``load`` makes the model; it is called on the engine's thread, again if that thread had to be restarted.
+    """
+
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
+        self._process = os.getpid()
+        self._changed = threading.Condition()
+        self._scheduler = Scheduler(_SMALL)
+        self._in_flight: list[Item] = []
+        self._closing = False
+        self._failure: Exception | None = None
+        self._deaths = 0
+        self._ready: Future[None] = Future()
+        self._start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are taken: not closed, not dead for good, and in the process that started it."""
+        return not self._closing and self._failure is None and self._process == os.getpid()
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens queued and not yet begun."""
+        return self._scheduler.waiting_tokens
+
+    def wait_until_loaded(self) -> None:
+        """Block until the model is loaded; raises what its loading raised."""
+        self._ready.result()
+
+    def submit(
+        self,
+        rows: list[NDArray[np.int32]],
+        *,
+        pooling: str,
+        max_rows: int,
+        max_waiting_tokens: int,
+        deadline: float | None = None,
+    ) -> "Future[Vectors]":
+        """Queue texts as token ids; the future gives their pooled vectors ``[len(rows), dimension]``.
+
+        ``max_rows`` bounds the texts in a micro-batch, ``deadline`` (``time.monotonic`` seconds) the time in the
+        queue. A future that is cancelled leaves the queue. OverloadError where more than ``max_waiting_tokens`` would
+        wait, WorkerError where the engine is closed, dead, or of the process this one was forked from.
+        """
+        request = Request(rows, pooling, max_rows, deadline)
+        self._check_process()
+        with self._changed:
+            self._check_alive()
+            self._admit(request, max_waiting_tokens)
+            self._scheduler.add(request)
+            self._changed.notify()
+        return request.future
+
+    def close(self) -> None:
+        """Stop after the round in flight. Requests still waiting fail with WorkerError. Closing twice does nothing."""
+        if self._process != os.getpid():
+            return
+        with self._changed:
+            self._closing = True
+            waiting = self._scheduler.drain()
+            self._changed.notify()
+        for request in waiting:
+            request.fail(WorkerError("The engine was closed while this request waited."))
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise WorkerError(
+                f"This engine belongs to process {self._process}, and this is process {os.getpid()}, forked from it. "
+                "MLX cannot be used after a fork: start processes with multiprocessing's 'spawn' method instead."
+            )
+
+    def _check_alive(self) -> None:
+        if self._closing:
+            raise WorkerError("This engine is closed; make a new EmbeddingService.")
+        if self._failure is not None:
+            raise WorkerError(f"The MLX thread died and could not be restarted: {self._failure}") from self._failure
+
+    def _admit(self, request: Request, limit: int) -> None:
+        """Refuse what would make the queue too long. An empty queue takes any request, or a large one never ran."""
+        if self._scheduler.waiting_tokens + request.waiting_tokens <= limit:
+            return
+        self._scheduler.drop_finished(time.monotonic())
+        waiting = self._scheduler.waiting_tokens
+        if waiting and waiting + request.waiting_tokens > limit:
+            raise OverloadError(
+                f"{waiting} tokens wait already and this request has {request.waiting_tokens}; max_queued_tokens is "
+                f"{limit}. Try again later, or raise it."
+            )
+
+    def _start(self) -> None:
+        # A daemon, so that a program that forgot close() still ends; engine_table stops the thread at exit.
+        self._thread = threading.Thread(target=self._run, name="akidb-mlx", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """The thread's life: load, serve, and whatever ends it, leave nobody waiting."""
+        model: Model | None = None
+        try:
+            model = self._load()
+            if not self._ready.done():
+                self._ready.set_result(None)
+            self._serve(model)
+        except BaseException as error:  # SystemExit and the like included: a dead thread must be noticed
+            model = None  # its memory, before a successor loads it again
+            self._died(error)
+
+    def _serve(self, model: Model) -> None:
+        while True:
+            with self._changed:
+                while not (items := self._next_round(model)) and not self._closing:
+                    self._changed.wait()
+                self._in_flight = items
+            if not items:
+                model.close()
+                return
+            self._compute(model, items)
+            self._in_flight = []
+
+    def _next_round(self, model: Model) -> list[Item]:
+        return self._scheduler.next_round(model.tokens_per_batch * model.streams, time.monotonic())
+
+    def _compute(self, model: Model, items: list[Item]) -> None:
+        """One round: as many micro-batches side by side as the model has streams, until all is done."""
+        max_rows = min(item.request.max_rows for item in items)
+        lengths = [item.row.size for item in items]
+        batches = plan(lengths, model.tokens_per_batch, max_rows, model.streams)
+        for first in range(0, len(batches), model.streams):
+            self._forward(model, [[items[i] for i in batch] for batch in batches[first : first + model.streams]])
+
+    def _forward(self, model: Model, groups: list[list[Item]]) -> None:
+        """Run micro-batches together; where that fails, one by one, so that each fails only its own requests."""
+        batches = [pad([item.row for item in group], group[0].request.pooling) for group in groups]
+        try:
+            outputs = model.forward(batches)
+        except Exception as error:
+            _log.exception("A forward pass failed")
+            if len(groups) > 1:
+                for group in groups:
+                    self._forward(model, [group])
+                return
+            for item in groups[0]:
+                item.request.fail(WorkerError(f"The forward pass failed: {error}"))
+            return
+        for group, vectors in zip(groups, outputs, strict=True):
+            _deliver(group, vectors)
+        self._deaths = 0
+
+    def _died(self, error: BaseException) -> None:
+        _log.error("The MLX thread died", exc_info=error)
+        error.with_traceback(None)  # its frames would keep the model in memory
+        failure = error if isinstance(error, Exception) else WorkerError(f"The MLX thread was ended: {error!r}")
+        with self._changed:
+            lost, self._in_flight = {item.request for item in self._in_flight}, []
+            self._deaths += 1
+            restart = self._ready.done() and self._deaths < _DEATHS_IN_A_ROW and not self._closing
+            if not restart:
+                self._failure = failure
+                lost.update(self._scheduler.drain())
+        for request in lost:
+            request.fail(WorkerError(f"The MLX thread died while it had this request: {error!r}"))
+        if not self._ready.done():
+            self._ready.set_exception(failure)
+        if restart:
+            self._start()
+
+
+def _deliver(group: list[Item], vectors: Vectors) -> None:
+    """Hand each text its vector; a row with NaN or infinity fails its request and no other."""
+    spoilt = set(non_finite_rows(vectors))
+    for row, (request, position) in enumerate(group):
+        if row in spoilt:
+            request.fail(NonFiniteVectorError(position, request.rows[position].size))
+        else:
+            request.deliver(position, vectors[row])

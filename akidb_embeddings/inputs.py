@@ -1,0 +1,59 @@
+"""Checking what callers hand in: texts, and vectors they already have."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.vectors import Vectors, non_finite_rows
+
+
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """The texts as a list. InputError names the index and type of what is no string."""
+    if isinstance(texts, str | bytes):
+        raise InputError(f"texts is one {type(texts).__name__}; a list is wanted: [text] for a single text.")
+    try:
+        checked = list(texts)
+    except TypeError:
+        raise InputError(f"texts is {_kind(texts)}; a list of strings is wanted.") from None
+    for index, text in enumerate(checked):
+        if not isinstance(text, str):
+            raise InputError(f"texts[{index}] is {_kind(text)}; a string is wanted.")
+    return checked
+
+
+def check_text(text: str) -> str:
+    """The text. InputError names the type of what is no string."""
+    if not isinstance(text, str):
+        raise InputError(f"text is {_kind(text)}; a string is wanted. For several, use embed_queries.")
+    return text
+
+
+def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int) -> Vectors:
+    """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero."""
+    rows = list(vectors) if isinstance(vectors, Iterable) and not isinstance(vectors, str | bytes) else None
+    if rows is None:
+        raise InputError(f"vectors is {_kind(vectors)}; a list of vectors or an array [n, {dimension}] is wanted.")
+    accepted = np.empty((len(rows), dimension), dtype=np.float32)
+    for index, row in enumerate(rows):
+        accepted[index] = _check_vector(row, index, dimension)
+    if spoilt := non_finite_rows(accepted):
+        raise InputError(f"vectors[{spoilt[0]}] has NaN or infinity.")
+    if not accepted.any(axis=1).all():
+        raise InputError(f"vectors[{int(np.argmin(accepted.any(axis=1)))}] is zero: it has no direction to compare.")
+    return accepted
+
+
+def _check_vector(row: object, index: int, dimension: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    try:
+        vector = np.asarray(row, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"vectors[{index}] is {_kind(row)}; {dimension} numbers are wanted.") from None
+    if vector.shape != (dimension,):
+        raise InputError(f"vectors[{index}] has shape {vector.shape}; this model's vectors have {dimension} numbers.")
+    return vector
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"

@@ -1,0 +1,134 @@
+"""Which texts go next: requests wait in two lanes, small before large, and leave in rounds bounded by tokens.
+
+Plain data without threads or locks; the engine guards it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.errors import OverloadError
+from akidb_embeddings.planner import padded_length
+from akidb_embeddings.vectors import Vectors
+
+# Small requests go first, but after this many rounds of them in a row a large one gets its turn.
+_SMALL_ROUNDS_IN_A_ROW = 8
+
+
+@dataclass(eq=False)
+class Request:
+    """A caller's texts as token ids, and its future. ``deadline`` is in seconds of ``time.monotonic``."""
+
+    rows: list[NDArray[np.int32]]
+    pooling: str
+    max_rows: int
+    deadline: float | None = None
+    future: "Future[Vectors]" = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        # Longest first: neighbours are of like length, and what needs most memory comes at once.
+        self.waiting = deque(sorted(range(len(self.rows)), key=lambda index: -self.rows[index].size))
+        self.waiting_tokens = sum(row.size for row in self.rows)
+        self.missing = len(self.rows)
+        self._vectors: Vectors | None = None
+
+    def deliver(self, position: int, vector: Vectors) -> None:
+        """Take the vector of one text; the last one resolves the future, in the order the texts came in."""
+        if self._vectors is None:
+            self._vectors = np.empty((len(self.rows), vector.size), dtype=np.float32)
+        self._vectors[position] = vector
+        self.missing -= 1
+        if not self.missing and not self.future.done() and self.future.set_running_or_notify_cancel():
+            self.future.set_result(self._vectors)
+
+    def fail(self, error: Exception) -> None:
+        """Resolve the future with an error, unless it is resolved or cancelled already."""
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+    def expire(self, now: float) -> None:
+        """Fail a request that waited past its deadline."""
+        if self.deadline is not None and now >= self.deadline:
+            self.fail(OverloadError("The request waited past its deadline. Send fewer texts at once, or allow more."))
+
+
+class Item(NamedTuple):
+    """One text of a request."""
+
+    request: Request
+    position: int
+
+    @property
+    def row(self) -> NDArray[np.int32]:
+        """Its token ids."""
+        return self.request.rows[self.position]
+
+
+class Scheduler:
+    """Requests in two lanes. Small ones, of at most ``small`` tokens, go before large ones, which take turns."""
+
+    def __init__(self, small: int) -> None:
+        self._small_limit = small
+        self._small: deque[Request] = deque()
+        self._large: deque[Request] = deque()
+        self._small_rounds = 0
+        self.waiting_tokens = 0
+
+    def add(self, request: Request) -> None:
+        """Queue a request."""
+        lane = self._small if request.waiting_tokens <= self._small_limit else self._large
+        lane.append(request)
+        self.waiting_tokens += request.waiting_tokens
+
+    def next_round(self, max_tokens: int, now: float) -> list[Item]:
+        """Texts for the next round: of one pooling, at most ``max_tokens`` with padding, but one text at least."""
+        large_first = self._large and self._small_rounds >= _SMALL_ROUNDS_IN_A_ROW
+        for lane in (self._large, self._small) if large_first else (self._small, self._large):
+            if items := list(self._take(lane, max_tokens, now)):
+                self._small_rounds = self._small_rounds + 1 if lane is self._small else 0
+                if lane is self._large:
+                    lane.rotate(-1)
+                return items
+        return []
+
+    def drain(self) -> list[Request]:
+        """Remove and return every waiting request."""
+        requests = [*self._small, *self._large]
+        self._small.clear()
+        self._large.clear()
+        self.waiting_tokens = 0
+        return requests
+
+    def drop_finished(self, now: float) -> None:
+        """Remove requests that were cancelled, failed or expired while they waited."""
+        for request in self.drain():
+            request.expire(now)
+            if not request.future.done():
+                self.add(request)
+
+    def _take(self, lane: deque[Request], max_tokens: int, now: float) -> Iterator[Item]:
+        used, first = 0, None
+        while lane:
+            request = lane[0]
+            request.expire(now)
+            if request.future.done():  # cancelled, failed or expired: its remaining texts are dropped
+                self.waiting_tokens -= request.waiting_tokens
+                lane.popleft()
+                continue
+            first = first or request
+            if request.pooling != first.pooling:
+                return
+            while request.waiting:
+                size = request.rows[request.waiting[0]].size
+                used += padded_length(size)
+                if used > max_tokens and used > padded_length(size):
+                    return
+                request.waiting_tokens -= size
+                self.waiting_tokens -= size
+                yield Item(request, request.waiting.popleft())
+            lane.popleft()

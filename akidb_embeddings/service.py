@@ -1,0 +1,235 @@
+"""EmbeddingService: the face that people, adapters, the command line and servers use, sync and async."""
+
+import asyncio
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.engine_table import acquire_engine, release_engine
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.hub import resolve_model
+from akidb_embeddings.inputs import check_text, check_texts, check_vectors
+from akidb_embeddings.job import Job, Resources
+from akidb_embeddings.settings import Settings, apply_config, fingerprint
+from akidb_embeddings.tokenizer import Tokenizer
+from akidb_embeddings.vectors import Vectors, finish
+
+
+@dataclass(frozen=True)
+class EmbeddingResult:
+    """Vectors and what became of the texts.
+
+    ``vectors``: float32 ``[n, dimension]``. ``token_counts[i]``: tokens of text i that the model saw, prompt and
+    special tokens included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in;
+    vectors of different fingerprints must not be compared.
+    """
+
+    vectors: Vectors
+    token_counts: list[int]
+    truncated: list[bool]
+    fingerprint: str
+
+
+class EmbeddingService:
+    """Text embeddings from one model.
+
+    Services with equal models share one set of weights and one MLX thread. All methods may be called from any thread
+    and any event loop; each has an async twin that does not block the loop. Use it as a context manager, or ``close``
+    it, to free the weights when the last service that shares them is closed.
+    """
+
+    def __init__(
+        self,
+        model_name: str | None = None,
+        *,
+        config: EmbeddingConfig | None = None,
+        config_path: str | Path | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Find the model, download it if need be and allowed, and load it.
+
+        Args:
+            model_name: A registry name, a Hugging Face repository or a local folder; None for the configuration's.
+            config: A whole configuration.
+            config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
+            **overrides: Fields of ``EmbeddingConfig``, over what the configuration says.
+
+        Raises:
+            ConfigurationError, ModelNotFoundError, DownloadError, CheckpointError: see ``akidb_embeddings.errors``.
+        """
+        if model_name is not None:
+            overrides["model_name"] = model_name
+        self._config = EmbeddingConfig.resolve(config, config_path, **overrides)
+        files = resolve_model(
+            self._config.model_name,
+            revision=self._config.revision,
+            cache_dir=self._config.cache_dir,
+            auto_download=self._config.auto_download,
+        )
+        self._checkpoint = read_checkpoint(files.path, files.spec)
+        self._settings = apply_config(self._config, self._checkpoint)
+        tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)
+        engine = acquire_engine(self._checkpoint, self._config.memory)
+        self._release = weakref.finalize(self, release_engine, engine)
+        self._resources = Resources(self._config, self._settings, tokenizer, engine)
+
+    @classmethod
+    async def acreate(cls, model_name: str | None = None, **arguments: Any) -> Self:
+        """The constructor for event loops: the model is found, downloaded and loaded without blocking the loop."""
+        return await asyncio.to_thread(cls, model_name, **arguments)
+
+    @property
+    def config(self) -> EmbeddingConfig:
+        """The configuration this service was made with."""
+        return self._config
+
+    @property
+    def settings(self) -> Settings:
+        """What the configuration means for this model: pooling, dimensions, limit and prompts in force."""
+        return self._settings
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the model's folder says."""
+        return self._checkpoint
+
+    @property
+    def dimension(self) -> int:
+        """The length of the vectors."""
+        return self._settings.dimensions
+
+    def fingerprint(self, prompt: str = "") -> str:
+        """The fingerprint of vectors of texts with this prompt; see ``EmbeddingResult``."""
+        return fingerprint(self._checkpoint, self._settings, prompt)
+
+    def _prompt(self, name: str | None, text: str | None) -> str:
+        if name is not None and text is not None:
+            raise InputError("Give prompt_name or prompt, not both.")
+        if name is not None:
+            return self._settings.prompt(name)
+        return self._settings.default_prompt if text is None else text
+
+    def embed(self, texts: Iterable[str]) -> Vectors:
+        """Vectors of texts as they are, float32 ``[n, dimension]``."""
+        return self.encode(texts).vectors
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """The vector of one query, with the model's query prompt, float32 ``[dimension]``."""
+        vector: NDArray[np.float32] = self.embed_queries([check_text(text)])[0]
+        return vector
+
+    def embed_queries(self, texts: Iterable[str]) -> Vectors:
+        """Vectors of queries, each with the model's query prompt, float32 ``[n, dimension]``."""
+        return self.encode(texts, prompt_name="query").vectors
+
+    def embed_documents(self, texts: Iterable[str]) -> Vectors:
+        """Vectors of documents, each with the model's document prompt, float32 ``[n, dimension]``."""
+        return self.encode(texts, prompt_name="document").vectors
+
+    def encode(
+        self,
+        texts: Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        timeout: float | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> EmbeddingResult:
+        """Vectors with token counts, truncation flags and fingerprint.
+
+        Args:
+            texts: Any number of texts; an empty list gives vectors of shape ``[0, dimension]``.
+            prompt_name: ``"query"``, ``"document"`` or another of the model's prompts, put before each text.
+            prompt: A prompt of your own instead.
+            timeout: Seconds that texts may wait in the queue before the call fails with OverloadError.
+            progress: Called with a number of texts whenever so many more are done.
+
+        Raises:
+            InputError: a text is no string, or too long with ``truncate: error``; it names the index.
+            OverloadError, WorkerError: see ``akidb_embeddings.errors``.
+        """
+        text = self._prompt(prompt_name, prompt)
+        with Job(self._resources, check_texts(texts), text, timeout, progress) as job:
+            for begin, end in job.windows():
+                job.submit(begin, job.tokenize(begin, end))
+                while job.full:
+                    job.collect(job.oldest.result())
+            while job.pending:
+                job.collect(job.oldest.result())
+        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
+
+    async def aencode(
+        self,
+        texts: Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        timeout: float | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> EmbeddingResult:
+        """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
+        text = self._prompt(prompt_name, prompt)
+        with Job(self._resources, check_texts(texts), text, timeout, progress) as job:
+            for begin, end in job.windows():
+                if job.is_short(begin, end):
+                    tokens = job.tokenize(begin, end)
+                else:
+                    tokens = await asyncio.to_thread(job.tokenize, begin, end)
+                job.submit(begin, tokens)
+                while job.full:
+                    job.collect(await asyncio.wrap_future(job.oldest))
+            while job.pending:
+                job.collect(await asyncio.wrap_future(job.oldest))
+        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
+
+    async def aembed(self, texts: Iterable[str]) -> Vectors:
+        """``embed`` for event loops."""
+        return (await self.aencode(texts)).vectors
+
+    async def aembed_query(self, text: str) -> NDArray[np.float32]:
+        """``embed_query`` for event loops."""
+        vector: NDArray[np.float32] = (await self.aembed_queries([check_text(text)]))[0]
+        return vector
+
+    async def aembed_queries(self, texts: Iterable[str]) -> Vectors:
+        """``embed_queries`` for event loops."""
+        return (await self.aencode(texts, prompt_name="query")).vectors
+
+    async def aembed_documents(self, texts: Iterable[str]) -> Vectors:
+        """``embed_documents`` for event loops."""
+        return (await self.aencode(texts, prompt_name="document")).vectors
+
+    def accept(self, vectors: ArrayLike) -> Vectors:
+        """Check vectors that come from elsewhere, to be mixed with this service's: float32 ``[n, dimension]``.
+
+        They are normalized if this service's are. InputError names the row and what is wrong with it: its length, a
+        NaN, an infinity, a zero vector.
+        """
+        return finish(check_vectors(vectors, self.dimension), None, self._settings.normalize)
+
+    def close(self) -> None:
+        """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
+        self._release()
+
+    async def aclose(self) -> None:
+        """``close`` for event loops."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
