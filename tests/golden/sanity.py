@@ -1,0 +1,211 @@
+"""What the fixtures must be able to show, asserted: each mistake a port could make has to move the vectors.
+
+Every check prints the number it judged. "cosine" is always the smallest one between the vectors of the fixture and
+those of a changed model, over ``PROBES``.
+"""
+
+# ruff: noqa: T201 (a script tells what it checked)
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from oracle import RAW_POOLINGS, Vectors, embed, load, transformer
+from sentence_transformers import SentenceTransformer
+from texts import COUNTED_LENGTHS, TEXTS, counted_text
+from tokenizers import Tokenizer
+
+Change = Callable[[Any], None]
+
+PROBES = [text for text in TEXTS if len(text) < 1500]
+NO_WINDOW = 10**6
+
+
+def cosines(left: Vectors, right: Vectors) -> Vectors:
+    """Row by row."""
+    norms = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+    result: Vectors = (left * right).sum(axis=-1) / norms
+    return result
+
+
+def check_tokenizer(folder: Path, model: SentenceTransformer) -> None:
+    """``tokenizer.json`` alone gives the ids that transformers gives, whole and truncated."""
+    alone = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    alone.no_padding()
+    for limit in (None, model.max_seq_length):
+        if limit is None:
+            alone.no_truncation()
+        else:
+            alone.enable_truncation(limit)
+        for text in TEXTS:
+            theirs = model.tokenizer(text)["input_ids"] if limit is None else model.preprocess([text])["input_ids"][0]
+            assert alone.encode(text).ids == list(map(int, theirs)), (folder.name, limit, text[:40])
+
+
+def check_counted_texts(folder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    added = tokenizer.num_special_tokens_to_add(is_pair=False)
+    for length in COUNTED_LENGTHS:
+        assert len(tokenizer.encode(counted_text(length)).ids) == length + added, (folder.name, length)
+
+
+def check_vectors(folder: Path, model: SentenceTransformer, golden: dict[str, Any]) -> None:
+    """Finite, of length 1, and as different as the texts are once tokenized and truncated."""
+    for name, array in golden.items():
+        assert array.dtype.kind != "f" or np.isfinite(array).all(), (folder.name, name)
+    vectors = golden["texts"]
+    assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5), folder.name
+    ids = [tuple(model.preprocess([text])["input_ids"][0].tolist()) for text in TEXTS]
+    rows, columns = np.triu_indices(len(TEXTS), 1)
+    same = np.array([ids[row] == ids[column] for row, column in zip(rows, columns, strict=True)])
+    similar = (vectors @ vectors.T)[rows, columns]
+    print(f"{folder.name}: largest cosine of two different texts {similar[~same].max():.6f}")
+    assert similar[~same].max() < 0.9999
+    assert similar[same].min(initial=1) > 0.99999
+
+
+def check_poolings(name: str, golden: dict[str, Any]) -> None:
+    long_enough = golden["token_counts"] > 2
+    for left, right in (("texts_mean", "texts_cls"), ("texts_mean", "texts_last"), ("texts_cls", "texts_last")):
+        largest = cosines(golden[left][long_enough], golden[right][long_enough]).max()
+        print(f"{name}: largest cosine of {RAW_POOLINGS[left]} and {RAW_POOLINGS[right]} pooling {largest:.4f}")
+        assert largest < 0.99
+
+
+def check_changes(folder: Path, changes: dict[str, Change], limit: float = 0.999) -> None:
+    """Each change, made to a freshly loaded model, must bring some text's cosine below ``limit``."""
+    for name, change in changes.items():
+        before, after = changed_vectors(folder, change)
+        smallest = cosines(before, after).min()
+        print(f"{folder.name}: cosine with {name} {smallest:.6f}")
+        assert smallest < limit, (folder.name, name)
+
+
+def check_small_change(folder: Path, name: str, change: Change) -> None:
+    """A change too small for a cosine: some element moves by 10 times the tolerance that ``README.md`` names."""
+    before, after = changed_vectors(folder, change)
+    largest = np.abs(before - after).max()
+    print(f"{folder.name}: largest difference with {name} {largest:.6f}")
+    assert largest > 1e-4, (folder.name, name)
+
+
+def changed_vectors(folder: Path, change: Change) -> tuple[Vectors, Vectors]:
+    """Vectors of ``PROBES`` before and after."""
+    model = load(folder)
+    before = embed(model.encode, PROBES)
+    with torch.no_grad():
+        change(transformer(model))
+    return before, embed(model.encode, PROBES)
+
+
+def scale_parameters(part: str, factor: float = 0.0, offset: float = 0.0) -> Change:
+    """A change that multiplies, then shifts, every parameter whose name contains ``part``."""
+
+    def change(model: torch.nn.Module) -> None:
+        chosen = [parameter for name, parameter in model.named_parameters() if part in name]
+        assert chosen, part
+        for parameter in chosen:
+            parameter.mul_(factor).add_(offset)
+
+    return change
+
+
+def set_window(size: int) -> Change:
+    """Set the window as the modelling code reads it: exclusive on either side."""
+
+    def change(model: Any) -> None:
+        model.config.sliding_window = size
+
+    return change
+
+
+def tanh_gelu(model: Any) -> None:
+    for layer in model.encoder.layer:
+        layer.intermediate.intermediate_act_fn = torch.nn.GELU(approximate="tanh")
+
+
+def one_theta(model: Any) -> None:
+    model.rotary_emb.sliding_attention_inv_freq.copy_(model.rotary_emb.full_attention_inv_freq)
+
+
+def theta_10000(model: Any) -> None:
+    model.rotary_emb.inv_freq.copy_(1e4 ** -(torch.arange(0, 16, 2) / 16))
+
+
+def unscaled_embeddings(model: Any) -> None:
+    model.embed_tokens.embed_scale.fill_(1.0)
+
+
+BERT_CHANGES: dict[str, Change] = {
+    "no positions": scale_parameters("position_embeddings"),
+    "no token types": scale_parameters("token_type_embeddings"),
+    "no LayerNorm biases": scale_parameters("LayerNorm.bias"),
+}
+QWEN_CHANGES: dict[str, Change] = {
+    "no query and key norms": scale_parameters("_norm.weight", offset=1.0),
+    "rope theta 1e4": theta_10000,
+}
+GEMMA_CHANGES: dict[str, Change] = {
+    "norms of w, not 1 + w": scale_parameters("norm.weight", factor=1.0, offset=-1.0),
+    "one rope theta for all layers": one_theta,
+    "unscaled embeddings": unscaled_embeddings,
+    "no window": set_window(NO_WINDOW),
+}
+
+
+def check_window(folder: Path, *, size: int, behind: int, ahead: int) -> None:
+    """The window is exactly as wide as documented: in one layer, and at the shortest text that can show it.
+
+    In the first layer alone a changed token at p must reach the positions p - behind … p + ahead and no others.
+    """
+    model = load(folder)
+    network = transformer(model)
+    assert network.config.sliding_window == size
+    network.config.num_hidden_layers = 1
+    ids = model.preprocess([counted_text(126)])["input_ids"]
+    changed = ids.clone()
+    position = 64
+    changed[0, position] = ids[0, 1]
+    with torch.inference_mode():
+        before, after = (network(input_ids=tokens).last_hidden_state[0] for tokens in (ids, changed))
+    reached = torch.nonzero((before != after).any(dim=-1)).flatten().tolist()
+    assert reached == list(range(position - behind, position + ahead + 1)), (folder.name, reached)
+
+    model, wide = load(folder), load(folder)
+    set_window(NO_WINDOW)(transformer(wide))
+    texts = [counted_text(tokens) for tokens in (size - 2, size - 1)]  # with bos and eos: size and one more
+    fitting, longer = cosines(embed(model.encode, texts), embed(wide.encode, texts))
+    off_by_one = {f"window {other}": set_window(other) for other in (size - 1, size + 1)}
+    print(f"{folder.name}: cosine to no window of {size} tokens {fitting:.7f}, of {size + 1} tokens {longer:.6f}")
+    assert fitting > 1 - 1e-6
+    assert longer < 0.99999
+    check_changes(folder, off_by_one, limit=0.9999)
+
+
+def check_last_token(folder: Path) -> None:
+    """Without the appended ``<|endoftext|>`` every vector is another one."""
+    model = load(folder)
+    texts = [text for text in PROBES if text]
+    rows = []
+    for text in texts:
+        features = {key: tensor[:, :-1] for key, tensor in model.preprocess([text]).items() if key != "modality"}
+        with torch.inference_mode():
+            rows.append(model(features)["sentence_embedding"][0].numpy())
+    largest = cosines(np.stack(rows), embed(model.encode, texts)).max()
+    print(f"{folder.name}: largest cosine without the last token {largest:.4f}")
+    assert largest < 0.99
+
+
+def check_legacy_config(folder: Path) -> None:
+    """``config.legacy.json`` means the same model to transformers, to the last bit."""
+    with tempfile.TemporaryDirectory() as parent:
+        copy = Path(parent) / folder.name
+        shutil.copytree(folder, copy)
+        shutil.copy(copy / "config.legacy.json", copy / "config.json")
+        assert np.array_equal(embed(load(copy).encode, PROBES), embed(load(folder).encode, PROBES)), folder.name

@@ -1,0 +1,235 @@
+"""The cache's layout, manifests, checks of files, and removal."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from akidb_embeddings import cache
+from akidb_embeddings.errors import CheckpointError, EmbeddingError, ModelNotFoundError
+from tests.hub_server import Files, isolate, safetensors, tiny_model, write_files
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the test's own home."""
+    return isolate(monkeypatch, tmp_path / "home")
+
+
+def cached_model(name: str = "org/name", requested: str | None = None, files: Files | None = None) -> Path:
+    """Put a model into the cache as a download does."""
+    files = files or tiny_model()
+    folder = write_files(cache.model_folder(name, requested), files)
+    sizes = {file: len(content) for file, content in files.items()}
+    cache.Manifest(name, name, requested, COMMIT, sizes, "2025-01-01T00:00:00+00:00").write(folder)
+    return folder
+
+
+def test_cache_dir_follows_argument_then_variables_then_home(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache.get_cache_dir() == isolated / ".cache/akidb"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache.get_cache_dir() == Path("/xdg/akidb")
+    monkeypatch.setenv("AKIDB_CACHE_DIR", "~/own")
+    assert cache.get_cache_dir() == isolated / "own"
+    assert cache.get_cache_dir("~/given") == isolated / "given"
+    assert cache.get_cache_dir(Path("relative")) == isolated / "relative"
+
+
+def test_empty_variables_are_unset(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AKIDB_CACHE_DIR", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, "")
+    assert cache.get_cache_dir() == isolated / ".cache/akidb"
+    assert cache.hugging_face_cache() == isolated / ".cache/huggingface/hub"
+
+
+def test_hugging_face_cache_follows_its_variables(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache.hugging_face_cache() == Path("/xdg/huggingface/hub")
+    monkeypatch.setenv("HF_HOME", "$HOME/hf")
+    assert cache.hugging_face_cache() == isolated / "hf/hub"
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "/old")
+    assert cache.hugging_face_cache() == Path("/old")
+    monkeypatch.setenv("HF_HUB_CACHE", "~/hub")
+    assert cache.hugging_face_cache() == isolated / "hub"
+
+
+@pytest.mark.parametrize("revision", ["refs/pr/1", "../../x", "..", "a\\b", "/etc"])
+def test_a_revision_never_makes_a_path(revision: str) -> None:
+    folder = cache.model_folder("org/name", revision, "/cache")
+    assert folder.parent == Path("/cache/models")
+    assert folder.resolve() == folder
+    assert folder.name.startswith("org--name@")
+
+
+def test_revisions_do_not_share_a_folder() -> None:
+    revisions = [None, "a/b", "a-b", "a--b", "a%2Fb"]
+    assert len({cache.model_folder("org/name", revision) for revision in revisions}) == len(revisions)
+
+
+def test_snapshot_folder_follows_branches_and_commits_only() -> None:
+    root = cache.hugging_face_cache() / "models--org--name"
+    write_files(root, {"refs/main": COMMIT.encode(), "refs/refs/pr/1": COMMIT.encode()})
+    write_files(root.parent, {"secret": COMMIT.encode()})
+    for known in (None, "main", "refs/pr/1", COMMIT):
+        assert cache.snapshot_folder("org/name", known) == root / "snapshots" / COMMIT
+    for unknown in ("dev", "../../secret", str(root.parent / "secret")):
+        assert cache.snapshot_folder("org/name", unknown) != root / "snapshots" / COMMIT
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    assert cache.missing_files(tmp_path) == ["config.json", "tokenizer.json", "model.safetensors"]
+    assert cache.missing_files(write_files(tmp_path, tiny_model())) == []
+
+
+def test_every_shard_of_the_index_is_needed(tmp_path: Path) -> None:
+    index = json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}})
+    files = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors.index.json": index.encode()}
+    write_files(tmp_path, files | {"one.safetensors": safetensors()})
+    assert cache.missing_files(tmp_path) == ["two.safetensors"]
+
+
+@pytest.mark.parametrize("index", [b"{", b"[]", b"{}", b'{"weight_map": []}'])
+def test_an_unreadable_index_is_named(tmp_path: Path, index: bytes) -> None:
+    write_files(tmp_path, {"model.safetensors.index.json": index})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json"):
+        cache.missing_files(tmp_path)
+
+
+def test_whole_safetensors_pass(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    for tensors in ({}, {"a": numpy.zeros((2, 3)), "b": numpy.zeros(5, numpy.int8)}):
+        save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "mlx"})
+        cache.check_safetensors(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"1234567",
+        safetensors()[:-1],
+        safetensors()[:20],
+        safetensors() + b"\0",
+        struct.pack("<Q", 2**60) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 9) + b'{"a": {}}',
+    ],
+)
+def test_damaged_safetensors_are_named_with_the_cure(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*; do this$"):
+        cache.check_safetensors(path, "do this")
+
+
+def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        cache.check_safetensors(path)
+
+
+def test_damaged_dense_weights_are_found(tmp_path: Path) -> None:
+    write_files(tmp_path, tiny_model() | {"2_Dense/model.safetensors": safetensors()[:-1]})
+    with pytest.raises(CheckpointError, match="2_Dense"):
+        cache.check_model(tmp_path, "")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": 1}', '{"repo": "org/name", "made_by": "convert"}'])
+def test_a_manifest_that_is_not_ours_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / cache.MANIFEST).write_text(text)
+    assert cache.read_manifest(tmp_path) is None
+
+
+def modules(*kinds: str) -> bytes:
+    """Return a modules.json whose module number N has the folder N_Kind."""
+    entries = [{"type": f"sentence_transformers.models.{kind}", "path": f"{n}_{kind}"} for n, kind in enumerate(kinds)]
+    return json.dumps(entries).encode()
+
+
+def test_a_snapshot_needs_the_files_that_decide_its_vectors(tmp_path: Path) -> None:
+    write_files(tmp_path, tiny_model())
+    assert "modules.json" in cache.snapshot_flaw(tmp_path, pooling_known=False)
+    assert cache.snapshot_flaw(tmp_path, pooling_known=True) == ""
+    write_files(tmp_path, {"README.md": b""})
+    assert cache.snapshot_flaw(tmp_path, pooling_known=False) == ""
+    write_files(tmp_path, {"modules.json": modules("Normalize", "Pooling", "Dense"), "2_Dense/config.json": b"{}"})
+    assert "1_Pooling/config.json" in cache.snapshot_flaw(tmp_path, pooling_known=False)
+    assert "1_Pooling" not in cache.snapshot_flaw(tmp_path, pooling_known=True)
+    assert "2_Dense/model.safetensors" in cache.snapshot_flaw(tmp_path, pooling_known=True)
+    write_files(tmp_path, {"1_Pooling/config.json": b"{}", "2_Dense/model.safetensors": safetensors()})
+    assert cache.snapshot_flaw(tmp_path, pooling_known=False) == ""
+
+
+@pytest.mark.parametrize("text", [b"{", b"{}x", b"[1]", b'[{"path": ""}]', b'[{"type": 1, "path": ""}]'])
+def test_unreadable_modules_are_a_flaw(tmp_path: Path, text: bytes) -> None:
+    write_files(tmp_path, tiny_model() | {"modules.json": text})
+    assert "modules.json" in cache.snapshot_flaw(tmp_path, pooling_known=True)
+
+
+def test_clearing_one_model_takes_its_revisions_and_leaves_the_others() -> None:
+    one, revised, other = cached_model(), cached_model(requested="v1"), cached_model("org/name2")
+    unfinished = write_files(cache.partial_folder(one) / COMMIT, {"model.safetensors": bytes(1000)})
+    expected = 1000 + sum(cache.folder_size(folder, follow_symlinks=False) for folder in (one, revised))
+    assert cache.clear_cache("org/name") == expected
+    assert not one.exists()
+    assert not revised.exists()
+    assert not unfinished.exists()
+    assert [folder for folder, _ in cache.cached_folders()] == [other]
+
+
+def test_clearing_everything_leaves_what_is_not_ours() -> None:
+    ours = cached_model()
+    size = cache.folder_size(ours, follow_symlinks=False)
+    foreign = write_files(ours.parent / "foreign", tiny_model())
+    partial = write_files(cache.partial_folder(ours.parent / "org--unfinished"), {"a": bytes(7)})
+    assert cache.clear_cache() == 7 + size
+    assert not ours.exists()
+    assert not partial.exists()
+    assert foreign.is_dir()
+    assert cache.clear_cache() == 0
+
+
+def test_clearing_never_follows_links(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    cached_model().rename(outside)
+    models = cache.get_cache_dir() / "models"
+    (models / "org--name").symlink_to(outside)
+    (models / "org--name2").symlink_to(tmp_path)
+    (models / ".partial").symlink_to(outside)
+    inner = cached_model("org/inner")
+    (inner / "link").symlink_to(outside)
+    cache.clear_cache()
+    assert not inner.exists()
+    assert not (models / "org--name").is_symlink()
+    assert sorted(path.name for path in outside.iterdir()) == sorted([*tiny_model(), cache.MANIFEST])
+
+
+@pytest.mark.parametrize("name", ["nothing", "org/other", "..", "../..", "", "/"])
+def test_clearing_an_unknown_name_is_an_error(name: str) -> None:
+    folder = cached_model()
+    with pytest.raises(ModelNotFoundError, match="nothing was removed"):
+        cache.clear_cache(name)
+    assert folder.is_dir()
+
+
+def test_clearing_a_known_model_that_is_not_cached_frees_nothing() -> None:
+    assert cache.clear_cache("minilm-l6-v2") == 0
+
+
+def test_clearing_does_not_disturb_a_download() -> None:
+    folder = cached_model()
+    with cache.exclusive(folder, wait=True), pytest.raises(EmbeddingError, match="being downloaded"):
+        cache.clear_cache("org/name")
+    assert folder.is_dir()
+
+
+def test_a_failed_replacement_puts_the_old_model_back(tmp_path: Path) -> None:
+    folder = cached_model()
+    with pytest.raises(FileNotFoundError):
+        cache.publish(tmp_path / "missing", folder)
+    assert cache.missing_files(folder) == []
