@@ -15,7 +15,13 @@ from akidb_embeddings import blas
 
 BLAS = blas.load()
 
-import mlx.core as mx  # noqa: E402  (after BLAS: see the docstring)
+try:
+    import mlx.core as mx
+except ImportError as error:
+    raise ImportError(
+        f"MLX cannot be loaded: {error}. On Linux it needs a backend: pip install 'akidb-embeddings[cpu]', or with "
+        "[cuda12] or [cuda13] for an NVIDIA GPU."
+    ) from error
 
 from akidb_embeddings.kernels import FUSED, POLYNOMIAL, Kernels  # noqa: E402  (imports mlx)
 

@@ -54,9 +54,11 @@ def release_engine(engine: Engine) -> None:
 
 def _load(checkpoint: Checkpoint, memory: str) -> Model:
     """Called on the engine's thread: that thread, and no other, imports and uses MLX."""
-    from akidb_embeddings.backend import select_backend
-    from akidb_embeddings.model import MLXEmbeddingModel
-
+    try:
+        from akidb_embeddings.backend import select_backend
+        from akidb_embeddings.model import MLXEmbeddingModel
+    except ImportError as error:
+        raise WorkerError(str(error)) from error
     return MLXEmbeddingModel(checkpoint, select_backend(memory))
 
 

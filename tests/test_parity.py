@@ -1,6 +1,7 @@
 """The promise: vectors are those of sentence-transformers, whatever the batch. Goldens: see ``golden/README.md``."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tests.golden.texts import DOCUMENTS, QUERIES, TEXTS, counted_text
 LIMITS = {"tiny-bert": 2048, "tiny-bert-cls": 512, "tiny-qwen3": 4096, "tiny-gemma3": 2048, "tiny-gemma3-causal": 2048}
 
 
-def service(name: str, **overrides: object) -> EmbeddingService:
+def service(name: str, **overrides: Any) -> EmbeddingService:
     if name in LIMITS:
         overrides.setdefault("max_tokens", LIMITS[name])
     return EmbeddingService(str(model_path(name)), **overrides)

@@ -1,0 +1,85 @@
+"""The fast BLAS: found, loaded before MLX, really used, and its absence explained. Each in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from akidb_embeddings import blas
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MLX brings a fast BLAS of its own")
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+SPEED = "print('SPEED', max(backend.measure_matmul(512) for _ in range(5)))"
+
+
+def speed(output: str) -> float:
+    return float(next(line.split()[1] for line in output.splitlines() if line.startswith("SPEED")))
+
+
+def test_it_is_loaded_before_mlx_and_answers_its_calls() -> None:
+    """Ten times the reference BLAS is far from what noise could do to either: 2 GFLOP/s there, 80 and more here."""
+    output = run(f"from akidb_embeddings import backend; print(backend.BLAS.description); {SPEED}")
+    assert "OpenBLAS" in output
+    reference = run(f"import mlx.core\nfrom akidb_embeddings import backend; {SPEED}")
+    assert speed(output) > 5 * speed(reference)
+
+
+def test_mlx_imported_first_gives_one_warning_with_the_cost_and_the_cure() -> None:
+    output = run(
+        "import logging, mlx.core; logging.basicConfig()\n"
+        "from akidb_embeddings.backend import BLAS, select_backend\n"
+        "select_backend('fast'); select_backend('compact'); assert BLAS.path is None"
+    )
+    assert output.count("No fast BLAS") == 1
+    assert "GFLOP/s" in output
+    assert "MLX was imported before akidb_embeddings" in output
+
+
+def test_no_library_names_the_extra() -> None:
+    output = run(
+        "import logging; logging.basicConfig()\n"
+        "from akidb_embeddings import blas; blas._candidates = lambda: ['libopenblas-that-is-not-there.so']\n"
+        "from akidb_embeddings.backend import select_backend; select_backend()"
+    )
+    assert "libopenblas-that-is-not-there.so" in output
+    assert "pip install 'akidb-embeddings[cpu]'" in output
+
+
+def test_another_library_is_not_taken_for_an_openblas() -> None:
+    with pytest.raises(OSError, match="not an OpenBLAS"):
+        blas._library("libm.so.6")
+
+
+def test_the_fortran_runtime_comes_from_mlx_where_the_system_has_none() -> None:
+    """The loader is told that there is none, whether this system has one or not."""
+    run(
+        "import ctypes\n"
+        "from akidb_embeddings import blas\n"
+        "real = ctypes.CDLL\n"
+        "def without(name, *a, **k):\n"
+        "    if name == 'libgfortran.so.5': raise OSError('not there')\n"
+        "    return real(name, *a, **k)\n"
+        "ctypes.CDLL = without\n"
+        "blas._provide_fortran_runtime()\n"
+        "assert 'memfd:libgfortran.so.5' in open('/proc/self/maps').read()\n"
+        "ctypes.CDLL = real\n"
+        "real('libgfortran.so.5')"
+    )
+
+
+def test_other_systems_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert blas.load.__wrapped__() == blas.Blas(None)
+
+
+def test_packages_that_are_not_installed_have_no_files() -> None:
+    assert blas._files_of("no-such-distribution", "lib") == []
+    assert all(isinstance(path, Path) and path.exists() for path in blas._files_of("cmeel-openblas", "libopenblas"))
