@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from akidb_embeddings import blas
+from akidb_embeddings.errors import ConfigurationError
 
 BLAS = blas.load()
 
@@ -87,10 +88,16 @@ def cpu(memory: str = "fast") -> Backend:
 
 @functools.cache
 def select_backend(memory: str = "fast") -> Backend:
-    """The backend of this machine: the GPU where MLX has one, else the CPU, with a warning if its BLAS is slow."""
-    if mx.metal.is_available():
+    """The backend of this machine: the GPU where MLX has one, else the CPU, with a warning if its BLAS is slow.
+
+    ``AKIDB_BACKEND=cpu`` in the environment asks for the CPU all the same.
+    """
+    choice = os.environ.get("AKIDB_BACKEND") or "auto"
+    if choice not in ("auto", "cpu"):
+        raise ConfigurationError(f"AKIDB_BACKEND is {choice!r}; allowed: 'auto', 'cpu'.")
+    if choice == "auto" and mx.metal.is_available():
         return metal(mx.Device(mx.gpu))
-    if mx.cuda.is_available():
+    if choice == "auto" and mx.cuda.is_available():
         return cuda(mx.Device(mx.gpu))
     _warn_of_slow_blas()
     return cpu(memory)

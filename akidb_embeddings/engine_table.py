@@ -9,7 +9,8 @@ from akidb_embeddings.checkpoint import Checkpoint
 from akidb_embeddings.engine import Engine, Model
 from akidb_embeddings.errors import WorkerError
 
-_lock = threading.Lock()
+# Reentrant: the garbage collector may run a finalizer, which releases an engine, while this thread holds it.
+_lock = threading.RLock()
 _engines: dict[Hashable, Engine] = {}
 _users: dict[Engine, int] = {}
 _forked = False
@@ -78,7 +79,7 @@ def _close_all() -> None:
 def _after_fork() -> None:
     global _forked, _lock
     _forked = _forked or bool(_users)
-    _lock = threading.Lock()  # another thread may have held it at the moment of the fork
+    _lock = threading.RLock()  # another thread may have held it at the moment of the fork
 
 
 atexit.register(_close_all)

@@ -37,7 +37,8 @@ def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int) -> V
         raise InputError(f"vectors is {_kind(vectors)}; a list of vectors or an array [n, {dimension}] is wanted.")
     accepted = np.empty((len(rows), dimension), dtype=np.float32)
     for index, row in enumerate(rows):
-        accepted[index] = _check_vector(row, index, dimension)
+        with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below
+            accepted[index] = _check_vector(row, index, dimension)
     if spoilt := non_finite_rows(accepted):
         raise InputError(f"vectors[{spoilt[0]}] has NaN or infinity.")
     if not accepted.any(axis=1).all():

@@ -52,7 +52,7 @@ class MLXEmbeddingModel:
         """Vectors ``[B, dimension]`` for each of at most ``backend.streams`` micro-batches, computed side by side."""
         self._backend.share_cores(len(batches))
         outputs = []
-        for batch, stream in zip(batches, self._streams, strict=False):
+        for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
             with mx.stream(stream):
                 outputs.append(self._vectors(batch))
         mx.eval(outputs)

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -76,7 +77,10 @@ class EmbeddingService:
         self._checkpoint = read_checkpoint(files.path, files.spec)
         self._settings = apply_config(self._config, self._checkpoint)
         tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)
-        engine = acquire_engine(self._checkpoint, self._config.memory)
+        with ThreadPoolExecutor(1) as pool:
+            digest = pool.submit(lambda: self._checkpoint.digest)  # reads all files: here, not in the first call
+            engine = acquire_engine(self._checkpoint, self._config.memory)
+            digest.result()
         self._release = weakref.finalize(self, release_engine, engine)
         self._resources = Resources(self._config, self._settings, tokenizer, engine)
 

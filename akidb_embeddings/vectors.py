@@ -14,7 +14,9 @@ def finish(vectors: Vectors, dimensions: int | None, normalize: bool) -> Vectors
     if dimensions is not None:
         vectors = vectors[:, :dimensions]
     if normalize:
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+        # In float64: the square of a large float32 would overflow, and the vector end as zero.
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        vectors = vectors / np.maximum(norms, 1e-12)
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 

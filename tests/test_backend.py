@@ -4,6 +4,7 @@ import pytest
 
 from akidb_embeddings import backend
 from akidb_embeddings.backend import WeightStorage, cpu, cuda, metal, mx, select_backend
+from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.kernels import FUSED, POLYNOMIAL
 
 DEVICE = mx.Device(mx.cpu)
@@ -18,10 +19,21 @@ def _forget() -> None:
 def test_a_gpu_comes_before_the_cpu(
     monkeypatch: pytest.MonkeyPatch, metal_there: int, cuda_there: int, name: str
 ) -> None:
+    monkeypatch.delenv("AKIDB_BACKEND", raising=False)
     monkeypatch.setattr(mx.metal, "is_available", lambda: bool(metal_there))
     monkeypatch.setattr(mx.cuda, "is_available", lambda: bool(cuda_there))
     assert select_backend().name == name
     select_backend.cache_clear()
+
+
+def test_the_environment_may_ask_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setenv("AKIDB_BACKEND", "cpu")
+    assert select_backend().name == "cpu"
+    select_backend.cache_clear()
+    monkeypatch.setenv("AKIDB_BACKEND", "tpu")
+    with pytest.raises(ConfigurationError, match="'tpu'; allowed: 'auto', 'cpu'"):
+        select_backend()
 
 
 def test_accelerators_keep_weights_packed_and_compute_in_float16() -> None:
