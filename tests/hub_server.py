@@ -116,6 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if status := self._arranged_failure():
             self._refuse(status, "")
+        elif not (api or file):
+            self._refuse(404, "")
         elif api and (files := self._visible_files(api[1], unquote(api[3] or "main"))) is not None:
             self._describe(api[1], files, tree=api[2] == "tree")
         elif file and (files := self._visible_files(file[1], unquote(file[2]))) is not None:

@@ -186,7 +186,7 @@ def test_clearing_everything_leaves_what_is_not_ours() -> None:
     ours = cached_model()
     size = cache.folder_size(ours, follow_symlinks=False)
     foreign = write_files(ours.parent / "foreign", tiny_model())
-    partial = write_files(cache.partial_folder(ours.parent / "org--unfinished"), {"a": bytes(7)})
+    partial = write_files(cache.partial_folder(foreign), {"a": bytes(7)})
     assert cache.clear_cache() == 7 + size
     assert not ours.exists()
     assert not partial.exists()
@@ -207,6 +207,17 @@ def test_clearing_never_follows_links(tmp_path: Path) -> None:
     assert not inner.exists()
     assert not (models / "org--name").is_symlink()
     assert sorted(path.name for path in outside.iterdir()) == sorted([*tiny_model(), cache.MANIFEST])
+
+
+def test_clearing_removes_a_link_among_the_unfinished(tmp_path: Path) -> None:
+    folder = cached_model()
+    outside = write_files(tmp_path / "outside", {"precious": b"x"})
+    cache.partial_folder(folder).parent.mkdir()
+    cache.partial_folder(folder).symlink_to(outside)
+    size = cache.folder_size(folder, follow_symlinks=False)
+    assert cache.clear_cache() == size
+    assert not folder.exists()
+    assert [path.name for path in outside.iterdir()] == ["precious"]
 
 
 @pytest.mark.parametrize("name", ["nothing", "org/other", "..", "../..", "", "/"])

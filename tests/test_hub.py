@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,11 @@ from akidb_embeddings.errors import (
     EmbeddingError,
     ModelNotFoundError,
 )
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.registry import MODELS, ModelSpec
 from tests.hub_server import Files, HubServer, commit_of, isolate, safetensors, tiny_model, write_files
+
+# huggingface_hub 0.x leaves its sockets to the garbage collector, which then complains.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 REPO = "org/name"
 KNOWN = "qwen3-0.6b-4bit"
@@ -48,11 +52,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
-def snapshot(repo: str, files: Files, branch: str = "main") -> Path:
-    """Put a snapshot into the Hugging Face cache."""
+def snapshot(repo: str, files: Files, *, branch: str = "main", commit: str = "") -> Path:
+    """Put a snapshot into the Hugging Face cache, as links to its blobs."""
     root = cache.hugging_face_cache() / f"models--{repo.replace('/', '--')}"
-    write_files(root, {f"refs/{branch}": commit_of(files).encode()})
-    return write_files(root / "snapshots" / commit_of(files), files)
+    write_files(root, {f"refs/{branch}": (commit or commit_of(files)).encode()})
+    folder = root / "snapshots" / (commit or commit_of(files))
+    for name, content in files.items():
+        write_files(root / "blobs", {name.replace("/", "-"): content})
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(root / "blobs" / name.replace("/", "-"))
+    return folder
 
 
 def names(folder: Path) -> list[str]:
@@ -209,6 +218,19 @@ def test_a_registry_name_is_fetched_from_its_repository(server: HubServer) -> No
     assert hub.download_model(MODELS[KNOWN].repo).spec == MODELS[KNOWN]
 
 
+def test_a_registry_name_takes_its_pinned_revision_unless_asked_otherwise(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned, other = tiny_model(**{"config.json": b"[1]"}), tiny_model(**{"config.json": b"[2]"})
+    server.add("org/pinned", v1=pinned, v2=other)
+    spec = ModelSpec("pinned", "org/pinned", 4, "MIT", 1, "", revision="v1")
+    monkeypatch.setattr(hub, "MODELS", {"pinned": spec})
+    assert hub.download_model("pinned").revision == commit_of(pinned)
+    assert hub.download_model("pinned", revision="v2").revision == commit_of(other)
+    monkeypatch.setattr(hub, "MODELS", {"pinned": replace(spec, revision="v2")})
+    assert hub.find_model("pinned") is None, "an earlier pin does not count"
+
+
 def test_revisions_are_kept_apart(server: HubServer) -> None:
     branch = tiny_model(**{"config.json": b'{"branch": 1}'})
     main = server.add(REPO, **{"feature/x": branch})
@@ -239,6 +261,28 @@ def test_force_replaces_the_model(server: HubServer) -> None:
     assert files.revision == commit_of(newer)
     assert (files.path / "config.json").read_bytes() == newer["config.json"]
     assert hub.find_model(REPO) == files
+    assert not cache.partial_folder(files.path).exists()
+
+
+def test_readers_do_not_notice_a_replacement(server: HubServer) -> None:
+    files = hub.download_model(REPO)
+    with ThreadPoolExecutor(1) as pool:
+        replacements = pool.submit(lambda: [hub.download_model(REPO, force=True) for _ in range(5)])
+        while not replacements.done():
+            assert hub.find_model(REPO) == files
+        assert replacements.result() == [files] * 5
+
+
+def test_a_reader_between_the_two_renames_waits(server: HubServer) -> None:
+    files = hub.download_model(REPO)
+    previous = cache.partial_folder(files.path) / "previous"
+    previous.parent.mkdir()
+    files.path.rename(previous)
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(hub.find_model, REPO)
+        threading.Event().wait(0.1)
+        previous.rename(files.path)
+        assert reader.result() == files
 
 
 def test_a_failed_force_keeps_the_old_model(server: HubServer) -> None:
@@ -290,9 +334,13 @@ def test_an_unfinished_download_of_another_commit_is_not_mixed_in(server: HubSer
     server.failures["GET", "model.safetensors"] = 500
     with pytest.raises(DownloadError):
         hub.download_model(REPO)
-    server.failures.clear()
     newer = tiny_model(**{"config.json": b"[]"})
-    server.add(REPO, newer)
+    commit = server.add(REPO, newer)
+    with pytest.raises(DownloadError):
+        hub.download_model(REPO)
+    unfinished = cache.partial_folder(cache.model_folder(REPO, None))
+    assert [path.name for path in unfinished.iterdir()] == [commit[:12]]
+    server.failures.clear()
     files = hub.download_model(REPO)
     assert all((files.path / name).read_bytes() == content for name, content in newer.items())
 
@@ -303,7 +351,7 @@ def test_a_file_of_the_wrong_size_never_counts(server: HubServer) -> None:
     with pytest.raises(DownloadError):
         hub.download_model(REPO)
     server.failures.clear()
-    staging = cache.staging_folder(cache.model_folder(REPO, None), commit, fresh=False)
+    staging = cache.staging_folder(cache.model_folder(REPO, None), commit)
     (staging / "config.json").write_bytes(b"damaged after its download")
     os.utime(staging / "config.json", (0, 0))  # huggingface_hub itself notices a newer file
     with pytest.raises(DownloadError, match=r"incomplete: config\.json"):
@@ -497,9 +545,7 @@ def test_a_partial_snapshot_is_completed_in_our_cache(
 ) -> None:
     files = BIG | {"modules.json": b"[]"}
     server.add(REPO, files)
-    folder = snapshot(REPO, {name: content for name, content in files.items() if name != missing})
-    folder.rename(folder.parent / commit_of(files))
-    write_files(folder.parents[1], {"refs/main": commit_of(files).encode()})
+    snapshot(REPO, {name: files[name] for name in files if name != missing}, commit=commit_of(files))
     with caplog.at_level(logging.WARNING):
         assert hub.find_model(REPO) is None
     assert missing in caplog.text
@@ -513,8 +559,7 @@ def test_a_partial_snapshot_is_completed_in_our_cache(
 def test_a_damaged_snapshot_is_not_used_and_force_replaces_it(server: HubServer) -> None:
     commit = server.add(REPO, BIG)
     damaged = BIG | {"model.safetensors": BIG["model.safetensors"][:-1], "modules.json": b"[]"}
-    folder = snapshot(REPO, damaged)
-    write_files(folder.rename(folder.parent / commit).parents[1], {"refs/main": commit.encode()})
+    snapshot(REPO, damaged, commit=commit)
     assert hub.find_model(REPO) is None
     with contextlib.suppress(DownloadError):
         hub.download_model(REPO)
@@ -535,7 +580,9 @@ def test_a_damaged_cached_model_says_how_to_mend_it(server: HubServer) -> None:
         assert not hub.is_model_cached(REPO)
         assert [info.cached for info in hub.list_cached_models()] == [False]
         (files.path / name).write_bytes(content)
-    (files.path / "model.safetensors").write_bytes(b"")
+    (files.path / "model.safetensors").write_bytes(bytes(len(tiny_model()["model.safetensors"])))
+    with pytest.raises(CheckpointError, match="header cannot be read"):
+        hub.find_model(REPO)
     assert hub.download_model(REPO, force=True) == hub.find_model(REPO) == files
 
 
