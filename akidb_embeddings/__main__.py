@@ -1,0 +1,7 @@
+"""``python -m akidb_embeddings``: the command line."""
+
+import sys
+
+from akidb_embeddings.cli import main
+
+sys.exit(main())

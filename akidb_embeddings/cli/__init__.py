@@ -1,0 +1,136 @@
+"""The command line, ``akidb-embed``: one module a noun, each with its ``Command``s.
+
+Nothing here imports MLX, a tokenizer or the hub's client before a command runs, so that ``--help`` answers at once.
+"""
+
+import contextlib
+import difflib
+import logging
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+
+from akidb_embeddings import __version__
+from akidb_embeddings.cli import configuration, convert, diagnose, embed, models, similarity
+from akidb_embeddings.cli.command import PROGRAM, Command, Parser
+from akidb_embeddings.cli.output import note
+from akidb_embeddings.cli.texts import stdin_is_terminal
+from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputError
+
+COMMANDS: Mapping[str, Command] = {
+    "embed": embed.EMBED,
+    "similarity": similarity.SIMILARITY,
+    "models": models.MODELS_COMMAND,
+    "download": models.DOWNLOAD,
+    "info": models.INFO,
+    "clear": models.CLEAR,
+    "config": configuration.CONFIG,
+    "doctor": diagnose.DOCTOR,
+    "convert": convert.CONVERT,
+    "verify": diagnose.VERIFY,
+}
+_USAGE_ERRORS = (ConfigurationError, InputError)
+# What a shell reports for a program that a closed pipe (SIGPIPE, 13) or Ctrl-C (SIGINT, 2) ended.
+_BROKEN_PIPE = 128 + 13
+_INTERRUPTED = 128 + 2
+
+_USAGE = f"{PROGRAM} [embed] [TEXT ...] [OPTIONS]\n       {PROGRAM} COMMAND [...]"
+_EPILOG = """\
+A first argument that is no command is a text to embed. To embed the name of a command: `akidb-embed -- models`.
+
+exit codes: 0 done; 1 something failed; 2 wrong usage, configuration or input; 130 Ctrl-C; 141 closed pipe
+
+examples:
+  akidb-embed "some text"
+  akidb-embed --model minilm-l6-v2 --prompt document < lines.txt > vectors.jsonl
+  akidb-embed similarity "a cat" "a kitten" --model minilm-l6-v2
+  akidb-embed doctor"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with ``argv``, or with the process's arguments; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with _logging_to_stderr():
+        try:
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+        except EmbeddingError as error:
+            note(f"error: {error}")
+            return 2 if isinstance(error, _USAGE_ERRORS) else 1
+        except BrokenPipeError:
+            _abandon_stdout()
+            return _BROKEN_PIPE
+        except OSError as error:  # a full disk, most likely
+            _abandon_stdout()
+            note(f"error: {error}")
+            return 1
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+        return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    try:
+        options = _parse(arguments)
+    except SystemExit as end:  # argparse has printed help, a version or an error
+        return end.code if isinstance(end.code, int) else 2
+    code: int = options.run(options)
+    return code
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    first = arguments[0] if arguments else ""
+    if first in COMMANDS:
+        return COMMANDS[first].parse(first, arguments[1:])
+    if first in ("-h", "--help", "--version"):
+        _main_parser().parse_args([first])
+    if not arguments and stdin_is_terminal():
+        _main_parser().print_help(sys.stderr)
+        raise SystemExit(2)
+    _suspect_misspelling(arguments)
+    return COMMANDS["embed"].parse("embed", arguments)
+
+
+def _main_parser() -> ArgumentParser:
+    parser = Parser(PROGRAM, _description(), usage=_USAGE, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    return parser
+
+
+def _description() -> str:
+    commands = "\n".join(f"  {name:<11}{command.summary}" for name, command in COMMANDS.items())
+    return f"Text embeddings with MLX.\n\ncommands (`{PROGRAM} COMMAND --help` for more):\n{commands}"
+
+
+def _suspect_misspelling(arguments: list[str]) -> None:
+    """A misspelled command is a text to embed; say so, since that may start a download."""
+    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1, cutoff=0.75) if arguments else []
+    if near and not arguments[0].startswith("-"):
+        note(f"embedding the text {arguments[0]!r}; the command is `{PROGRAM} {near[0]}`")
+
+
+@contextlib.contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """The library's warnings as one line each, like the errors."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logger = logging.getLogger("akidb_embeddings")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{PROGRAM}: {record.levelname.lower()}: {' '.join(record.getMessage().split())}"
+
+
+def _abandon_stdout() -> None:
+    """Nothing more can be written: without this, Python would complain when it flushes its own buffer at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

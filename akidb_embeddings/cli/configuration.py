@@ -1,0 +1,41 @@
+"""``akidb-embed config``: the configuration in force, and where each value came from."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.options import add_model_options, configuration
+from akidb_embeddings.cli.output import table
+from akidb_embeddings.config import EmbeddingConfig
+
+_NO_FILE = "none (looked for $AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml)"
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print file, values and sources as JSON")
+    add_model_options(parser)
+
+
+def _run(options: Namespace) -> int:
+    config = configuration(options)
+    # A file that sets nothing is no value's source, so the sources cannot tell which file was read.
+    file = options.config or EmbeddingConfig._find_config_file()
+    # What ``EmbeddingConfig`` was constructed with is what was given here.
+    sources = {name: "command line" if source == "constructor" else source for name, source in config.sources.items()}
+    values = config.to_dict()
+    if options.json:
+        settings = {name: {"value": value, "source": sources[name]} for name, value in values.items()}
+        print(json.dumps({"file": str(file) if file else None, "settings": settings}, ensure_ascii=False, indent=2))
+        return 0
+    print(f"# configuration file: {file or _NO_FILE}\nembedding:")
+    print(table([(f"  {name}:", json.dumps(value), f"# {sources[name]}") for name, value in values.items()]))
+    return 0
+
+
+CONFIG = Command(
+    "the configuration in force, and where each value came from",
+    _add_arguments,
+    _run,
+    "akidb-embed config --model minilm-l6-v2",
+    "The output is valid YAML: save it as a configuration file, and keep the lines you want to fix.",
+)

@@ -1,0 +1,158 @@
+"""``akidb-embed embed``: texts to vectors, as JSON lines or a NumPy file."""
+
+import contextlib
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.options import add_model_options, add_prompt_option, configuration, open_service
+from akidb_embeddings.cli.output import note
+from akidb_embeddings.cli.texts import Texts, read_texts
+from akidb_embeddings.errors import InputError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from akidb_embeddings.service import EmbeddingResult, EmbeddingService
+
+# One window of the service's own: enough to keep the engine busy, little to hold.
+_CHUNK = 2048
+_WORTH_A_BAR = 256
+
+Results = Iterable[tuple[list[str], "EmbeddingResult"]]
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    prompts = parser.add_mutually_exclusive_group()
+    add_prompt_option(prompts)
+    prompts.add_argument("--prompt-text", metavar="TEXT", help="put a prompt of your own before each text")
+    parser.add_argument(
+        "--format", choices=tuple(_FORMATS), default="jsonl", help="JSON lines or a NumPy array (default: jsonl)"
+    )
+    parser.add_argument("--output", metavar="FILE", default="-", help="where to write (default: standard output)")
+    add_model_options(parser)
+
+
+def _run(options: Namespace) -> int:
+    texts = read_texts(options.texts)
+    to_terminal = options.output == "-" and sys.stdout.isatty()
+    if options.format == "npy" and to_terminal:
+        raise InputError("npy is binary and no sight for a terminal: give --output FILE, or redirect with > FILE")
+    with open_service(configuration(options)) as service:
+        prompt = options.prompt_text if options.prompt is None else service.settings.prompt(options.prompt)
+        embedding = _Embedding(service, texts, prompt, show_progress=sys.stderr.isatty() and not to_terminal)
+        with _open_output(options.output) as stream, contextlib.closing(embedding):
+            for piece in _FORMATS[options.format](embedding.results(), service.dimension):
+                stream.write(piece)
+                stream.flush()
+        _report(options, service, embedding, prompt)
+    return 0
+
+
+class _Embedding:
+    """The results of long input, stretch by stretch, with a progress bar and a count of what was cut."""
+
+    def __init__(self, service: "EmbeddingService", texts: Texts, prompt: str | None, show_progress: bool) -> None:
+        self._service, self._texts, self._prompt, self._show_progress = service, texts, prompt, show_progress
+        self._bar: tqdm[NoReturn] | None = None
+        self.count = 0
+        self.truncated = 0
+
+    def results(self) -> Results:
+        """Stretches of texts, each with its result."""
+        for chunk in self._texts.chunks(_CHUNK):
+            if self._bar is None:
+                self._bar = self._start_bar(len(chunk))
+            with self._texts.numbered(self.count):
+                result = self._service.encode(chunk, prompt=self._prompt, progress=self._bar.update)
+            self.count += len(chunk)
+            self.truncated += sum(result.truncated)
+            yield chunk, result
+
+    def _start_bar(self, first: int) -> "tqdm[NoReturn]":
+        """A first stretch that is not full is all there is; else nobody knows how much follows."""
+        from tqdm import tqdm
+
+        total = first if first < _CHUNK else None
+        wanted = self._show_progress and (total is None or total > _WORTH_A_BAR)
+        return tqdm(total=total, unit="text", disable=not wanted)
+
+    def close(self) -> None:
+        """Finish the bar, so that what follows it on the terminal begins on a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, prompt: str | None) -> None:
+    if options.format == "npy":  # which has no place for it
+        used = service.settings.default_prompt if prompt is None else prompt
+        note(f"float32 [{embedding.count}, {service.dimension}], fingerprint {service.fingerprint(used)}")
+    if embedding.truncated:
+        limit, most = service.settings.max_tokens, service.checkpoint.max_tokens
+        way_out = f"--max-tokens may be up to {most}" if limit < most else "the model takes no more"
+        note(f"warning: {embedding.truncated} of {embedding.count} texts were cut at {limit} tokens; {way_out}")
+
+
+@contextlib.contextmanager
+def _open_output(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(open(path, "wb"))
+        except OSError as error:
+            raise InputError(f"--output {path} cannot be written: {error.strerror}") from error
+        yield stream
+
+
+def _json_lines(results: Results, dimension: int) -> Iterator[bytes]:
+    """One object a line. Numbers are the shortest that give the same float32 again."""
+    for texts, result in results:
+        fingerprint = json.dumps(result.fingerprint)
+        lines = []
+        for text, vector, tokens, cut in zip(texts, result.vectors, result.token_counts, result.truncated, strict=True):
+            numbers = ", ".join(vector.astype(str).tolist())
+            lines.append(
+                f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}], "tokens": {tokens}, '
+                f'"truncated": {json.dumps(cut)}, "fingerprint": {fingerprint}}}\n'
+            )
+        yield "".join(lines).encode()
+
+
+def _npy(results: Results, dimension: int) -> Iterator[bytes]:
+    """A float32 array ``[n, dimension]``. Its header has the count, so it is all kept until the end."""
+    import io
+
+    import numpy as np
+
+    vectors = [result.vectors for _, result in results]
+    header = io.BytesIO()
+    shape = (sum(map(len, vectors)), dimension)
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    yield header.getvalue()
+    for part in vectors:
+        yield part.astype("<f4").tobytes()
+
+
+_FORMATS: Mapping[str, Callable[[Results, int], Iterator[bytes]]] = {"jsonl": _json_lines, "npy": _npy}
+
+EMBED = Command(
+    "embed texts: vectors as JSON lines or a NumPy file",
+    _add_arguments,
+    _run,
+    'akidb-embed "first text" "second text" --prompt document --model minilm-l6-v2',
+    """\
+Texts are arguments; without any (or for a single -), the lines of standard input, UTF-8. A blank line is a text like
+any other, so line n of the output belongs to line n of the input; the end of the last line is not a further text.
+
+jsonl: one object a text, {"text", "embedding", "tokens", "truncated", "fingerprint"}: the tokens that the model saw,
+whether there were more, and the name of the space that the vector lies in. Vectors of different fingerprints must not
+be compared. Numbers give the same float32 when they are read again. Output comes in stretches of 2048 texts.
+npy: one float32 array [texts, dimension]; the fingerprint is printed on stderr.""",
+    takes_texts=True,
+)

@@ -1,0 +1,203 @@
+"""``akidb-embed models``, ``download``, ``info``, ``clear``: the registry, and what is on this machine of it."""
+
+import json
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
+from akidb_embeddings.cli.output import shorten, size, table
+from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.errors import CheckpointError, ConfigurationError
+from akidb_embeddings.hub import (
+    ModelInfo,
+    clear_cache,
+    download_model,
+    get_cache_dir,
+    get_model_info,
+    list_cached_models,
+)
+from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.settings import Settings, apply_config, fingerprint
+
+_HEADING = ("NAME", "DIMENSION", "POOLING", "SIZE", "LICENCE", "CACHED", "DESCRIPTION")
+_OTHER_HEADING = ("ALSO IN THE CACHE", "SIZE", "REVISION", "STATE")
+_NAME = "a registry name, a Hugging Face repository or a folder"
+
+
+def _add_models_arguments(parser: ArgumentParser) -> None:
+    add_place_options(parser)
+
+
+def _add_download_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help=_NAME)
+    parser.add_argument("--force", action="store_true", help="fetch again what is cached already (default: keep it)")
+    add_revision_option(parser)
+    add_place_options(parser)
+
+
+def _add_info_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help=_NAME)
+    add_revision_option(parser)
+    add_place_options(parser)
+
+
+def _add_clear_arguments(parser: ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", metavar="NAME", help="the model to remove, with all its revisions")
+    which.add_argument("--all", action="store_true", help="remove every model from the cache")
+    add_place_options(parser)
+
+
+def _models(options: Namespace) -> int:
+    cache_dir = configuration(options).cache_dir
+    known = {name: _lookup(name, cache_dir) for name in MODELS}
+    lines = table([_HEADING, *(_row(MODELS[name], info) for name, info in known.items())])
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size().columns
+        lines = "\n".join(line if len(line) <= columns else line[: columns - 1] + "…" for line in lines.splitlines())
+    print(lines)
+    cached = list_cached_models(cache_dir)
+    shown = {info.path for info in known.values() if info is not None}
+    others = [info for info in cached if info.path not in shown]
+    if others:
+        print(f"\n{table([_OTHER_HEADING, *map(_other_row, others)])}")
+    total = size(sum(info.size_on_disk for info in cached))
+    print(f"\ncache: {get_cache_dir(cache_dir)}, {total} in {len(cached)} models")
+    return 0
+
+
+def _lookup(name: str, cache_dir: str | Path | None) -> ModelInfo | None:
+    """None for a model whose files are damaged."""
+    try:
+        return get_model_info(name, cache_dir=cache_dir)
+    except CheckpointError:
+        return None
+
+
+def _row(spec: ModelSpec, info: ModelInfo | None) -> tuple[str, ...]:
+    state = "damaged" if info is None else info.origin or "no"
+    amount = info.size_on_disk if info and info.cached else spec.size_bytes
+    pooling = spec.pooling or "as its files say"
+    return spec.name, str(spec.dimension), pooling, size(amount), spec.license, state, spec.description
+
+
+def _other_row(info: ModelInfo) -> tuple[str, ...]:
+    name = info.path.name.replace("--", "/", 1) if info.path else info.name
+    return name, size(info.size_on_disk), (info.revision or "")[:12], "whole" if info.cached else "damaged"
+
+
+def _download(options: Namespace) -> int:
+    cache_dir = configuration(options).cache_dir
+    revision = vars(options).get("revision")
+    files = download_model(options.name, revision=revision, cache_dir=cache_dir, force=options.force)
+    info = get_model_info(options.name, revision=revision, cache_dir=cache_dir)
+    print(f"{files.name}: {files.path} ({files.origin}, {size(info.size_on_disk)}, revision {files.revision or '-'})")
+    return 0
+
+
+def _info(options: Namespace) -> int:
+    revision = vars(options).get("revision")
+    info = get_model_info(options.name, revision=revision, cache_dir=configuration(options).cache_dir)
+    facts = {"name": info.name, **_published(info)}
+    if info.path is None:
+        facts["on this machine"] = f"no; get it with: akidb-embed download {info.name}"
+    else:
+        facts |= {
+            "on this machine": f"{info.origin}: {info.path}",
+            "size on disk": size(info.size_on_disk),
+            "revision": info.revision or "",
+            **_read(info),
+        }
+    print(table([(label, text) for label, text in facts.items() if text]))
+    return 0
+
+
+def _published(info: ModelInfo) -> dict[str, str]:
+    """What the registry knows, here or not."""
+    facts = {"repository": info.repo or ""}
+    spec = info.spec
+    if spec is None:
+        return facts
+    facts |= {"description": spec.description, "licence": spec.license}
+    if info.path is None:
+        facts["download"] = size(spec.size_bytes)
+        facts |= {"dimension": str(spec.dimension), "pooling": spec.pooling or "", "max tokens": str(spec.max_tokens)}
+        facts |= {"prompts": _prompts(spec.prompts)}
+    return facts
+
+
+def _read(info: ModelInfo) -> dict[str, str]:
+    """What the model's own files say."""
+    assert info.path is not None  # the caller looked
+    checkpoint = read_checkpoint(info.path, info.spec)
+    facts = {
+        "architecture": str(checkpoint.config["model_type"]),
+        "dimension": str(checkpoint.dimension),
+        "max tokens": f"{checkpoint.max_tokens} at most, {EmbeddingConfig.max_tokens} unless configured",
+        "normalized": "yes" if checkpoint.normalize else "no",
+        "quantization": _quantization(checkpoint),
+    }
+    if checkpoint.max_tokens <= EmbeddingConfig.max_tokens:
+        facts["max tokens"] = str(checkpoint.max_tokens)
+    try:
+        settings = apply_config(EmbeddingConfig(model_name=info.name), checkpoint)
+    except ConfigurationError:
+        unknown = "nothing says how it was trained: set --pooling"
+        return facts | {"pooling": unknown, "prompts": _prompts(checkpoint.prompts)}
+    return facts | _in_force(checkpoint, settings)
+
+
+def _in_force(checkpoint: Checkpoint, settings: Settings) -> dict[str, str]:
+    facts = {"pooling": settings.pooling, "prompts": _prompts(settings.prompts)}
+    if settings.default_prompt:
+        facts["default prompt"] = json.dumps(settings.default_prompt, ensure_ascii=False)
+    return facts | {"fingerprint": f"{fingerprint(checkpoint, settings, settings.default_prompt)} (default settings)"}
+
+
+def _quantization(checkpoint: Checkpoint) -> str:
+    if not checkpoint.quantization:
+        return "none"
+    return f"{checkpoint.quantization.get('bits')} bits, group size {checkpoint.quantization.get('group_size')}"
+
+
+def _prompts(prompts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {shorten(json.dumps(text, ensure_ascii=False), 120)}" for name, text in prompts.items())
+
+
+def _clear(options: Namespace) -> int:
+    freed = clear_cache(None if options.all else options.name, cache_dir=configuration(options).cache_dir)
+    print(f"{size(freed)} freed")
+    return 0
+
+
+MODELS_COMMAND = Command(
+    "list the known models, and what is on this machine of them",
+    _add_models_arguments,
+    _models,
+    "akidb-embed models",
+    "CACHED says where a model was found: bundled with this package, in our cache, or in the Hugging Face cache.",
+)
+DOWNLOAD = Command(
+    "fetch a model into the cache",
+    _add_download_arguments,
+    _download,
+    "akidb-embed download qwen3-0.6b-4bit",
+)
+INFO = Command(
+    "everything about one model: prompts, limits, quantization, fingerprint",
+    _add_info_arguments,
+    _info,
+    "akidb-embed info minilm-l6-v2",
+)
+CLEAR = Command(
+    "remove a model, or every model, from the cache",
+    _add_clear_arguments,
+    _clear,
+    "akidb-embed clear qwen3-0.6b-4bit",
+    "The bundled model and the Hugging Face cache are not touched.",
+)

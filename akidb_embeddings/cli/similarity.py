@@ -1,0 +1,67 @@
+"""``akidb-embed similarity``: how alike texts are."""
+
+import json
+import shutil
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.options import add_model_options, add_prompt_option, configuration, open_service
+from akidb_embeddings.cli.output import shorten
+from akidb_embeddings.cli.texts import read_texts
+from akidb_embeddings.errors import InputError
+
+if TYPE_CHECKING:
+    from akidb_embeddings.verify import Similarities
+
+_SHORTEST_LABEL = 12
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="two texts or more (default: standard input's lines)")
+    parser.add_argument("--json", action="store_true", help="print texts, full matrix and fingerprint as JSON")
+    add_prompt_option(parser)
+    add_model_options(parser)
+
+
+def _run(options: Namespace) -> int:
+    given = read_texts(options.texts)
+    texts = list(given.items)
+    if len(texts) < 2:
+        raise InputError(f"similarity needs two texts at least, and got {len(texts)}")
+    from akidb_embeddings.verify import cosine
+
+    with open_service(configuration(options)) as service, given.numbered(0):
+        result = service.encode(texts, prompt_name=options.prompt)
+    matrix = cosine(result.vectors, result.vectors)
+    if options.json:
+        content = {"texts": texts, "similarity": matrix.tolist(), "fingerprint": result.fingerprint}
+        print(json.dumps(content, ensure_ascii=False))
+    elif len(texts) == 2:
+        print(f"{matrix[0, 1]:.4f}")
+    else:
+        print(_table(texts, matrix))
+    return 0
+
+
+def _table(texts: list[str], matrix: "Similarities") -> str:
+    """A line a text: its number, its similarity to every text by number, its beginning.
+
+    The beginning comes last, since nobody knows how wide a terminal shows another script.
+    """
+    digits = len(str(len(texts)))
+    lines = [" " * digits + "".join(f"{number:>8}" for number in range(1, len(texts) + 1))]
+    room = max(_SHORTEST_LABEL, shutil.get_terminal_size().columns - len(lines[0]) - 2)
+    for number, (text, row) in enumerate(zip(texts, matrix, strict=True), start=1):
+        numbers = "".join(f"{value:8.4f}" for value in row)
+        lines.append(f"{number:>{digits}}{numbers}  {shorten(text, room)}")
+    return "\n".join(lines)
+
+
+SIMILARITY = Command(
+    "cosine similarities of texts: one number for two, a table for more",
+    _add_arguments,
+    _run,
+    'akidb-embed similarity "a cat" "a kitten" "a car" --model minilm-l6-v2',
+    takes_texts=True,
+)

@@ -1,0 +1,61 @@
+"""Texts from the command line's arguments, or from standard input line by line."""
+
+import contextlib
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from akidb_embeddings.errors import InputError, NonFiniteVectorError, WorkerError
+
+_INDEX = re.compile(r"texts\[(\d+)\]")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts to come, and what errors call one of them: ``text`` or ``line``."""
+
+    items: Iterator[str]
+    unit: str
+
+    def chunks(self, count: int) -> Iterator[list[str]]:
+        """Stretches of ``count`` texts, the last one shorter, so that a long input is never held whole."""
+        while chunk := list(itertools.islice(self.items, count)):
+            yield chunk
+
+    @contextlib.contextmanager
+    def numbered(self, begin: int) -> Iterator[None]:
+        """Turn "texts[5]" in errors, counted within a stretch, into "line 2054", counted from the input's first."""
+        try:
+            yield
+        except (InputError, NonFiniteVectorError) as error:
+            kind = InputError if isinstance(error, InputError) else WorkerError
+            name = _INDEX.sub(lambda match: f"{self.unit} {begin + int(match[1]) + 1}", str(error), count=1)
+            raise kind(name) from error
+
+
+def stdin_is_terminal() -> bool:
+    """Whether reading standard input would wait for somebody to type."""
+    return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()
+
+
+def read_texts(arguments: list[str]) -> Texts:
+    """The arguments; without any, or for a single ``-``, the lines of standard input."""
+    if arguments and arguments != ["-"]:
+        return Texts(iter(arguments), "text")
+    if not arguments and stdin_is_terminal():
+        raise InputError("no texts: give them as arguments, or on standard input, one a line")
+    return Texts(_lines(sys.stdin.buffer), "line")
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    """Lines without their ends. A blank line is a text, so that line n of the output belongs to line n of the input."""
+    for number, line in enumerate(stream, start=1):
+        encoding = "utf-8-sig" if number == 1 else "utf-8"  # Windows begins files with a byte order mark
+        try:
+            yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise InputError(f"line {number} is not valid UTF-8: byte 0x{byte:02x} at {error.start + 1}") from None

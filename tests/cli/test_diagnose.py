@@ -1,0 +1,94 @@
+"""``akidb-embed doctor`` and ``verify``: what they print, and how they exit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from akidb_embeddings import doctor, measure, verify
+from akidb_embeddings.cli import main
+from akidb_embeddings.doctor import Check
+from akidb_embeddings.measure import Measurement, Plain
+from tests.cli.tools import TINY
+
+
+def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
+    def examine(config_path: str | None = None) -> Iterator[Check]:
+        yield from checks
+
+    monkeypatch.setattr(doctor, "examine", examine)
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
+def test_the_exit_code_is_the_worst_finding(
+    status: doctor.Status, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examine_as(monkeypatch, Check("one", status, "found", "do this"), Check("two", "ok", "fine"))
+    assert main(["doctor"]) == code
+    word = "FAIL" if status == "fail" else status
+    assert capsys.readouterr().out == (
+        f"{word:<4}  one            found\n                     -> do this\nok    two            fine\n"
+    )
+
+
+def test_a_real_examination(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own.yaml").write_text("embedding: {model_name: minilm-l6-v2}", encoding="utf-8")
+    assert main(["doctor", "--config", "own.yaml"]) == 0
+    assert "ok    model          minilm-l6-v2 (bundled): 384 dimensions" in capsys.readouterr().out
+    assert main(["doctor", "--config", "nowhere.yaml"]) == 1
+    assert "FAIL  configuration  ConfigurationError: nowhere.yaml: cannot be read" in capsys.readouterr().out
+
+
+def test_measurements_with_and_without_comparison(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examine_as(monkeypatch)
+    plain = Plain(texts=4, seconds=5.0, gflops=2.34, openblas=(), difference=2e-7)
+    monkeypatch.setattr(measure, "measure", lambda: Measurement(32, 128, 1.25, 13, 0.0104, plain, ""))
+    assert main(["doctor", "--measure"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown == (
+        "32 texts of 128 tokens akidb-embeddings 1.25 s (25.6 texts a second) "
+        "plain mlx[cpu] 40.00 s (4 texts took 5.00 s, scaled by 8; MLX's own BLAS: 2.3 GFLOP/s) "
+        "ratio 32.0 (same weights; vectors differ by at most 2e-07) "
+        "one query of 13 tokens median latency 10.4 ms"
+    )
+    monkeypatch.setattr(measure, "measure", lambda: Measurement(32, 128, 1.25, 13, 0.0104, None, "none on this GPU"))
+    assert main(["doctor", "--measure"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n  none on this GPU\n" in shown
+    assert "ratio" not in shown
+
+
+def test_verify_says_which_model_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "akidb-embed: qwen3-0.6b-4bit is not on this machine; verifying the bundled minilm-l6-v2\n"
+    assert shown.out.startswith("minilm-l6-v2 (8 bits) and what https://")
+    assert "\n   0.6660  0.6649     -0.0011  The weather is lovely today.  It's so sunny outside!\n" in shown.out
+    assert shown.out.endswith("reproduced: the largest difference is 0.0020, the tolerance 0.01 (8 bits)\n")
+
+    Path("embedding_config.yaml").write_text("embedding: {model_name: minilm-l6-v2, pooling: cls}", encoding="utf-8")
+    assert main(["verify"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_verify_fails_beyond_the_tolerance(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(verify, "tolerance", lambda bits: 0.001)
+    assert main(["verify", "minilm-l6-v2"]) == 1
+    assert "\nNOT reproduced: the largest difference is 0.0020, the tolerance 0.001" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([TINY[1]], 2, "they are for qwen3-0.6b-4bit, gemma-300m-4bit, minilm-l6-v2"),
+        (["nothing"], 1, "Unknown model 'nothing'"),
+        (["gemma-300m-4bit", "--no-download"], 1, "is not on this machine"),
+    ],
+)
+def test_verify_of_a_model_it_cannot_verify(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", *arguments]) == code
+    assert words in capsys.readouterr().err
