@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from akidb_embeddings.cache import clear_cache as clear_cache
+    from akidb_embeddings.cache import get_cache_dir as get_cache_dir
     from akidb_embeddings.config import EmbeddingConfig as EmbeddingConfig
     from akidb_embeddings.errors import CheckpointError as CheckpointError
     from akidb_embeddings.errors import ConfigurationError as ConfigurationError
@@ -18,9 +20,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
     from akidb_embeddings.errors import OverloadError as OverloadError
     from akidb_embeddings.errors import WorkerError as WorkerError
-    from akidb_embeddings.hub import clear_cache as clear_cache
     from akidb_embeddings.hub import download_model as download_model
-    from akidb_embeddings.hub import get_cache_dir as get_cache_dir
     from akidb_embeddings.hub import get_model_info as get_model_info
     from akidb_embeddings.hub import is_model_cached as is_model_cached
     from akidb_embeddings.hub import list_cached_models as list_cached_models
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.5.0"
 
 _HOMES = {
+    "cache": ("clear_cache", "get_cache_dir"),
     "config": ("EmbeddingConfig",),
     "errors": (
         "CheckpointError",
@@ -43,14 +44,7 @@ _HOMES = {
         "OverloadError",
         "WorkerError",
     ),
-    "hub": (
-        "clear_cache",
-        "download_model",
-        "get_cache_dir",
-        "get_model_info",
-        "is_model_cached",
-        "list_cached_models",
-    ),
+    "hub": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
     "registry": ("MODELS",),
     "service": ("EmbeddingResult", "EmbeddingService"),
 }

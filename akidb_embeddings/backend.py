@@ -121,7 +121,7 @@ def measure_matmul(size: int = 256) -> float:
 @functools.cache
 def _warn_of_slow_blas() -> None:
     """One clear warning a process. The product is measured: whatever was loaded, by whomever, speed is what counts."""
-    if BLAS.path is None and BLAS.problem and (speed := measure_matmul()) < 10:
+    if BLAS.path is None and BLAS.problem and (speed := max(measure_matmul() for _ in range(3))) < 10:
         _log.warning(
             "No fast BLAS: matrix products run at %.1f GFLOP/s instead of about 100, so embedding takes 20 times as "
             "long or more. Reason: %s",

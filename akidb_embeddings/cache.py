@@ -1,4 +1,4 @@
-"""Where models lie on disk and whether they are whole: the cache's layout, manifests, checks, removal.
+"""Where models lie on disk: the cache's layout, manifests, locks, removal.
 
 Below the cache folder::
 
@@ -17,12 +17,10 @@ import logging
 import os
 import re
 import shutil
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from akidb_embeddings.errors import CheckpointError, EmbeddingError, ModelNotFoundError
@@ -30,7 +28,6 @@ from akidb_embeddings.registry import MODELS
 
 MANIFEST = "akidb.json"
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
-_LARGEST_HEADER = 100_000_000  # bytes; the safetensors format's own limit
 
 logger = logging.getLogger(__name__)
 
@@ -113,98 +110,12 @@ def snapshot_folder(repo: str, revision: str | None) -> Path:
     return root / "snapshots" / commit
 
 
-def missing_files(folder: Path) -> list[str]:
-    """Return the names of the files without which a folder is no model: configuration, tokenizer, weights.
-
-    Raises CheckpointError when the index of the weights cannot be read.
-    """
-    needed = ["config.json", "tokenizer.json", *_weight_files(folder)]
-    return [name for name in needed if not (folder / name).is_file()]
-
-
-def _weight_files(folder: Path) -> list[str]:
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file() or not index.is_file():
-        return ["model.safetensors"]
-    try:
-        return sorted({str(name) for name in read_json(index)["weight_map"].values()})
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{index}: no 'weight_map' that names the weight files") from error
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file says; raises CheckpointError, naming the file, when it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-
-
-def check_model(folder: Path, cure: str) -> None:
-    """Raise CheckpointError, ending with the cure, when files of a model folder are missing or damaged."""
-    missing = missing_files(folder)
-    if missing:
-        raise CheckpointError(f"{folder} is not a whole model: it has no {', '.join(missing)}; {cure}")
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*_*/model.safetensors")]):
-        check_safetensors(path, cure)
-
-
-def snapshot_flaw(snapshot: Path, *, pooling_known: bool) -> str:
-    """Say why a snapshot of the Hugging Face cache cannot be used; "" when it can.
-
-    Other libraries fetch single files. A snapshot without those that say how to pool and which dense layers
-    follow would load and give other vectors than the model's. So they must be there, or the model be known to
-    have none: from the registry, or by a README.md, which nobody fetches without asking for ``modules.json``.
-    """
-    try:
-        missing = missing_files(snapshot) or _missing_modules(snapshot, pooling_known)
-        if not missing:
-            check_model(snapshot, "remove it from the Hugging Face cache")
-    except CheckpointError as error:
-        return str(error)
-    return f"incomplete, without {', '.join(missing)}" if missing else ""
-
-
-def _missing_modules(snapshot: Path, pooling_known: bool) -> list[str]:
-    path = snapshot / "modules.json"
-    if not path.is_file():
-        return [] if pooling_known or (snapshot / "README.md").is_file() else [path.name]
-    needs = {"Dense": ("config.json", "model.safetensors"), "Pooling": () if pooling_known else ("config.json",)}
-    try:
-        modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(path)]
-    except (AttributeError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a list of modules") from error
-    needed = [f"{folder}/{file}" for kind, folder in modules for file in needs.get(kind, ())]
-    return [name for name in needed if not (snapshot / name).is_file()]
-
-
 def check_sizes(folder: Path, manifest: Manifest, cure: str) -> None:
     """Raise CheckpointError, ending with the cure, for a file whose size is not the downloaded one."""
     for name, size in manifest.files.items():
         found = (folder / name).stat().st_size
         if found != size:
             raise CheckpointError(f"{folder / name} is damaged: {found} bytes, but {size} were downloaded; {cure}")
-
-
-def check_safetensors(path: Path, cure: str = "copy or download it again") -> None:
-    """Check by its header, without reading a tensor, that a safetensors file is whole.
-
-    Raises CheckpointError, naming the file and ending with the cure, when it is truncated or damaged.
-    """
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        header = file.read(length) if length <= _LARGEST_HEADER else b""
-    if start == b"version ":
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull`, or {cure}")
-    try:
-        tensors = [entry for name, entry in json.loads(header).items() if name != "__metadata__"]
-        end = max((int(tensor["data_offsets"][1]) for tensor in tensors), default=0)
-    except (ValueError, AttributeError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: its safetensors header cannot be read; {cure}") from error
-    found, expected = path.stat().st_size, 8 + length + end
-    if found != expected:
-        raise CheckpointError(f"{path} is damaged: {found} bytes, but its header says {expected}; {cure}")
 
 
 @contextlib.contextmanager

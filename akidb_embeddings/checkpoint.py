@@ -13,7 +13,8 @@ from typing import Any
 
 from akidb_embeddings.architectures import ARCHITECTURES, Architecture
 from akidb_embeddings.errors import CheckpointError
-from akidb_embeddings.pipeline import Dense, dense_layers, read_json, read_steps, trained_pooling
+from akidb_embeddings.json_file import read_json
+from akidb_embeddings.pipeline import Dense, dense_layers, read_steps, trained_pooling
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.tensor_files import Tensors, locate_tensors
 

@@ -185,7 +185,8 @@ class EmbeddingConfig(_NotesKeywords):
         2. ``config``; 3. the file ``config_path``; 4. the file ``from_yaml`` finds by itself; 5. the defaults.
 
         The first of 2 to 5 is the base as a whole, and the ones below it are not read: a file that happens to lie
-        in the working directory must not change half of a configuration that was passed in code.
+        in the working directory must not change half of a configuration that was passed in code. A ``revision`` stays
+        with the model it was set for: another ``model_name`` among the overrides resets it.
 
         Raises:
             ConfigurationError: ``config`` is not an ``EmbeddingConfig``, or a file, key or value is not allowed.
@@ -193,6 +194,8 @@ class EmbeddingConfig(_NotesKeywords):
         if config is not None and not isinstance(config, EmbeddingConfig):
             raise ConfigurationError(f"config: {config!r} is not an EmbeddingConfig; use EmbeddingConfig(**values)")
         base = cls.from_yaml(config_path) if config is None else config
+        if overrides.get("model_name", base.model_name) != base.model_name and base.revision is not None:
+            overrides.setdefault("revision", None)
         return base.with_values(**overrides)
 
     @staticmethod

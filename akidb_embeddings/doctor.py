@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from akidb_embeddings import __version__
+from akidb_embeddings.cache import get_cache_dir
 from akidb_embeddings.config import EmbeddingConfig
-from akidb_embeddings.hub import find_model, get_cache_dir, list_cached_models
+from akidb_embeddings.finder import find_model
+from akidb_embeddings.hub import list_cached_models
 from akidb_embeddings.registry import MODELS
 
 Status = Literal["ok", "warn", "fail"]
@@ -172,7 +174,8 @@ def _cache(path: str | Path | None) -> _Finding:
 
 def _embedding() -> _Finding:
     """The bundled model, from text to published similarity."""
-    from akidb_embeddings.verify import BUNDLED, verify
+    from akidb_embeddings.registry import BUNDLED
+    from akidb_embeddings.verify import verify
 
     found = verify(BUNDLED)
     text = f"{BUNDLED} differs from its published similarities by {found.largest:.4f}, tolerance {found.tolerance:g}"

@@ -1,59 +1,37 @@
-"""Where a model's files are: bundled, a folder, our cache, the Hugging Face cache, the hub.
+"""Models from the Hugging Face hub, and what is on this machine already; ``finder`` knows the places here."""
 
-A name is one of three things: a registry name (``minilm-l6-v2``), a folder (``./my-model``), or a repository of
-the hub (``org/name``). Nothing here ever answers with another model than the one asked for.
-"""
-
-import contextlib
-import difflib
 import errno
 import glob
-import logging
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 from akidb_embeddings import cache
-from akidb_embeddings.errors import (
-    CheckpointError,
-    ConfigurationError,
-    DownloadError,
-    EmbeddingError,
-    ModelNotFoundError,
+from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
+from akidb_embeddings.finder import (
+    ModelFiles,
+    Origin,
+    Source,
+    find_model,
+    find_source,
+    find_spec,
+    from_bundle,
+    from_cache,
+    from_folder,
+    local_folder,
+    not_here,
 )
-from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.model_folder import check_model
+from akidb_embeddings.registry import ModelSpec
 
-get_cache_dir = cache.get_cache_dir
-clear_cache = cache.clear_cache
-
-Origin = Literal["bundled", "folder", "cache", "huggingface"]
-
-BUNDLE_ROOT = Path(__file__).parent / "bundled"
-_BUNDLED = next(spec.name for spec in MODELS.values() if spec.bundled)
-_REPO = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
 _WANTED_IN_FOLDERS = ("config.json", "model.safetensors")
 _UNWANTED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _TIMEOUT = 30.0  # seconds, for the one request made here; huggingface_hub has its own for the files
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """A whole model on this machine. ``revision`` is the commit hash where it is known."""
-
-    name: str
-    path: Path
-    origin: Origin
-    spec: ModelSpec | None
-    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -70,22 +48,6 @@ class ModelInfo:
     revision: str | None
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A registry name or a repository, the revision asked for or pinned, and where its files may be."""
-
-    name: str
-    repo: str
-    revision: str | None
-    spec: ModelSpec | None
-    folder: Path
-    bundle: Path | None
-
-    @property
-    def command(self) -> str:
-        return f"akidb-embed download {self.name}" + (f" --revision {self.revision}" if self.revision else "")
-
-
 def resolve_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
 ) -> ModelFiles:
@@ -99,130 +61,7 @@ def resolve_model(
         return found
     if auto_download:
         return download_model(name, revision=revision, cache_dir=cache_dir)
-    raise _not_here(_source(name, revision, cache_dir), offline=_is_offline())
-
-
-def find_model(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelFiles | None:
-    """Return a model's files without touching the network, or ``None`` when they are not on this machine.
-
-    A registry name is looked for in the bundle (unless a revision is asked for), our cache and the Hugging Face
-    cache; anything else is a folder if it exists, or else a repository in the two caches.
-
-    Raises ModelNotFoundError for a name that is neither known nor a folder nor a repository, CheckpointError for
-    damaged files, ConfigurationError for the revision of a folder.
-    """
-    folder = _local_folder(name)
-    if folder is not None:
-        return _from_folder(name, folder, revision)
-    source = _source(name, revision, cache_dir)
-    return _from_bundle(source) or _from_cache(source) or _from_hugging_face(source)
-
-
-def _local_folder(name: str) -> Path | None:
-    if not name or name in MODELS:
-        return None
-    path = Path(name).absolute()
-    with contextlib.suppress(RuntimeError):  # "~nobody" has no home
-        path = Path(name).expanduser().absolute()
-    if path.is_dir():
-        return path
-    if _is_repo(name) or not (name.startswith("~") or "/" in name or os.sep in name):
-        return None
-    raise ModelNotFoundError(f"No model folder at {path}")
-
-
-def _is_repo(name: str) -> bool:
-    return _REPO.fullmatch(name) is not None and "--" not in name and ".." not in name
-
-
-def _source(name: str, revision: str | None, cache_dir: str | Path | None) -> _Source:
-    spec = _spec(name)
-    if spec is None and not _is_repo(name):
-        raise _unknown(name)
-    folder = cache.model_folder(name, revision, cache_dir)
-    if spec is None or spec.name != name:
-        return _Source(name, name, revision or None, spec, folder, None)
-    bundle = BUNDLE_ROOT / name if spec.bundled and not revision else None
-    return _Source(name, spec.repo, revision or spec.revision, spec, folder, bundle)
-
-
-def _spec(name: str) -> ModelSpec | None:
-    return next((spec for spec in MODELS.values() if name in (spec.name, spec.repo)), None)
-
-
-def _unknown(name: str) -> ModelNotFoundError:
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else "."
-    return ModelNotFoundError(
-        f"Unknown model {name!r}{guess} Known models: {', '.join(MODELS)}. "
-        "A Hugging Face repository ('org/name') or a folder ('./my-model') works too."
-    )
-
-
-def _not_here(source: _Source, *, offline: bool) -> ModelNotFoundError:
-    snapshot = cache.snapshot_folder(source.repo, source.revision)
-    flaw = cache.snapshot_flaw(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
-    places = [
-        f"the bundle {source.bundle}" if source.bundle else "",
-        f"the folder {Path(source.name).absolute()}" if "/" in source.name else "",
-        f"the cache {source.folder}",
-        f"the Hugging Face cache {snapshot}" + (f" ({flaw})" if flaw else ""),
-    ]
-    advice = "HF_HUB_OFFLINE is set, so the hub was not asked: unset it and run" if offline else "Run"
-    bundled = "" if source.name == _BUNDLED else f" {_BUNDLED!r} is bundled and works offline."
-    return ModelNotFoundError(
-        f"Model {source.name!r} is not on this machine; looked in {', '.join(filter(None, places))}. "
-        f"{advice} `{source.command}`.{bundled}"
-    )
-
-
-def _from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles:
-    if revision:
-        raise ConfigurationError(f"{folder} is a folder and has no revisions; leave revision={revision!r} out")
-    cache.check_model(folder, "copy it again")
-    return ModelFiles(name, folder, "folder", None, None)
-
-
-def _from_bundle(source: _Source) -> ModelFiles | None:
-    if source.bundle is None or not source.bundle.is_dir():
-        return None
-    cache.check_model(source.bundle, "reinstall akidb-embeddings")
-    return ModelFiles(source.name, source.bundle, "bundled", source.spec, None)
-
-
-def _from_cache(source: _Source) -> ModelFiles | None:
-    with contextlib.suppress(CheckpointError, FileNotFoundError):
-        found = _check_cached(source)
-        if found is not None:
-            return found
-    # The folder may have been replaced under our eyes; what is missing or damaged now really is.
-    cache.await_replacement(source.folder)
-    return _check_cached(source)
-
-
-def _check_cached(source: _Source) -> ModelFiles | None:
-    manifest = cache.read_manifest(source.folder)
-    # A later registry may know another repository or revision by the same name.
-    if manifest is None or (manifest.repo, manifest.requested) != (source.repo, source.revision):
-        return None
-    if not all((source.folder / name).is_file() for name in manifest.files):
-        logger.debug("%s is incomplete and not used", source.folder)
-        return None
-    cure = f"run `{source.command} --force`"
-    cache.check_sizes(source.folder, manifest, cure)
-    cache.check_model(source.folder, cure)
-    return ModelFiles(source.name, source.folder, "cache", source.spec, manifest.commit)
-
-
-def _from_hugging_face(source: _Source) -> ModelFiles | None:
-    snapshot = cache.snapshot_folder(source.repo, source.revision)
-    if not snapshot.is_dir():
-        return None
-    flaw = cache.snapshot_flaw(snapshot, pooling_known=source.spec is not None)
-    if flaw:
-        logger.warning("%s is not used: %s", snapshot, flaw)
-        return None
-    return ModelFiles(source.name, snapshot, "huggingface", source.spec, snapshot.name)
+    raise not_here(find_source(name, revision, cache_dir), offline=_is_offline())
 
 
 def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
@@ -237,9 +76,9 @@ def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | P
     """Describe a model, on this machine or not, without touching the network. Raises what ``find_model`` raises."""
     files = find_model(name, revision=revision, cache_dir=cache_dir)
     if files is None:
-        source = _source(name, revision, cache_dir)
+        source = find_source(name, revision, cache_dir)
         return ModelInfo(name, source.repo, source.spec, False, None, None, 0, None)
-    repo = None if files.origin == "folder" else _source(name, revision, cache_dir).repo
+    repo = None if files.origin == "folder" else find_source(name, revision, cache_dir).repo
     size = cache.folder_size(files.path, follow_symlinks=True)
     return ModelInfo(name, repo, files.spec, True, files.origin, files.path, size, files.revision)
 
@@ -250,9 +89,9 @@ def list_cached_models(cache_dir: str | Path | None = None) -> list[ModelInfo]:
 
 
 def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
-    source = _Source(manifest.name, manifest.repo, manifest.requested, _spec(manifest.name), folder, None)
+    source = Source(manifest.name, manifest.repo, manifest.requested, find_spec(manifest.name), folder, None)
     try:
-        whole = _from_cache(source) is not None
+        whole = from_cache(source) is not None
     except CheckpointError:
         whole = False
     size = cache.folder_size(folder, follow_symlinks=True)
@@ -271,18 +110,18 @@ def download_model(
     (``HF_HUB_OFFLINE``); DownloadError when the network or the disk fails; CheckpointError when the repository
     lacks what a model needs.
     """
-    folder = _local_folder(name)
+    folder = local_folder(name)
     if folder is not None:
-        return _from_folder(name, folder, revision)
-    source = _source(name, revision, cache_dir)
-    found = _from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
+        return from_folder(name, folder, revision)
+    source = find_source(name, revision, cache_dir)
+    found = from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
     if found is not None:
         return found
     if _is_offline():
-        raise _not_here(source, offline=True)
+        raise not_here(source, offline=True)
     try:
         with cache.exclusive(source.folder, wait=True):
-            return (None if force else _from_cache(source)) or _fetch(source, force)
+            return (None if force else from_cache(source)) or _fetch(source, force)
     except EmbeddingError:
         raise
     except Exception as error:  # huggingface_hub has had three HTTP clients, each with errors of its own
@@ -298,7 +137,7 @@ def _endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def _fetch(source: _Source, force: bool) -> ModelFiles:
+def _fetch(source: Source, force: bool) -> ModelFiles:
     from huggingface_hub import HfApi, snapshot_download
 
     cache.check_ownership(source.folder)
@@ -335,7 +174,7 @@ def _is_wanted(name: str) -> bool:
     return any(fnmatchcase(file, pattern) for pattern in _WANTED)
 
 
-def _check_listing(source: _Source, names: Collection[str]) -> None:
+def _check_listing(source: Source, names: Collection[str]) -> None:
     lacking = [name for name in ("config.json", "tokenizer.json") if name not in names]
     if not any(fnmatchcase(name, "*.safetensors") for name in names):
         lacking.append("model.safetensors")
@@ -343,7 +182,7 @@ def _check_listing(source: _Source, names: Collection[str]) -> None:
         raise CheckpointError(f"{source.repo} has no {', '.join(lacking)}; `akidb-embed convert` may help")
 
 
-def _check_download(source: _Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
+def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
     """Return the files' sizes; huggingface_hub passes over some failures once the folder holds a file."""
     found = {name: (staging / name).stat().st_size for name in sizes if (staging / name).is_file()}
     wrong = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
@@ -354,18 +193,18 @@ def _check_download(source: _Source, staging: Path, sizes: Mapping[str, int | No
             f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(wrong)}. "
             f"Run `{source.command}` again, with --force if that does not help"
         )
-    cache.check_model(staging, f"run `{source.command} --force`")
+    check_model(staging, f"run `{source.command} --force`")
     return found
 
 
-def _failure(source: _Source, error: Exception) -> EmbeddingError:
+def _failure(source: Source, error: Exception) -> EmbeddingError:
     """Translate what went wrong between us and the hub into our own errors, with the way out."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     where = f"{source.repo} at {_endpoint()}"
     if isinstance(error, OfflineModeIsEnabled):  # set when huggingface_hub was imported, unset since
-        return _not_here(source, offline=True)
+        return not_here(source, offline=True)
     if isinstance(error, RevisionNotFoundError):
         return ModelNotFoundError(f"{where} has no revision {source.revision!r}; see its page for branches and tags")
     if isinstance(error, GatedRepoError):

@@ -21,10 +21,10 @@ from akidb_embeddings.checkpoint import read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.hub import resolve_model
+from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.service import EmbeddingService
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
-from akidb_embeddings.verify import BUNDLED
 
 TEXTS = 32
 TOKENS = 128

@@ -4,13 +4,13 @@
 some of these files; what can be told from the rest is told, and what is known to be unsupported is refused.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.json_file import read_json
 from akidb_embeddings.tensor_files import Tensors
 
 # sentence-transformers' names, as one key (since 6.0) or as flags (before).
@@ -43,18 +43,6 @@ class Step:
 
     kind: str
     folder: Path
-
-
-def read_json(path: Path, *, required: bool = False, default: Any = None) -> Any:
-    """The JSON in ``path``; ``default`` (an empty object if not given) where there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if required:
-            raise CheckpointError(f"{path.parent} is not a model folder: it has no {path.name}.") from None
-        return {} if default is None else default
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}. Download or copy the model again.") from error
 
 
 def read_steps(path: Path) -> list[Step]:

@@ -104,7 +104,7 @@ _SPECS = (
         repo="sentence-transformers/all-MiniLM-L6-v2",
         dimension=384,
         license="Apache-2.0",
-        size_bytes=24_000_000,
+        size_bytes=25_500_000,
         description="all-MiniLM-L6-v2, 8 bits: English, small and fast, bundled with this package",
         bundled=True,
         pooling="mean",
@@ -114,3 +114,5 @@ _SPECS = (
 )
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in _SPECS})
+BUNDLED = next(spec.name for spec in _SPECS if spec.bundled)
+"""The model that is always there."""

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.json_file import read_json
 
-_CURE = "Copy the model again, or download it again with: akidb-embed download NAME --force"
+_CURE = "copy the model again, or download it again"
+_LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 @dataclass(frozen=True)
@@ -45,38 +47,44 @@ def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> 
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The encoder's weight files, one or several shards; CheckpointError where one is missing."""
+    """The files the encoder's weights should be in, whether they exist or not: one, or the shards an index names.
+
+    CheckpointError: the index is damaged.
+    """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if not index.is_file():
-        if not single.is_file():
-            raise CheckpointError(f"{folder} has no weights: neither {single.name} nor {index.name}. {_CURE}")
+    if single.is_file() or not index.is_file():
         return [single]
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [folder / Path(name).name for name in names]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is damaged ({error!r}). {_CURE}") from None
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {index.name} names. {_CURE}")
-    return files
+        names = {Path(name).name for name in read_json(index)["weight_map"].values()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{index} has no 'weight_map' that names the weight files; {_CURE}") from error
+    return [folder / name for name in sorted(names)]
 
 
-def read_header(file: Path) -> dict[str, Location]:
-    """The tensors of a safetensors file. CheckpointError, with the cure, unless the file is whole."""
+def read_header(file: Path, cure: str = _CURE) -> dict[str, Location]:
+    """The tensors of a safetensors file. CheckpointError, ending with the cure, unless the file is there and whole."""
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length + 8 > size:
-                raise ValueError(f"its header should take {length} bytes, but the file has {size}")
-            header: dict[str, Any] = json.loads(stream.read(length))
-        tensors = {key: entry for key, entry in header.items() if key != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        if 8 + length + end != size:
-            raise ValueError(f"it has {size} bytes instead of {8 + length + end}")
-        return {key: Location(file, key, tuple(entry["shape"])) for key, entry in tensors.items()}
+            start = stream.read(8)
+            length = int.from_bytes(start, "little")
+            header = stream.read(length) if length <= _LARGEST_HEADER else b""
     except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing. {_CURE}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}. {_CURE}") from None
+        raise CheckpointError(f"{file} is missing; {cure}") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {cure}") from error
+    if start == b"version ":
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull`, or {cure}")
+    try:
+        tensors = _entries(header)
+        end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        located = {key: Location(file, key, tuple(entry["shape"])) for key, entry in tensors.items()}
+    except (ValueError, AttributeError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: its header cannot be read; {cure}") from error
+    if 8 + length + end != size:
+        raise CheckpointError(f"{file} is damaged: it has {size} bytes instead of {8 + length + end}; {cure}")
+    return located
+
+
+def _entries(header: bytes) -> dict[str, Any]:
+    return {key: entry for key, entry in json.loads(header).items() if key != "__metadata__"}

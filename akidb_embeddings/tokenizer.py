@@ -13,7 +13,7 @@ from tokenizers.processors import Sequence as PostProcessors
 
 from akidb_embeddings.checkpoint import Checkpoint
 from akidb_embeddings.errors import CheckpointError, InputError
-from akidb_embeddings.pipeline import read_json
+from akidb_embeddings.json_file import read_json
 
 
 @dataclass(frozen=True)

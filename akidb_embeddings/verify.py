@@ -11,12 +11,9 @@ from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.hub import get_model_info
 from akidb_embeddings.registry import MODELS, CardExample
 from akidb_embeddings.service import EmbeddingService
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.vectors import Vectors, finish
 
 Similarities = NDArray[np.float32]
-
-BUNDLED = next(spec.name for spec in MODELS.values() if spec.bundled)
-"""The model that is always there."""
 
 # Cards give four digits, of runs in bfloat16 that are 3e-3 off themselves.
 _TOLERANCE = 0.005
@@ -70,7 +67,7 @@ def tolerance(bits: int | None) -> float:
 
 def cosine(a: Vectors, b: Vectors) -> Similarities:
     """Cosine similarities ``[len(a), len(b)]``, whether the vectors are normalized or not."""
-    matrix: Similarities = _unit(a) @ _unit(b).T
+    matrix: Similarities = finish(a, None, True) @ finish(b, None, True).T
     return matrix
 
 
@@ -100,8 +97,3 @@ def _card(name: str, revision: str | None, cache_dir: str | Path | None) -> Card
         known = ", ".join(spec.name for spec in MODELS.values() if spec.card is not None)
         raise ConfigurationError(f"No similarities to verify {name!r} with are known; they are for {known}.")
     return spec.card
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-    return unit

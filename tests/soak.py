@@ -15,7 +15,6 @@ from akidb_embeddings import EmbeddingService
 from tests.fixtures import model_path
 from tests.golden.texts import counted_text
 
-
 BATCH = 250
 
 

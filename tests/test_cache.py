@@ -1,14 +1,13 @@
 """The cache's layout, manifests, checks of files, and removal."""
 
-import json
-import struct
 from pathlib import Path
 
 import pytest
 
 from akidb_embeddings import cache
-from akidb_embeddings.errors import CheckpointError, EmbeddingError, ModelNotFoundError
-from tests.hub_server import Files, isolate, safetensors, tiny_model, write_files
+from akidb_embeddings.errors import EmbeddingError, ModelNotFoundError
+from akidb_embeddings.model_folder import missing_files
+from tests.hub_server import Files, isolate, tiny_model, write_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -79,96 +78,10 @@ def test_snapshot_folder_follows_branches_and_commits_only() -> None:
         assert cache.snapshot_folder("org/name", unknown) != root / "snapshots" / COMMIT
 
 
-def test_missing_files(tmp_path: Path) -> None:
-    assert cache.missing_files(tmp_path) == ["config.json", "tokenizer.json", "model.safetensors"]
-    assert cache.missing_files(write_files(tmp_path, tiny_model())) == []
-
-
-def test_every_shard_of_the_index_is_needed(tmp_path: Path) -> None:
-    index = json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}})
-    files = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors.index.json": index.encode()}
-    write_files(tmp_path, files | {"one.safetensors": safetensors()})
-    assert cache.missing_files(tmp_path) == ["two.safetensors"]
-
-
-@pytest.mark.parametrize("index", [b"{", b"[]", b"{}", b'{"weight_map": []}'])
-def test_an_unreadable_index_is_named(tmp_path: Path, index: bytes) -> None:
-    write_files(tmp_path, {"model.safetensors.index.json": index})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json"):
-        cache.missing_files(tmp_path)
-
-
-def test_whole_safetensors_pass(tmp_path: Path) -> None:
-    numpy = pytest.importorskip("numpy")
-    save_file = pytest.importorskip("safetensors.numpy").save_file
-    for tensors in ({}, {"a": numpy.zeros((2, 3)), "b": numpy.zeros(5, numpy.int8)}):
-        save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "mlx"})
-        cache.check_safetensors(tmp_path / "model.safetensors")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"1234567",
-        safetensors()[:-1],
-        safetensors()[:20],
-        safetensors() + b"\0",
-        struct.pack("<Q", 2**60) + b"{}",
-        struct.pack("<Q", 2) + b"[]",
-        struct.pack("<Q", 9) + b'{"a": {}}',
-    ],
-)
-def test_damaged_safetensors_are_named_with_the_cure(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*; do this$"):
-        cache.check_safetensors(path, "do this")
-
-
-def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
-    with pytest.raises(CheckpointError, match="git lfs pull"):
-        cache.check_safetensors(path)
-
-
-def test_damaged_dense_weights_are_found(tmp_path: Path) -> None:
-    write_files(tmp_path, tiny_model() | {"2_Dense/model.safetensors": safetensors()[:-1]})
-    with pytest.raises(CheckpointError, match="2_Dense"):
-        cache.check_model(tmp_path, "")
-
-
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": 1}', '{"repo": "org/name", "made_by": "convert"}'])
 def test_a_manifest_that_is_not_ours_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / cache.MANIFEST).write_text(text)
     assert cache.read_manifest(tmp_path) is None
-
-
-def modules(*kinds: str) -> bytes:
-    """Return a modules.json whose module number N has the folder N_Kind."""
-    entries = [{"type": f"sentence_transformers.models.{kind}", "path": f"{n}_{kind}"} for n, kind in enumerate(kinds)]
-    return json.dumps(entries).encode()
-
-
-def test_a_snapshot_needs_the_files_that_decide_its_vectors(tmp_path: Path) -> None:
-    write_files(tmp_path, tiny_model())
-    assert "modules.json" in cache.snapshot_flaw(tmp_path, pooling_known=False)
-    assert cache.snapshot_flaw(tmp_path, pooling_known=True) == ""
-    write_files(tmp_path, {"README.md": b""})
-    assert cache.snapshot_flaw(tmp_path, pooling_known=False) == ""
-    write_files(tmp_path, {"modules.json": modules("Normalize", "Pooling", "Dense"), "2_Dense/config.json": b"{}"})
-    assert "1_Pooling/config.json" in cache.snapshot_flaw(tmp_path, pooling_known=False)
-    assert "1_Pooling" not in cache.snapshot_flaw(tmp_path, pooling_known=True)
-    assert "2_Dense/model.safetensors" in cache.snapshot_flaw(tmp_path, pooling_known=True)
-    write_files(tmp_path, {"1_Pooling/config.json": b"{}", "2_Dense/model.safetensors": safetensors()})
-    assert cache.snapshot_flaw(tmp_path, pooling_known=False) == ""
-
-
-@pytest.mark.parametrize("text", [b"{", b"{}x", b"[1]", b'[{"path": ""}]', b'[{"type": 1, "path": ""}]'])
-def test_unreadable_modules_are_a_flaw(tmp_path: Path, text: bytes) -> None:
-    write_files(tmp_path, tiny_model() | {"modules.json": text})
-    assert "modules.json" in cache.snapshot_flaw(tmp_path, pooling_known=True)
 
 
 def test_clearing_one_model_takes_its_revisions_and_leaves_the_others() -> None:
@@ -243,4 +156,4 @@ def test_a_failed_replacement_puts_the_old_model_back(tmp_path: Path) -> None:
     folder = cached_model()
     with pytest.raises(FileNotFoundError):
         cache.publish(tmp_path / "missing", folder)
-    assert cache.missing_files(folder) == []
+    assert missing_files(folder) == []

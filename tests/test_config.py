@@ -645,3 +645,11 @@ def test_to_dict_round_trip_holds_plain_values(tmp_path: Path) -> None:
 
 def test_repr_shows_the_fields_only() -> None:
     assert repr(EmbeddingConfig()) == f"EmbeddingConfig({', '.join(f'{k}={v!r}' for k, v in DEFAULTS.items())})"
+
+
+def test_a_revision_does_not_move_to_another_model() -> None:
+    base = EmbeddingConfig(model_name="a/b", revision="v1")
+    assert EmbeddingConfig.resolve(base, model_name="c/d").revision is None
+    assert EmbeddingConfig.resolve(base, model_name="c/d", revision="v2").revision == "v2"
+    assert EmbeddingConfig.resolve(base, model_name="a/b").revision == "v1"
+    assert EmbeddingConfig.resolve(base, pooling="cls").revision == "v1"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings import cache, hub
+from akidb_embeddings import cache, finder, hub
 from akidb_embeddings.errors import (
     CheckpointError,
     ConfigurationError,
@@ -37,7 +37,7 @@ BIG = tiny_model(**{"model.safetensors": safetensors(50_000)})
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the test's own home; no model is bundled unless a test says so."""
-    monkeypatch.setattr(hub, "BUNDLE_ROOT", tmp_path / "bundled")
+    monkeypatch.setattr(finder, "BUNDLE_ROOT", tmp_path / "bundled")
     return isolate(monkeypatch, tmp_path / "home")
 
 
@@ -74,7 +74,7 @@ def names(folder: Path) -> list[str]:
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ModelNotFoundError, match="did you mean 'minilm-l6-v2'") as caught:
-        hub.find_model("MiniLM-L6-v3")
+        finder.find_model("MiniLM-L6-v3")
     assert all(name in str(caught.value) for name in MODELS)
     assert "org/name" in str(caught.value)
     assert "folder" in str(caught.value)
@@ -82,7 +82,7 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 @pytest.mark.parametrize("name", ["", "nothing-like-it", "a b", "org--x"])
 def test_what_is_neither_known_nor_a_folder_nor_a_repository_is_an_error(name: str) -> None:
-    for function in (hub.find_model, hub.download_model, hub.resolve_model, hub.get_model_info):
+    for function in (finder.find_model, hub.download_model, hub.resolve_model, hub.get_model_info):
         with pytest.raises(ModelNotFoundError, match="Unknown model"):
             function(name)
     assert not hub.is_model_cached(name)
@@ -93,7 +93,7 @@ def test_what_is_neither_known_nor_a_folder_nor_a_repository_is_an_error(name: s
 )
 def test_a_path_that_leads_nowhere_is_named_in_full(name: str) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
-        hub.find_model(name)
+        finder.find_model(name)
     assert os.path.expanduser(name).removeprefix("./") in str(caught.value)
     assert str(Path.home().anchor) in str(caught.value)
 
@@ -113,49 +113,49 @@ def test_a_folder_is_found_by_any_path(home: Path, name: str) -> None:
 
 def test_a_registry_name_is_not_a_folder(home: Path) -> None:
     write_files(home / KNOWN, tiny_model())
-    assert hub.find_model(KNOWN) is None
+    assert finder.find_model(KNOWN) is None
 
 
 def test_a_folder_that_lacks_files_says_which(home: Path) -> None:
     write_files(home / "model", {"config.json": b"{}", "model.safetensors": safetensors()})
     with pytest.raises(CheckpointError, match=r"tokenizer\.json; copy it again"):
-        hub.find_model("./model")
+        finder.find_model("./model")
     assert not hub.is_model_cached("./model")
 
 
 def test_a_truncated_weight_file_in_a_folder_is_named(home: Path) -> None:
     write_files(home / "model", tiny_model(**{"model.safetensors": safetensors()[:-1]}))
     with pytest.raises(CheckpointError, match=r"model/model\.safetensors is damaged.*copy it again"):
-        hub.find_model("./model")
+        finder.find_model("./model")
 
 
 def test_a_folder_has_no_revisions(home: Path) -> None:
     write_files(home / "model", tiny_model())
     with pytest.raises(ConfigurationError, match="revision='main'"):
-        hub.find_model("./model", revision="main")
+        finder.find_model("./model", revision="main")
 
 
 # The bundle
 
 
 def test_the_bundled_model_comes_first_and_is_never_fetched(server: HubServer) -> None:
-    bundle = write_files(hub.BUNDLE_ROOT / BUNDLED, tiny_model())
+    bundle = write_files(finder.BUNDLE_ROOT / BUNDLED, tiny_model())
     snapshot(MODELS[BUNDLED].repo, tiny_model())
-    for files in (hub.find_model(BUNDLED), hub.resolve_model(BUNDLED), hub.download_model(BUNDLED, force=True)):
-        assert files == hub.ModelFiles(BUNDLED, bundle, "bundled", MODELS[BUNDLED], None)
+    for files in (finder.find_model(BUNDLED), hub.resolve_model(BUNDLED), hub.download_model(BUNDLED, force=True)):
+        assert files == finder.ModelFiles(BUNDLED, bundle, "bundled", MODELS[BUNDLED], None)
     assert server.requests == []
 
 
 def test_a_revision_or_the_repository_is_not_the_bundle() -> None:
-    write_files(hub.BUNDLE_ROOT / BUNDLED, tiny_model())
-    assert hub.find_model(BUNDLED, revision="main") is None
-    assert hub.find_model(MODELS[BUNDLED].repo) is None
+    write_files(finder.BUNDLE_ROOT / BUNDLED, tiny_model())
+    assert finder.find_model(BUNDLED, revision="main") is None
+    assert finder.find_model(MODELS[BUNDLED].repo) is None
 
 
 def test_a_damaged_bundle_asks_for_a_new_installation() -> None:
-    write_files(hub.BUNDLE_ROOT / BUNDLED, tiny_model(**{"model.safetensors": b""}))
+    write_files(finder.BUNDLE_ROOT / BUNDLED, tiny_model(**{"model.safetensors": b""}))
     with pytest.raises(CheckpointError, match="reinstall"):
-        hub.find_model(BUNDLED)
+        finder.find_model(BUNDLED)
 
 
 # Downloads
@@ -176,10 +176,10 @@ def test_a_download_fetches_what_is_needed_and_nothing_else(server: HubServer) -
     others = [".gitattributes", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "onnx/config.json", "akidb.json"]
     others += ["openvino/config.json", "checkpoint-5/model.safetensors", "a/b/config.json", "2_Dense/pytorch_model.bin"]
     commit = server.add(REPO, needed | dict.fromkeys(others, b"{}"))
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
 
     files = hub.resolve_model(REPO)
-    assert files == hub.ModelFiles(REPO, cache.get_cache_dir() / "models/org--name", "cache", None, commit)
+    assert files == finder.ModelFiles(REPO, cache.get_cache_dir() / "models/org--name", "cache", None, commit)
     assert names(files.path) == sorted([*needed, cache.MANIFEST])
     assert all((files.path / name).read_bytes() == content for name, content in needed.items())
     manifest = cache.read_manifest(files.path)
@@ -191,7 +191,7 @@ def test_a_download_fetches_what_is_needed_and_nothing_else(server: HubServer) -
 def test_a_cached_model_needs_no_network(server: HubServer) -> None:
     downloaded = hub.download_model(REPO)
     server.requests.clear()
-    assert hub.find_model(REPO) == hub.resolve_model(REPO) == hub.download_model(REPO) == downloaded
+    assert finder.find_model(REPO) == hub.resolve_model(REPO) == hub.download_model(REPO) == downloaded
     assert server.requests == []
 
 
@@ -214,7 +214,7 @@ def test_a_registry_name_is_fetched_from_its_repository(server: HubServer) -> No
     commit = server.add(MODELS[KNOWN].repo)
     files = hub.download_model(KNOWN)
     assert (files.path.name, files.spec, files.revision) == (KNOWN, MODELS[KNOWN], commit)
-    assert hub.find_model(MODELS[KNOWN].repo) is None
+    assert finder.find_model(MODELS[KNOWN].repo) is None
     assert hub.download_model(MODELS[KNOWN].repo).spec == MODELS[KNOWN]
 
 
@@ -224,11 +224,11 @@ def test_a_registry_name_takes_its_pinned_revision_unless_asked_otherwise(
     pinned, other = tiny_model(**{"config.json": b"[1]"}), tiny_model(**{"config.json": b"[2]"})
     server.add("org/pinned", v1=pinned, v2=other)
     spec = ModelSpec("pinned", "org/pinned", 4, "MIT", 1, "", revision="v1")
-    monkeypatch.setattr(hub, "MODELS", {"pinned": spec})
+    monkeypatch.setattr(finder, "MODELS", {"pinned": spec})
     assert hub.download_model("pinned").revision == commit_of(pinned)
     assert hub.download_model("pinned", revision="v2").revision == commit_of(other)
-    monkeypatch.setattr(hub, "MODELS", {"pinned": replace(spec, revision="v2")})
-    assert hub.find_model("pinned") is None, "an earlier pin does not count"
+    monkeypatch.setattr(finder, "MODELS", {"pinned": replace(spec, revision="v2")})
+    assert finder.find_model("pinned") is None, "an earlier pin does not count"
 
 
 def test_revisions_are_kept_apart(server: HubServer) -> None:
@@ -237,9 +237,9 @@ def test_revisions_are_kept_apart(server: HubServer) -> None:
     files = hub.download_model(REPO, revision="feature/x")
     assert files.revision == commit_of(branch)
     assert files.path == cache.get_cache_dir() / "models/org--name@feature%2Fx"
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     assert hub.download_model(REPO, revision=main).path.name == f"org--name@{main}"
-    assert hub.find_model(REPO, revision="feature/x") == files
+    assert finder.find_model(REPO, revision="feature/x") == files
 
 
 def test_a_cached_model_of_another_repository_does_not_count(server: HubServer) -> None:
@@ -248,7 +248,7 @@ def test_a_cached_model_of_another_repository_does_not_count(server: HubServer) 
     manifest = cache.read_manifest(folder)
     assert manifest is not None
     cache.Manifest(KNOWN, "former/repo", None, manifest.commit, manifest.files, manifest.date).write(folder)
-    assert hub.find_model(KNOWN) is None
+    assert finder.find_model(KNOWN) is None
     assert hub.resolve_model(KNOWN).path == folder
 
 
@@ -260,7 +260,7 @@ def test_force_replaces_the_model(server: HubServer) -> None:
     files = hub.download_model(REPO, force=True)
     assert files.revision == commit_of(newer)
     assert (files.path / "config.json").read_bytes() == newer["config.json"]
-    assert hub.find_model(REPO) == files
+    assert finder.find_model(REPO) == files
     assert not cache.partial_folder(files.path).exists()
 
 
@@ -269,7 +269,7 @@ def test_readers_do_not_notice_a_replacement(server: HubServer) -> None:
     with ThreadPoolExecutor(1) as pool:
         replacements = pool.submit(lambda: [hub.download_model(REPO, force=True) for _ in range(5)])
         while not replacements.done():
-            assert hub.find_model(REPO) == files
+            assert finder.find_model(REPO) == files
         assert replacements.result() == [files] * 5
 
 
@@ -279,7 +279,7 @@ def test_a_reader_between_the_two_renames_waits(server: HubServer) -> None:
     previous.parent.mkdir()
     files.path.rename(previous)
     with ThreadPoolExecutor(1) as pool:
-        reader = pool.submit(hub.find_model, REPO)
+        reader = pool.submit(finder.find_model, REPO)
         threading.Event().wait(0.1)
         previous.rename(files.path)
         assert reader.result() == files
@@ -290,7 +290,7 @@ def test_a_failed_force_keeps_the_old_model(server: HubServer) -> None:
     server.failures["GET", "model.safetensors"] = 500
     with pytest.raises(DownloadError):
         hub.download_model(REPO, force=True)
-    assert hub.find_model(REPO) == files
+    assert finder.find_model(REPO) == files
 
 
 def test_a_folder_that_is_not_ours_is_not_replaced(server: HubServer) -> None:
@@ -318,7 +318,7 @@ def test_after_a_broken_download_nothing_counts_and_the_next_goes_on(server: Hub
     server.failures["GET", "model.safetensors"] = 500
     with pytest.raises(DownloadError, match="akidb-embed download org/name"):
         hub.download_model(REPO)
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     assert not hub.is_model_cached(REPO)
     assert hub.list_cached_models() == []
     assert not hub.get_model_info(REPO).cached
@@ -356,7 +356,7 @@ def test_a_file_of_the_wrong_size_never_counts(server: HubServer) -> None:
     os.utime(staging / "config.json", (0, 0))  # huggingface_hub itself notices a newer file
     with pytest.raises(DownloadError, match=r"incomplete: config\.json"):
         hub.download_model(REPO)
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     assert (hub.download_model(REPO).path / "config.json").read_bytes() == BIG["config.json"]
 
 
@@ -366,11 +366,11 @@ def test_nothing_counts_while_the_download_runs(server: HubServer) -> None:
         download = pool.submit(hub.download_model, REPO)
         while not server.sent("model.safetensors"):
             threading.Event().wait(0.01)
-        assert hub.find_model(REPO) is None
+        assert finder.find_model(REPO) is None
         with pytest.raises(EmbeddingError, match="being downloaded"):
-            hub.clear_cache(REPO)
+            cache.clear_cache(REPO)
         server.open_gate.set()
-        assert download.result() == hub.find_model(REPO)
+        assert download.result() == finder.find_model(REPO)
 
 
 def test_two_threads_share_one_download(server: HubServer) -> None:
@@ -381,7 +381,7 @@ def test_two_threads_share_one_download(server: HubServer) -> None:
             threading.Event().wait(0.01)
         server.open_gate.set()
         first, second = (download.result() for download in downloads)
-    assert first == second == hub.find_model(REPO)
+    assert first == second == finder.find_model(REPO)
     assert len(server.sent("model.safetensors")) == 1
 
 
@@ -392,9 +392,9 @@ def test_a_killed_download_does_not_count_and_is_taken_up(server: HubServer) -> 
         while not server.sent("model.safetensors"):
             threading.Event().wait(0.01)
         process.kill()
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     server.open_gate.set()
-    assert hub.download_model(REPO) == hub.find_model(REPO)
+    assert hub.download_model(REPO) == finder.find_model(REPO)
 
 
 def test_a_repository_without_usable_weights_fetches_nothing(server: HubServer) -> None:
@@ -425,7 +425,7 @@ def test_a_gated_repository(server: HubServer) -> None:
     server.gated.add(REPO)
     with pytest.raises(ModelNotFoundError, match=r"gated.*HF_TOKEN"):
         hub.download_model(REPO)
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
 
 
 def test_the_token_is_sent(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,20 +523,20 @@ def test_a_whole_snapshot_is_found(revision: str | None) -> None:
     files = tiny_model(**{"modules.json": b"[]"})
     folder = snapshot(REPO, files)
     revision = commit_of(files) if revision == "commit" else revision
-    found = hub.find_model(REPO, revision=revision)
-    assert found == hub.ModelFiles(REPO, folder, "huggingface", None, commit_of(files))
-    assert hub.find_model(REPO, revision="other") is None
+    found = finder.find_model(REPO, revision=revision)
+    assert found == finder.ModelFiles(REPO, folder, "huggingface", None, commit_of(files))
+    assert finder.find_model(REPO, revision="other") is None
     assert hub.get_model_info(REPO).size_on_disk == sum(map(len, files.values()))
 
 
 def test_the_hugging_face_cache_may_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
     snapshot(MODELS[KNOWN].repo, tiny_model())
-    found = hub.find_model(KNOWN)
+    found = finder.find_model(KNOWN)
     assert found is not None
     assert found.spec == MODELS[KNOWN]
     monkeypatch.delenv("HF_HUB_CACHE")
-    assert hub.find_model(KNOWN) is None
+    assert finder.find_model(KNOWN) is None
 
 
 @pytest.mark.parametrize("missing", ["tokenizer.json", "model.safetensors", "modules.json"])
@@ -547,7 +547,7 @@ def test_a_partial_snapshot_is_completed_in_our_cache(
     server.add(REPO, files)
     snapshot(REPO, {name: files[name] for name in files if name != missing}, commit=commit_of(files))
     with caplog.at_level(logging.WARNING):
-        assert hub.find_model(REPO) is None
+        assert finder.find_model(REPO) is None
     assert missing in caplog.text
     with pytest.raises(ModelNotFoundError, match=f"without {missing}"):
         hub.resolve_model(REPO, auto_download=False)
@@ -560,7 +560,7 @@ def test_a_damaged_snapshot_is_not_used_and_force_replaces_it(server: HubServer)
     commit = server.add(REPO, BIG)
     damaged = BIG | {"model.safetensors": BIG["model.safetensors"][:-1], "modules.json": b"[]"}
     snapshot(REPO, damaged, commit=commit)
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     with contextlib.suppress(DownloadError):
         hub.download_model(REPO)
     found = hub.download_model(REPO, force=True)
@@ -582,21 +582,21 @@ def test_a_damaged_cached_model_says_how_to_mend_it(server: HubServer) -> None:
         (files.path / name).write_bytes(content)
     (files.path / "model.safetensors").write_bytes(bytes(len(tiny_model()["model.safetensors"])))
     with pytest.raises(CheckpointError, match="header cannot be read"):
-        hub.find_model(REPO)
-    assert hub.download_model(REPO, force=True) == hub.find_model(REPO) == files
+        finder.find_model(REPO)
+    assert hub.download_model(REPO, force=True) == finder.find_model(REPO) == files
 
 
 def test_a_cached_model_that_lost_a_file_is_fetched_again(server: HubServer) -> None:
     files = hub.download_model(REPO)
     (files.path / "tokenizer.json").unlink()
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     assert hub.resolve_model(REPO) == files
     assert (files.path / "tokenizer.json").is_file()
 
 
 def test_a_cached_folder_without_a_manifest_does_not_count() -> None:
     write_files(cache.model_folder(REPO, None), tiny_model())
-    assert hub.find_model(REPO) is None
+    assert finder.find_model(REPO) is None
     assert hub.list_cached_models() == []
 
 
@@ -613,17 +613,17 @@ def test_list_info_and_clear(server: HubServer) -> None:
     assert infos[1] == hub.get_model_info(KNOWN)
     assert infos[1].size_on_disk == sum(path.stat().st_size for path in known.path.iterdir())
 
-    assert hub.clear_cache(KNOWN) == infos[1].size_on_disk
+    assert cache.clear_cache(KNOWN) == infos[1].size_on_disk
     assert hub.list_cached_models() == infos[:1]
-    assert hub.clear_cache() == infos[0].size_on_disk
+    assert cache.clear_cache() == infos[0].size_on_disk
     assert hub.list_cached_models() == []
     assert not hub.is_model_cached(REPO, revision="main")
 
 
 def test_clearing_leaves_the_bundle_and_the_hugging_face_cache() -> None:
-    bundle = write_files(hub.BUNDLE_ROOT / BUNDLED, tiny_model())
+    bundle = write_files(finder.BUNDLE_ROOT / BUNDLED, tiny_model())
     folder = snapshot(REPO, tiny_model())
-    assert hub.clear_cache() == hub.clear_cache(BUNDLED) == 0
+    assert cache.clear_cache() == cache.clear_cache(BUNDLED) == 0
     assert names(bundle) == names(folder) == sorted(tiny_model())
 
 

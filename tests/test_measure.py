@@ -10,7 +10,7 @@ import pytest
 from akidb_embeddings import EmbeddingService, backend, measure
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.measure import Measurement, Plain
-from akidb_embeddings.verify import BUNDLED
+from akidb_embeddings.registry import BUNDLED
 from tests.hub_server import isolate
 
 on_linux_cpu = pytest.mark.skipif(

@@ -1,14 +1,18 @@
 """Safetensors files: whole or damaged, one or several."""
 
 import json
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.tensor_files import locate_tensors, read_header, weight_files
+from tests.hub_server import safetensors
 
 
 @pytest.fixture
@@ -26,31 +30,44 @@ def test_names_and_shapes(file: Path) -> None:
     assert locate_tensors(file.parent, "model.", [])["b"].key == "model.b"
 
 
-@pytest.mark.parametrize("size", [0, 4, 20, -1])
-def test_a_cut_file_is_named_with_the_cure(file: Path, size: int) -> None:
-    file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*download"):
-        read_header(file)
+def test_whole_safetensors_pass(tmp_path: Path) -> None:
+    arrays: list[dict[str, NDArray[Any]]] = [{}, {"a": np.zeros((2, 3)), "b": np.zeros(5, np.int8)}]
+    for tensors in arrays:
+        save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "mlx"})
+        read_header(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff" * 64, (2).to_bytes(8, "little") + b"[]", (2).to_bytes(8, "little") + b"{]"]
+    "content",
+    [
+        b"",
+        b"1234567",
+        safetensors()[:-1],
+        safetensors()[:20],
+        safetensors() + b"\0",
+        struct.pack("<Q", 2**60) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 9) + b'{"a": {}}',
+    ],
 )
-def test_a_file_of_something_else_is_damaged(file: Path, content: bytes) -> None:
-    file.write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged"):
-        read_header(file)
+def test_damaged_safetensors_are_named_with_the_cure(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*; do this$"):
+        read_header(path, "do this")
 
 
-def test_a_file_with_bytes_too_many_is_damaged(file: Path) -> None:
-    file.write_bytes(file.read_bytes() + b"\0")
-    with pytest.raises(CheckpointError, match="bytes instead of"):
-        read_header(file)
+def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        read_header(path)
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no weights"):
-        weight_files(tmp_path)
+    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        locate_tensors(tmp_path, "", [])
 
 
 @pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])

@@ -9,8 +9,8 @@ import pytest
 from akidb_embeddings import registry, verify
 from akidb_embeddings.convert import convert
 from akidb_embeddings.errors import ConfigurationError, ModelNotFoundError
-from akidb_embeddings.registry import MODELS, CardExample
-from akidb_embeddings.verify import BUNDLED, Verification, cosine, tolerance
+from akidb_embeddings.registry import BUNDLED, MODELS, CardExample
+from akidb_embeddings.verify import Verification, cosine, tolerance
 from tests.fixtures import original_minilm
 from tests.hub_server import isolate
 

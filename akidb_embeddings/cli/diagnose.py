@@ -72,7 +72,8 @@ def _add_verify_arguments(parser: ArgumentParser) -> None:
 
 
 def _verify(options: Namespace) -> int:
-    from akidb_embeddings.verify import BUNDLED, verify
+    from akidb_embeddings.registry import BUNDLED
+    from akidb_embeddings.verify import verify
 
     config = configuration(options)
     model, revision = options.model, vars(options).get("revision")

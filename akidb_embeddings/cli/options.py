@@ -123,7 +123,7 @@ def configuration(options: Namespace) -> EmbeddingConfig:
 
 def open_service(config: EmbeddingConfig) -> "EmbeddingService":
     """A service; that a download comes first is said, since it can take minutes."""
-    from akidb_embeddings.hub import find_model
+    from akidb_embeddings.finder import find_model
     from akidb_embeddings.registry import MODELS
     from akidb_embeddings.service import EmbeddingService
 
