@@ -93,6 +93,9 @@ class Engine:
         """
         request = Request(rows, pooling, max_rows, deadline)
         self._check_process()
+        if not rows:
+            request.future.set_result(np.empty((0, 0), dtype=np.float32))
+            return request.future
         with self._changed:
             self._check_alive()
             self._admit(request, max_waiting_tokens)
@@ -107,11 +110,12 @@ class Engine:
         with self._changed:
             self._closing = True
             waiting = self._scheduler.drain()
+            thread = self._thread
             self._changed.notify()
         for request in waiting:
             request.fail(WorkerError("The engine was closed while this request waited."))
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if threading.current_thread() is not thread:
+            thread.join()
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -204,15 +208,15 @@ class Engine:
             lost, self._in_flight = {item.request for item in self._in_flight}, []
             self._deaths += 1
             restart = self._ready.done() and self._deaths < _DEATHS_IN_A_ROW and not self._closing
-            if not restart:
+            if restart:
+                self._start()  # before anyone hears of it: whoever closes the engine then joins the new thread
+            else:
                 self._failure = failure
                 lost.update(self._scheduler.drain())
         for request in lost:
             request.fail(WorkerError(f"The MLX thread died while it had this request: {error!r}"))
         if not self._ready.done():
             self._ready.set_exception(failure)
-        if restart:
-            self._start()
 
 
 def _deliver(group: list[Item], vectors: Vectors) -> None:

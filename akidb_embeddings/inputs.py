@@ -14,9 +14,10 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str | bytes):
         raise InputError(f"texts is one {type(texts).__name__}; a list is wanted: [text] for a single text.")
     try:
-        checked = list(texts)
+        iterator = iter(texts)  # what goes wrong in a caller's own generator is not ours to translate
     except TypeError:
         raise InputError(f"texts is {_kind(texts)}; a list of strings is wanted.") from None
+    checked = list(iterator)
     for index, text in enumerate(checked):
         if not isinstance(text, str):
             raise InputError(f"texts[{index}] is {_kind(text)}; a string is wanted.")
@@ -32,9 +33,14 @@ def check_text(text: str) -> str:
 
 def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int) -> Vectors:
     """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero."""
-    rows = list(vectors) if isinstance(vectors, Iterable) and not isinstance(vectors, str | bytes) else None
-    if rows is None:
-        raise InputError(f"vectors is {_kind(vectors)}; a list of vectors or an array [n, {dimension}] is wanted.")
+    wanted = f"a list of vectors or an array [n, {dimension}] is wanted."
+    if isinstance(vectors, str | bytes):
+        raise InputError(f"vectors is {_kind(vectors)}; {wanted}")
+    try:
+        iterator = iter(vectors)  # type: ignore[arg-type]  # the error is for what cannot be iterated
+    except TypeError:
+        raise InputError(f"vectors is {_kind(vectors)}; {wanted}") from None
+    rows = list(iterator)
     accepted = np.empty((len(rows), dimension), dtype=np.float32)
     for index, row in enumerate(rows):
         with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below

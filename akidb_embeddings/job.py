@@ -15,7 +15,7 @@ import numpy as np
 
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.engine import Engine
-from akidb_embeddings.errors import InputError, NonFiniteVectorError
+from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadError
 from akidb_embeddings.settings import Settings
 from akidb_embeddings.tokenizer import Tokenized, Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
@@ -83,7 +83,7 @@ class Job:
 
     def tokenize(self, begin: int, end: int) -> Tokenized:
         """Token ids of a stretch, any thread. InputError names the text that is too long or cannot be tokenized."""
-        tokens = self._resources.tokenizer.encode([self._prompt + text for text in self._texts[begin:end]], begin)
+        tokens = self._resources.tokenizer.encode(self._texts[begin:end], self._prompt, begin)
         limit = self._resources.settings.max_tokens
         if self._resources.config.truncate == "error" and any(tokens.truncated):
             index = tokens.truncated.index(True)
@@ -93,16 +93,25 @@ class Job:
             )
         return tokens
 
-    def submit(self, begin: int, tokens: Tokenized) -> None:
-        """Queue a stretch. OverloadError: the queue is full."""
-        future = self._resources.engine.submit(
-            tokens.ids,
-            pooling=self._resources.settings.pooling,
-            max_rows=self._resources.config.batch_size,
-            max_waiting_tokens=self._resources.config.max_queued_tokens,
-            deadline=self._deadline,
-        )
+    def submit(self, begin: int, tokens: Tokenized) -> bool:
+        """Queue a stretch. False: the queue is full, and with this call's own windows; collect one and try again.
+
+        OverloadError: the queue is full with the texts of others.
+        """
+        try:
+            future = self._resources.engine.submit(
+                tokens.ids,
+                pooling=self._resources.settings.pooling,
+                max_rows=self._resources.config.batch_size,
+                max_waiting_tokens=self._resources.config.max_queued_tokens,
+                deadline=self._deadline,
+            )
+        except OverloadError:
+            if self._pending:
+                return False
+            raise
         self._pending.append(_Window(begin, tokens, future))
+        return True
 
     @property
     def pending(self) -> bool:
@@ -118,6 +127,11 @@ class Job:
     def oldest(self) -> "Future[Vectors]":
         """The future of the window that is to be collected next."""
         return self._pending[0].future
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def collect(self, vectors: Vectors) -> None:
         """Take the oldest window's vectors."""
@@ -138,3 +152,5 @@ class Job:
             window.future.cancel()
         if isinstance(error, NonFiniteVectorError):  # it counts from the window's first text
             raise NonFiniteVectorError(self._pending[0].begin + error.index, error.tokens) from None
+        if isinstance(error, TimeoutError):
+            raise OverloadError("The texts were not done by the deadline. Send fewer at once, or allow more.") from None

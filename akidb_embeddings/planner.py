@@ -36,17 +36,17 @@ def plan(lengths: Sequence[int], max_tokens: int, max_rows: int, side_by_side: i
     have more. Where all fit into fewer than ``side_by_side`` micro-batches, they are divided into that many of about
     the same size, since those run at once.
     """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    total = sum(padded_length(length) for length in lengths)
-    share = max(-(-total // side_by_side), _WORTH_DIVIDING)
+    padded = [padded_length(length) for length in lengths]
+    share = max(-(-sum(padded) // side_by_side), _WORTH_DIVIDING)
     batches: list[list[int]] = []
-    width = 0
-    for index in order:
-        rows = len(batches[-1]) if batches else max_rows
-        if rows >= max_rows or (rows + 1) * width > max_tokens or rows * width >= share:
+    width, filled = 0, share
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        # ``filled`` counts each row's own length, so that rounding never makes one micro-batch more than planned.
+        if filled >= share or len(batches[-1]) >= max_rows or (len(batches[-1]) + 1) * width > max_tokens:
             batches.append([])
-            width = padded_length(lengths[index])
+            width, filled = padded[index], 0
         batches[-1].append(index)
+        filled += padded[index]
     return batches
 
 

@@ -3,6 +3,7 @@
 Plain data without threads or locks; the engine guards it.
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -34,22 +35,30 @@ class Request:
         # Longest first: neighbours are of like length, and what needs most memory comes at once.
         self.waiting = deque(sorted(range(len(self.rows)), key=lambda index: -self.rows[index].size))
         self.waiting_tokens = sum(row.size for row in self.rows)
-        self.missing = len(self.rows)
+        self._missing = len(self.rows)
         self._vectors: Vectors | None = None
+        self._ending = threading.Lock()
+        self._ended = False
 
     def deliver(self, position: int, vector: Vectors) -> None:
         """Take the vector of one text; the last one resolves the future, in the order the texts came in."""
         if self._vectors is None:
             self._vectors = np.empty((len(self.rows), vector.size), dtype=np.float32)
         self._vectors[position] = vector
-        self.missing -= 1
-        if not self.missing and not self.future.done() and self.future.set_running_or_notify_cancel():
+        self._missing -= 1
+        if not self._missing and self._end():
             self.future.set_result(self._vectors)
 
     def fail(self, error: Exception) -> None:
         """Resolve the future with an error, unless it is resolved or cancelled already."""
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
+        if self._end():
             self.future.set_exception(error)
+
+    def _end(self) -> bool:
+        """Whether the caller of this may resolve the future: the first to come, unless it was cancelled."""
+        with self._ending:  # the MLX thread delivers what another thread may be failing
+            first, self._ended = not self._ended, True
+        return first and self.future.set_running_or_notify_cancel()
 
     def expire(self, now: float) -> None:
         """Fail a request that waited past its deadline."""
@@ -91,8 +100,8 @@ class Scheduler:
         for lane in (self._large, self._small) if large_first else (self._small, self._large):
             if items := list(self._take(lane, max_tokens, now)):
                 self._small_rounds = self._small_rounds + 1 if lane is self._small else 0
-                if lane is self._large:
-                    lane.rotate(-1)
+                if lane is self._large and lane and lane[0] is items[-1].request:
+                    lane.rotate(-1)  # it had its turn and is not done; others come before its next
                 return items
         return []
 

@@ -80,8 +80,12 @@ class EmbeddingService:
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(lambda: self._checkpoint.digest)  # reads all files: here, not in the first call
             engine = acquire_engine(self._checkpoint, self._config.memory)
-            digest.result()
-        self._release = weakref.finalize(self, release_engine, engine)
+            self._release = weakref.finalize(self, release_engine, engine)
+            try:
+                digest.result()
+            except BaseException:
+                self.close()
+                raise
         self._resources = Resources(self._config, self._settings, tokenizer, engine)
 
     @classmethod
@@ -152,7 +156,7 @@ class EmbeddingService:
             texts: Any number of texts; an empty list gives vectors of shape ``[0, dimension]``.
             prompt_name: ``"query"``, ``"document"`` or another of the model's prompts, put before each text.
             prompt: A prompt of your own instead.
-            timeout: Seconds that texts may wait in the queue before the call fails with OverloadError.
+            timeout: Seconds after which the call fails with OverloadError, and what still waits is dropped.
             progress: Called with a number of texts whenever so many more are done.
 
         Raises:
@@ -162,11 +166,11 @@ class EmbeddingService:
         text = self._prompt(prompt_name, prompt)
         with Job(self._resources, check_texts(texts), text, timeout, progress) as job:
             for begin, end in job.windows():
-                job.submit(begin, job.tokenize(begin, end))
-                while job.full:
-                    job.collect(job.oldest.result())
+                tokens = job.tokenize(begin, end)
+                while job.full or not job.submit(begin, tokens):
+                    job.collect(job.oldest.result(job.remaining))
             while job.pending:
-                job.collect(job.oldest.result())
+                job.collect(job.oldest.result(job.remaining))
         return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
 
     async def aencode(
@@ -186,11 +190,10 @@ class EmbeddingService:
                     tokens = job.tokenize(begin, end)
                 else:
                     tokens = await asyncio.to_thread(job.tokenize, begin, end)
-                job.submit(begin, tokens)
-                while job.full:
-                    job.collect(await asyncio.wrap_future(job.oldest))
+                while job.full or not job.submit(begin, tokens):
+                    job.collect(await asyncio.wait_for(asyncio.wrap_future(job.oldest), job.remaining))
             while job.pending:
-                job.collect(await asyncio.wrap_future(job.oldest))
+                job.collect(await asyncio.wait_for(asyncio.wrap_future(job.oldest), job.remaining))
         return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
 
     async def aembed(self, texts: Iterable[str]) -> Vectors:

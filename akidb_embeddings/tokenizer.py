@@ -52,12 +52,13 @@ class Tokenizer:
         tokenizer.enable_truncation(max_tokens, direction=settings.get("truncation_side", "right"))
         self._tokenizer = tokenizer
 
-    def encode(self, texts: list[str], begin: int = 0) -> Tokenized:
-        """Token ids of ``texts``. InputError names a text that cannot be tokenized, counting from ``begin``."""
+    def encode(self, texts: list[str], prompt: str = "", begin: int = 0) -> Tokenized:
+        """Token ids of ``texts``, each after ``prompt``. InputError names a text that cannot be tokenized, counting
+        from ``begin``."""
         try:
-            encodings = self._tokenizer.encode_batch_fast(texts)
+            encodings = self._tokenizer.encode_batch_fast([prompt + text for text in texts] if prompt else texts)
         except (TypeError, UnicodeEncodeError):
-            raise _bad_unicode(texts, begin) from None
+            raise _bad_unicode(texts, prompt, begin) from None
         ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         for index, row in enumerate(ids):
             if not row.size:
@@ -94,8 +95,10 @@ def _end_with(tokenizer: FastTokenizer, token: str, file: Path) -> None:
     tokenizer.post_processor = ending if existing is None else PostProcessors([existing, ending])
 
 
-def _bad_unicode(texts: list[str], begin: int) -> InputError:
+def _bad_unicode(texts: list[str], prompt: str, begin: int) -> InputError:
     """Which text is not valid Unicode, and where."""
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        return InputError(f"The prompt {prompt!r} has a lone surrogate, which is no valid Unicode.")
     for index, text in enumerate(texts):
         try:
             text.encode()

@@ -14,10 +14,10 @@ def finish(vectors: Vectors, dimensions: int | None, normalize: bool) -> Vectors
     if dimensions is not None:
         vectors = vectors[:, :dimensions]
     if normalize:
-        # In float64: the square of a large float32 would overflow, and the vector end as zero.
+        # In float64: the square of a large float32 would overflow, that of a small one vanish.
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        vectors = vectors / np.maximum(norms, 1e-12)
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+        return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    return np.ascontiguousarray(vectors)
 
 
 def non_finite_rows(vectors: Vectors) -> list[int]:
