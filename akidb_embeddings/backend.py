@@ -1,7 +1,6 @@
 """What the machine is: Metal, CUDA or CPU, and what follows for precision, weights, streams and memory.
 
-A backend is a value. The modules on the MLX side take ``mx`` from here, so that a fast BLAS is in place before
-``mlx.core`` is imported, whatever the order of imports in a program.
+A backend is a value, not a class hierarchy: every backend's code path runs on the CPU in the tests.
 """
 
 import functools
@@ -11,22 +10,9 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from akidb_embeddings import blas
 from akidb_embeddings.errors import ConfigurationError
-
-BLAS = blas.load()
-
-try:
-    import mlx.core as mx
-except ImportError as error:
-    raise ImportError(
-        f"MLX cannot be loaded: {error}. On Linux it needs a backend: pip install 'akidb-embeddings[cpu]', or with "
-        "[cuda12] or [cuda13] for an NVIDIA GPU."
-    ) from error
-
-from akidb_embeddings.kernels import FUSED, POLYNOMIAL, Kernels  # noqa: E402  (imports mlx)
-
-__all__ = ["BLAS", "Backend", "WeightStorage", "cpu", "cuda", "measure_matmul", "metal", "mx", "select_backend"]
+from akidb_embeddings.kernels import FUSED, POLYNOMIAL, Kernels
+from akidb_embeddings.runtime import BLAS, mx
 
 _log = logging.getLogger(__name__)
 

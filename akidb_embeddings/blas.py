@@ -2,7 +2,7 @@
 
 The Linux wheel of MLX links a reference BLAS, some eighty times slower than OpenBLAS. Its calls are bound by name, so
 an OpenBLAS that is already in the process's global scope when ``mlx.core`` is imported answers them instead. Loaded
-later it changes nothing; hence this module imports nothing of MLX, and ``backend`` calls ``load`` before it does.
+later it changes nothing; hence this module imports nothing of MLX, and ``runtime`` calls ``load`` before it does.
 """
 
 import ctypes
@@ -43,7 +43,7 @@ def load() -> Blas:
     if sys.platform != "linux":
         return Blas(None)
     if "mlx.core" in sys.modules:
-        return Blas(None, "MLX was imported before akidb_embeddings; import akidb_embeddings.backend (or embed) first")
+        return Blas(None, "MLX was imported before akidb_embeddings; import akidb_embeddings.runtime before mlx")
     problems = []
     for name in _candidates():
         try:

@@ -85,7 +85,7 @@ def _check(destination: Path, bits: int | None, group_size: int) -> None:
 
 def _write_weights(checkpoint: Checkpoint, folder: Path, bits: int | None, group_size: int) -> tuple[int, int]:
     """Write model.safetensors and its index; how many matrices were quantized, and how many tensors there are."""
-    from akidb_embeddings.backend import mx
+    from akidb_embeddings.runtime import mx
     from akidb_embeddings.weights import load_tensors
 
     kept = _used(checkpoint)

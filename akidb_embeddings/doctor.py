@@ -107,8 +107,9 @@ def _device() -> _Finding:
 
 
 def _blas() -> _Finding:
-    from akidb_embeddings.backend import BLAS, select_backend
+    from akidb_embeddings.backend import select_backend
     from akidb_embeddings.measure import matmul_speed
+    from akidb_embeddings.runtime import BLAS
 
     if select_backend().name != "cpu":
         return _Finding("ok", "not needed: matrix products run on the GPU")

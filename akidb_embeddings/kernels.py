@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
+
+from akidb_embeddings.runtime import mx
 
 Activation = Callable[[mx.array], mx.array]
 

@@ -6,7 +6,7 @@ Every class is called with and returns arrays of the compute dtype. ``weights`` 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from akidb_embeddings.backend import mx
+from akidb_embeddings.runtime import mx
 
 Linear = Callable[[mx.array], mx.array]
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.backend import Backend, mx
+from akidb_embeddings.backend import Backend
 from akidb_embeddings.checkpoint import Checkpoint
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.kernels import FUSED, Activation
 from akidb_embeddings.planner import MicroBatch
 from akidb_embeddings.pooling import pool
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights, load_tensors
 
 _ACTIVATIONS: dict[str, Activation] = {

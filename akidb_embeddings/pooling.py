@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.backend import mx
+from akidb_embeddings.runtime import mx
 
 POOLINGS: Final = ("mean", "cls", "last")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from akidb_embeddings.backend import Backend, WeightStorage, mx
+from akidb_embeddings.backend import Backend, WeightStorage
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.layers import (
     Embedding,
@@ -17,6 +17,7 @@ from akidb_embeddings.layers import (
     expanded,
     stack_rows,
 )
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.tensor_files import Tensors
 
 

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from akidb_embeddings.vectors import Vectors
 from tests.fixtures import BUNDLED
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+T = TypeVar("T")
+
 LONG = 30.0  # seconds; nothing that works takes so long, and what hangs fails
 
 
@@ -101,6 +104,25 @@ def eventually(condition: Callable[[], object], seconds: float = LONG) -> bool:
             return False
         time.sleep(0.002)
     return True
+
+
+def background(call: Callable[[], T]) -> "Future[T]":
+    """The outcome of a call on a thread of its own; one that hangs does not keep the test run from ending."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def at_once(call: Callable[[int], T], callers: int) -> list[T]:
+    """The results of as many calls at once, each on its own thread and with its number."""
+    return [one.result(LONG) for one in [background(partial(call, caller)) for caller in range(callers)]]
 
 
 def run_python(code: str, *arguments: str, seconds: float = LONG) -> str:

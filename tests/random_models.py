@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.architectures import ARCHITECTURES
-from akidb_embeddings.backend import mx
 from akidb_embeddings.kernels import FUSED
+from akidb_embeddings.runtime import mx
 from tests.fixtures import DATA, edit_json
 
 BERT = {

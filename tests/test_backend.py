@@ -2,10 +2,11 @@
 
 import pytest
 
-from akidb_embeddings import backend
-from akidb_embeddings.backend import WeightStorage, cpu, cuda, metal, mx, select_backend
+from akidb_embeddings import backend, runtime
+from akidb_embeddings.backend import WeightStorage, cpu, cuda, metal, select_backend
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.kernels import FUSED, POLYNOMIAL
+from akidb_embeddings.runtime import mx
 
 DEVICE = mx.Device(mx.cpu)
 
@@ -52,7 +53,7 @@ def test_cpu_computes_in_float32_with_a_stream_for_each_core(monkeypatch: pytest
 def test_cores_are_shared_between_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(backend, "available_cores", lambda: 4)
-    monkeypatch.setattr(type(backend.BLAS), "set_threads", lambda _, count: threads.append(count))
+    monkeypatch.setattr(type(runtime.BLAS), "set_threads", lambda _, count: threads.append(count))
     for micro_batches in (1, 2, 4, 8):
         cpu().share_cores(micro_batches)
     metal(DEVICE).share_cores(1)

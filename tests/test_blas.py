@@ -26,16 +26,21 @@ def speed(output: str) -> float:
 
 def test_it_is_loaded_before_mlx_and_answers_its_calls() -> None:
     """Ten times the reference BLAS is far from what noise could do to either: 2 GFLOP/s there, 80 and more here."""
-    output = run(f"from akidb_embeddings import backend; print(backend.BLAS.description); {SPEED}")
+    output = run(f"from akidb_embeddings import backend, runtime; print(runtime.BLAS.description); {SPEED}")
     assert "OpenBLAS" in output
     reference = run(f"import mlx.core\nfrom akidb_embeddings import backend; {SPEED}")
     assert speed(output) > 5 * speed(reference)
 
 
+def test_any_module_of_ours_may_come_first() -> None:
+    assert "OpenBLAS" in run("from akidb_embeddings import kernels, runtime; print(runtime.BLAS.description)")
+
+
 def test_mlx_imported_first_gives_one_warning_with_the_cost_and_the_cure() -> None:
     output = run(
         "import logging, mlx.core; logging.basicConfig()\n"
-        "from akidb_embeddings.backend import BLAS, select_backend\n"
+        "from akidb_embeddings.backend import select_backend\n"
+        "from akidb_embeddings.runtime import BLAS\n"
         "select_backend('fast'); select_backend('compact'); assert BLAS.path is None"
     )
     assert output.count("No fast BLAS") == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from akidb_embeddings import __version__, backend, cache, doctor, measure, verify
+from akidb_embeddings import __version__, backend, cache, doctor, measure, runtime, verify
 from akidb_embeddings.blas import Blas
 from akidb_embeddings.doctor import Check, examine
 from tests.fixtures import BUNDLED
@@ -103,7 +103,7 @@ def test_a_damaged_model_fails_and_its_cache_warns(home: Path) -> None:
 def test_a_slow_blas_is_a_warning_with_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "select_backend", backend.cpu)
     monkeypatch.setattr(measure, "matmul_speed", lambda: 2.3)
-    monkeypatch.setattr(backend, "BLAS", Blas(None, "nothing found; install one"))
+    monkeypatch.setattr(runtime, "BLAS", Blas(None, "nothing found; install one"))
     check = doctor._check("BLAS", doctor._blas)
     assert (check.status, check.remedy) == ("warn", "nothing found; install one")
     assert check.text.startswith("MLX's own, 2.3 GFLOP/s instead of about 100: embedding takes 20 times as long")

@@ -4,13 +4,25 @@ import asyncio
 import random
 import threading
 import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 
 import pytest
 
 from akidb_embeddings.engine import Model
 from akidb_embeddings.errors import EmbeddingError, OverloadError, WorkerError
-from tests.conftest import LONG, FakeModel, Start, Threads, check, eventually, row, submit, vector_of
+from tests.conftest import (
+    LONG,
+    FakeModel,
+    Start,
+    Threads,
+    at_once,
+    background,
+    check,
+    eventually,
+    row,
+    submit,
+    vector_of,
+)
 
 
 def test_vectors_come_in_the_callers_order(start: Start) -> None:
@@ -26,8 +38,7 @@ def test_one_thread_loads_computes_and_closes(start: Start) -> None:
         return model
 
     engine = start(load)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: check(submit(engine, [i]), [i]), range(20)))
+    at_once(lambda caller: check(submit(engine, [caller]), [caller]), 20)
     engine.close()
     assert set(model.threads) == set(loaders)
     assert threading.current_thread() not in loaders
@@ -131,15 +142,14 @@ def test_close_ends_the_round_in_flight_and_fails_what_waits(start: Start, threa
     begun = submit(engine, [1])
     model.entered()
     waiting = [submit(engine, [2]), submit(engine, *[[3] * 60] * 20)]
-    closer = threading.Thread(target=engine.close)
-    closer.start()
+    closing = background(engine.close)
     for future in waiting:
         with pytest.raises(WorkerError, match="closed while this request waited"):
             future.result(LONG)
     with pytest.raises(WorkerError, match="closed"):
         submit(engine, [4])
     model.release()
-    closer.join(LONG)
+    closing.result(LONG)
     check(begun, [1])
     assert (model.closed, model.rows, engine.alive, threads()) == (1, [[1]], False, 0)
 
@@ -147,8 +157,7 @@ def test_close_ends_the_round_in_flight_and_fails_what_waits(start: Start, threa
 def test_closing_twice_at_once_and_from_a_callback(start: Start) -> None:
     engine = start(model := FakeModel())
     submit(engine, [1]).add_done_callback(lambda _: engine.close())
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: engine.close(), range(8)))
+    at_once(lambda _: engine.close(), 8)
     engine.close()
     assert model.closed == 1
 
@@ -205,14 +214,6 @@ def test_deaths_in_a_row_end_the_restarts_and_everything_that_waits(start: Start
     assert (len(loads), engine.alive) == (3, False)
 
 
-def test_a_result_in_between_forgives_a_death(start: Start) -> None:
-    engine = start(model := FakeModel())
-    model.faults[13] = SystemExit()
-    for turn in range(6):
-        assert isinstance(submit(engine, [13]).exception(LONG), WorkerError)
-        check(submit(engine, [turn]), [turn])
-
-
 def test_a_model_that_gives_too_few_vectors_fails_its_requests_only(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,7 +236,7 @@ def test_closing_while_a_dead_thread_is_restarted_leaves_none(start: Start, thre
         return FakeModel()
 
     engine = start(load)
-    closer = threading.Thread(target=engine.close)
+    closer = threading.Thread(target=engine.close, daemon=True)
 
     def close_meanwhile(_: object) -> None:
         closer.start()
@@ -291,9 +292,8 @@ def test_many_callers_with_faults_get_the_right_vectors_or_an_error(start: Start
             not isinstance(a, BaseException) and bool((a == b).all()) for a, b in zip(vectors, expected, strict=True)
         )
 
-    with ThreadPoolExecutor(17) as pool:
-        loop = pool.submit(lambda: asyncio.run(call_async()))
-        assert sum(pool.map(call, range(16))) > 200
-        assert loop.result(LONG) > 25
+    loop = background(lambda: asyncio.run(call_async()))
+    assert sum(at_once(call, 16)) > 200
+    assert loop.result(LONG) > 25
     check(submit(engine, [5]), [5])
     assert engine.waiting_tokens == 0

@@ -5,7 +5,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ from akidb_embeddings.engine import Model
 from akidb_embeddings.engine_table import acquire_engine, release_engine
 from akidb_embeddings.errors import CheckpointError, WorkerError
 from akidb_embeddings.tensor_files import Location
-from tests.conftest import LONG, FakeModel, Start, Threads, check, eventually, submit
+from tests.conftest import LONG, FakeModel, Start, Threads, at_once, background, check, eventually, submit
 
 
 class Loader:
@@ -130,14 +129,13 @@ def test_a_failed_load_is_told_to_all_who_wait_and_tried_anew(
 ) -> None:
     loader.error = error
     loader.gate.clear()
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(acquire_engine, checkpoint, "fast") for _ in range(4)]
-        assert eventually(lambda: sum(engine_table._users.values()) == 4)
-        assert threads() == 1
-        loader.gate.set()
-        for waiter in waiting:
-            with pytest.raises(told, match="bad"):
-                waiter.result(LONG)
+    waiting = [background(lambda: acquire_engine(checkpoint, "fast")) for _ in range(4)]
+    assert eventually(lambda: sum(engine_table._users.values()) == 4)
+    assert threads() == 1
+    loader.gate.set()
+    for waiter in waiting:
+        with pytest.raises(told, match="bad"):
+            waiter.result(LONG)
     assert (engine_table._engines, engine_table._users) == ({}, {})
     loader.error = None
     check(submit(acquire_engine(checkpoint, "fast"), [1]), [1])
@@ -150,10 +148,36 @@ def test_many_threads_acquire_and_release(loader: Loader, checkpoint: Any) -> No
             check(submit(engine, [caller, turn]), [caller, turn])
             release_engine(engine)
 
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(use, range(16)))
+    at_once(use, 16)
     assert all(model.closed == 1 for model in loader.models)
     assert (engine_table._engines, engine_table._users) == ({}, {})
+
+
+def test_a_result_in_between_forgives_a_death(start: Start) -> None:
+    engine = start(model := FakeModel())
+    model.faults[13] = SystemExit()
+    for turn in range(6):
+        assert isinstance(submit(engine, [13]).exception(LONG), WorkerError)
+        check(submit(engine, [turn]), [turn])
+
+
+def test_a_successor_that_cannot_be_started_ends_what_waits(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system gives a process no more threads."""
+
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine = start(model := FakeModel())
+    model.faults[13] = SystemExit()
+    model.hold()
+    lost, waiting = submit(engine, [13]), submit(engine, *[[1] * 60] * 9)
+    model.entered()
+    monkeypatch.setattr(engine, "_start", refuse)
+    model.release()
+    for future in (lost, waiting):
+        assert isinstance(future.exception(5), WorkerError)
+    with pytest.raises(WorkerError):
+        submit(engine, [1])
 
 
 def test_closing_while_the_model_loads(start: Start) -> None:
@@ -165,12 +189,11 @@ def test_closing_while_the_model_loads(start: Start) -> None:
 
     engine = start(load)
     waiting = submit(engine, [1])
-    closer = threading.Thread(target=engine.close)
-    closer.start()
+    closing = background(engine.close)
     with pytest.raises(WorkerError):
         waiting.result(LONG)
     go.set()
-    closer.join(LONG)
+    closing.result(LONG)
     assert model.closed == 1
 
 
@@ -210,12 +233,11 @@ def test_a_model_that_does_not_load_is_an_error_for_all_who_wait(
 
     engine = start(load)
     queued = submit(engine, [1])
-    with ThreadPoolExecutor(4) as pool:
-        waiters = [pool.submit(engine.wait_until_loaded) for _ in range(4)]
-        go.set()
-        for waiter in waiters:
-            with pytest.raises(told, match="bad"):
-                waiter.result(LONG)
+    waiters = [background(engine.wait_until_loaded) for _ in range(4)]
+    go.set()
+    for waiter in waiters:
+        with pytest.raises(told, match="bad"):
+            waiter.result(LONG)
     with pytest.raises(WorkerError, match="bad"):
         queued.result(LONG)
     assert not engine.alive

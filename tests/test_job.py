@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +18,7 @@ from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadEr
 from akidb_embeddings.job import Job, Resources
 from akidb_embeddings.settings import Settings
 from akidb_embeddings.tokenizer import Tokenized
-from tests.conftest import LONG, FakeModel, Start, eventually, row, service, vector_of
+from tests.conftest import LONG, FakeModel, Start, background, eventually, row, service, vector_of
 
 LIMIT = 6
 SETTINGS = Settings("mean", False, 4, LIMIT, {}, "")
@@ -160,9 +159,17 @@ def test_whatever_ends_a_job_takes_its_texts_out_of_the_queue(
     assert engine.waiting_tokens == 0
 
 
-def test_progress_that_raises_ends_the_job(make: Make, engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(make(["abc"] * 12, progress=lambda done: done / 0))
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), TimeoutError("mine"), NonFiniteVectorError(99, 5)])
+@pytest.mark.parametrize("texts", [3, 12])
+def test_progress_that_raises_ends_the_job_with_its_own_error(
+    make: Make, engine: Engine, error: Exception, texts: int
+) -> None:
+    def progress(done: int) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run(make(["abc"] * texts, progress=progress))
+    assert str(caught.value) == str(error)
     run(make(["b"]))
     assert engine.waiting_tokens == 0
 
@@ -182,11 +189,11 @@ def test_what_takes_long_to_tokenize_is_told_from_what_does_not(make: Make, text
 
 def test_a_timeout_is_kept_while_others_are_computed(fake: FakeModel) -> None:
     """The caller gets its error in time, not when a round of somebody else's texts is over."""
-    with service() as embedder, ThreadPoolExecutor(2) as pool:
+    with service() as embedder:
         fake.hold()
-        first = pool.submit(embedder.embed, ["a"])
+        first = background(lambda: embedder.embed(["a"]))
         fake.entered()
-        late = pool.submit(embedder.encode, ["b"], timeout=0.05)
+        late = background(lambda: embedder.encode(["b"], timeout=0.05))
         try:
             with pytest.raises(OverloadError, match="deadline"):
                 late.result(2)
@@ -197,11 +204,11 @@ def test_a_timeout_is_kept_while_others_are_computed(fake: FakeModel) -> None:
 
 
 def test_a_full_queue_is_an_error_that_says_so(fake: FakeModel) -> None:
-    with service(max_queued_tokens=5) as embedder, ThreadPoolExecutor(2) as pool:
+    with service(max_queued_tokens=5) as embedder:
         fake.hold()
-        begun = pool.submit(embedder.embed, ["a"])
+        begun = background(lambda: embedder.embed(["a"]))
         fake.entered()
-        waiting = pool.submit(embedder.embed, ["a"])
+        waiting = background(lambda: embedder.embed(["a"]))
         assert eventually(lambda: embedder._resources.engine.waiting_tokens)
         with pytest.raises(OverloadError, match="max_queued_tokens is 5"):
             embedder.embed(["b"])
@@ -221,3 +228,34 @@ def test_a_call_alone_is_not_refused_for_its_own_windows(fake: FakeModel, way: s
         vectors = embedder.embed(texts) if way == "sync" else asyncio.run(embedder.aembed(texts))
         assert vectors.shape == (9, 384)
         later.join()
+
+
+async def test_a_cancelled_task_takes_its_texts_out_of_the_queue(fake: FakeModel) -> None:
+    async with service() as embedder:
+        fake.hold()
+        first = asyncio.create_task(embedder.aembed(["a"]))
+        await asyncio.to_thread(fake.entered)
+        cancelled = asyncio.create_task(embedder.aembed(["b"] * 9))
+        while embedder._resources.engine.waiting_tokens < 12:
+            await asyncio.sleep(0.001)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        fake.release()
+        await first
+        await embedder.aembed(["c"])
+        assert len(fake.rows) == 2
+        assert embedder._resources.engine.waiting_tokens == 0
+
+
+@pytest.mark.parametrize("timeout", [None, LONG])
+async def test_a_task_is_cancelled_even_when_its_vectors_have_just_come(fake: FakeModel, timeout: float | None) -> None:
+    async with service() as embedder:
+        fake.hold()
+        task = asyncio.create_task(embedder.aencode(["a"], timeout=timeout))
+        await asyncio.to_thread(fake.entered)
+        fake.release()
+        embedder.embed(["b"])  # blocks the loop until both are done
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

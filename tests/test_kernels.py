@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from akidb_embeddings import kernels
 from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
-from akidb_embeddings.backend import mx
 from akidb_embeddings.kernels import FUSED, POLYNOMIAL, Kernels
+from akidb_embeddings.runtime import mx
 
 EXACT = {
     "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2)),

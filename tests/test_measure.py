@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings import EmbeddingService, backend, measure
+from akidb_embeddings import EmbeddingService, backend, measure, runtime
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.measure import Measurement, Plain
 from akidb_embeddings.registry import BUNDLED
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_plain_mlx_runs_beside_ours_and_gives_the_same_vectors(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "embedding_config.yaml").write_text("embedding: {dimensions: 4}", encoding="utf-8")
     (home / "mlx.py").touch()  # what lies in the working folder is not taken for MLX
-    monkeypatch.setenv("LD_PRELOAD", backend.BLAS.path or "")
+    monkeypatch.setenv("LD_PRELOAD", runtime.BLAS.path or "")
     found = measure.measure(texts=4, tokens=16, plain_texts=2)
     assert (found.texts, found.tokens, found.reason) == (4, 16, "")
     assert 8 <= found.query_tokens <= 16
@@ -53,7 +53,7 @@ def test_every_text_has_the_tokens_asked_for() -> None:
 
 @on_linux_cpu
 def test_a_library_that_is_loaded_is_seen() -> None:
-    if backend.BLAS.path is None:
+    if runtime.BLAS.path is None:
         pytest.skip("no OpenBLAS here")
     assert [Path(file).name.startswith("libopenblas") for file in measure._loaded("libopenblas")] == [True]
     assert measure._loaded("libnothing-of-the-sort") == []

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from akidb_embeddings.backend import Backend, WeightStorage, cpu, cuda, metal, mx
+from akidb_embeddings.backend import Backend, WeightStorage, cpu, cuda, metal
 from akidb_embeddings.checkpoint import read_checkpoint
 from akidb_embeddings.convert import convert
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.model import MLXEmbeddingModel
 from akidb_embeddings.planner import pad
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.tokenizer import Tokenizer
 from tests.fixtures import TINY, copy_model, cosines, edit_json, forward, golden, model_path
 from tests.golden.texts import TEXTS, counted_text

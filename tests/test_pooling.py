@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from akidb_embeddings.backend import mx
 from akidb_embeddings.pooling import POOLINGS, pool
+from akidb_embeddings.runtime import mx
 
 HIDDEN = np.arange(2 * 3 * 2, dtype=np.float32).reshape(2, 3, 2)
 LENGTHS = np.array([3, 2], dtype=np.int32)

@@ -4,7 +4,7 @@ import contextlib
 import random
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from akidb_embeddings.errors import OverloadError, WorkerError
 from akidb_embeddings.planner import padded_length
 from akidb_embeddings.scheduler import Item, Request, Scheduler
 from akidb_embeddings.vectors import Vectors
+from tests.conftest import background
 
 NOW = 1000.0
 
@@ -233,7 +234,6 @@ def test_two_threads_may_end_a_request_at_once(ending: str) -> None:
     """The MLX thread fails or delivers what ``close``, or another caller's ``submit``, fails at that moment."""
     one = Request([np.ones(3, dtype=np.int32)], "mean", 32, NOW, future=_MeetingFuture())
     end: Any = (lambda: one.fail(WorkerError("x"))) if ending == "fail" else (lambda: one.deliver(0, vector(1)))
-    with ThreadPoolExecutor(2) as pool:
-        for outcome in [pool.submit(end), pool.submit(one.expire, NOW)]:
-            outcome.result(5)
+    for outcome in [background(end), background(lambda: one.expire(NOW))]:
+        outcome.result(5)
     assert Future.done(one.future)

@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from akidb_embeddings import EmbeddingResult, EmbeddingService, engine_table
 from akidb_embeddings import job as job_module
 from akidb_embeddings.errors import ConfigurationError, InputError, NonFiniteVectorError, WorkerError
 from akidb_embeddings.vectors import Vectors
-from tests.conftest import LONG, FakeModel, eventually, service
+from tests.conftest import LONG, FakeModel, at_once, background, eventually, service
 from tests.fixtures import BUNDLED, cosines
 
 WORDS = [
@@ -76,9 +75,8 @@ def test_sixteen_threads_and_an_event_loop_at_once(minilm: EmbeddingService, alo
     async def on_a_loop() -> list[Vectors]:
         return await asyncio.gather(*[minilm.aembed(texts) for texts in lists[16:]])
 
-    with ThreadPoolExecutor(17) as pool:
-        loop = pool.submit(lambda: asyncio.run(on_a_loop()))
-        vectors = [*pool.map(minilm.embed, lists[:16]), *loop.result(LONG)]
+    loop = background(lambda: asyncio.run(on_a_loop()))
+    vectors = [*at_once(lambda caller: minilm.embed(lists[caller]), 16), *loop.result(LONG)]
     for got, texts in zip(vectors, lists, strict=True):
         check(got, texts, alone)
 
@@ -96,9 +94,8 @@ def test_loops_in_many_threads_share_a_service(minilm: EmbeddingService, alone: 
     async def one_by_one() -> list[Vectors]:
         return await asyncio.gather(*[minilm.aembed_query(text) for text in texts])
 
-    with ThreadPoolExecutor(6) as pool:
-        for vectors in pool.map(lambda _: asyncio.run(one_by_one()), range(6)):
-            check(np.stack(vectors), texts, alone)
+    for vectors in at_once(lambda _: asyncio.run(one_by_one()), 6):
+        check(np.stack(vectors), texts, alone)
 
 
 async def test_vectors_may_be_made_inside_an_async_generator(fake: FakeModel) -> None:
@@ -225,27 +222,6 @@ async def test_nothing_slow_happens_on_the_loops_thread(fake: FakeModel, monkeyp
     assert {name for name, thread in slow if thread is threading.main_thread()} == set()
 
 
-async def test_a_cancelled_task_takes_its_texts_out_of_the_queue(
-    fake: FakeModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 2)
-    async with await EmbeddingService.acreate(str(BUNDLED)) as embedder:
-        fake.hold()
-        first = asyncio.create_task(embedder.aembed(["a"]))
-        await asyncio.to_thread(fake.entered)
-        cancelled = asyncio.create_task(embedder.aembed(["b"] * 9))
-        while embedder._resources.engine.waiting_tokens < 12:
-            await asyncio.sleep(0.001)
-        cancelled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        fake.release()
-        await first
-        await embedder.aembed(["c"])
-        assert len(fake.rows) == 2
-        assert embedder._resources.engine.waiting_tokens == 0
-
-
 def test_equal_services_share_an_engine_until_the_last_is_closed(fake: FakeModel) -> None:
     first, second = service(), service(dimensions=8, pooling="cls", batch_size=1)
     assert first._resources.engine is second._resources.engine
@@ -260,18 +236,17 @@ def test_equal_services_share_an_engine_until_the_last_is_closed(fake: FakeModel
 
 def test_closing_fails_what_waits(fake: FakeModel) -> None:
     embedder = service()
-    with ThreadPoolExecutor(3) as pool:
-        fake.hold()
-        begun = pool.submit(embedder.embed, ["a"])
-        fake.entered()
-        waiting = pool.submit(embedder.embed, ["b"])
-        assert eventually(lambda: embedder._resources.engine.waiting_tokens)
-        closing = pool.submit(embedder.close)
-        with pytest.raises(WorkerError, match="closed while this request waited"):
-            waiting.result(LONG)
-        fake.release()
-        closing.result(LONG)
-        assert begun.result(LONG).shape == (1, 384)
+    fake.hold()
+    begun = background(lambda: embedder.embed(["a"]))
+    fake.entered()
+    waiting = background(lambda: embedder.embed(["b"]))
+    assert eventually(lambda: embedder._resources.engine.waiting_tokens)
+    closing = background(embedder.close)
+    with pytest.raises(WorkerError, match="closed while this request waited"):
+        waiting.result(LONG)
+    fake.release()
+    closing.result(LONG)
+    assert begun.result(LONG).shape == (1, 384)
 
 
 def test_a_forgotten_service_frees_its_engine(fake: FakeModel) -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from akidb_embeddings.backend import Backend, WeightStorage, cpu, metal, mx
+from akidb_embeddings.backend import Backend, WeightStorage, cpu, metal
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.layers import ExpandedLinear, PackedLinear, PerLayerLinear, SideBySide
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
 FAST, COMPACT, PACKED = cpu("fast"), cpu("compact"), metal(mx.Device(mx.cpu))

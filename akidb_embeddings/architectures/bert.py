@@ -7,8 +7,8 @@ from akidb_embeddings.architectures import Config, Encoder
 from akidb_embeddings.architectures.arguments import required, supported
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm
-from akidb_embeddings.backend import mx
 from akidb_embeddings.kernels import Kernels
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
 

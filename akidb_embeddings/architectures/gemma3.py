@@ -7,8 +7,8 @@ from akidb_embeddings.architectures import Config, Encoder
 from akidb_embeddings.architectures.arguments import required, rope_theta, supported
 from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
-from akidb_embeddings.backend import mx
 from akidb_embeddings.kernels import Kernels
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
 # Gemma's norms multiply by 1 + weight.

@@ -2,8 +2,8 @@
 
 from akidb_embeddings.architectures import Config
 from akidb_embeddings.architectures.arguments import required
-from akidb_embeddings.backend import mx
 from akidb_embeddings.kernels import Activation, Kernels
+from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
 

@@ -1,0 +1,15 @@
+"""MLX itself, imported once a fast BLAS is in place. Whoever needs ``mx`` takes it from here, never from ``mlx``."""
+
+from akidb_embeddings import blas
+
+__all__ = ["BLAS", "mx"]
+
+BLAS = blas.load()
+
+try:
+    import mlx.core as mx
+except ImportError as error:
+    raise ImportError(
+        f"MLX cannot be loaded: {error}. On Linux it needs a backend: pip install 'akidb-embeddings[cpu]', or with "
+        "[cuda12] or [cuda13] for an NVIDIA GPU."
+    ) from error
