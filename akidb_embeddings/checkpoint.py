@@ -18,7 +18,11 @@ from akidb_embeddings.pipeline import Dense, dense_layers, read_steps, trained_p
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.tensor_files import Tensors, locate_tensors
 
-_DECIDING_FILES = ("*.safetensors", "*.json", "*/*.safetensors", "*/config.json")
+# What vectors depend on. Prompts have a place of their own in a fingerprint, and notes (README, SOURCE) have none.
+_DECIDING_FILES = (
+    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json",
+    "modules.json", "[0-9]*_*/config.json", "[0-9]*_*/*.safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,6 @@ class Checkpoint:
         """SHA-256 over weights, tokenizer and settings: folders with the same one give the same vectors."""
         total = hashlib.sha256()
         for file in sorted({file for pattern in _DECIDING_FILES for file in self.path.glob(pattern)}):
-            if file.name == "akidb.json":  # our own note of a download and its date
-                continue
             with file.open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
             total.update(f"{file.relative_to(self.path).as_posix()} {content}\n".encode())

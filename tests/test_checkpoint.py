@@ -148,6 +148,7 @@ def test_digest_sees_contents_and_not_the_place(tmp_path: Path) -> None:
     one, two = copy_model("tiny-bert", tmp_path / "one"), copy_model("tiny-bert", tmp_path / "two")
     (two / "README.md").write_text("a note")
     (two / "akidb.json").write_text("{}")
+    (two / "SOURCE.json").write_text("{}")
     assert read_checkpoint(one).digest == read_checkpoint(two).digest
     edit_json(two / "1_Pooling" / "config.json", note=1)
     assert read_checkpoint(one).digest != read_checkpoint(two).digest
