@@ -14,7 +14,7 @@ from typing import Any
 from akidb_embeddings.architectures import ARCHITECTURES, Architecture
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.json_file import read_json
-from akidb_embeddings.pipeline import Dense, dense_layers, read_steps, trained_pooling
+from akidb_embeddings.pipeline import Dense, dense_layers, read_steps, trained_pooling, transformer_settings
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.tensor_files import Tensors, locate_tensors
 
@@ -30,7 +30,8 @@ class Checkpoint:
     """A model folder, read.
 
     ``pooling`` and ``normalize`` are as trained; ``pooling`` is None where nothing says. ``dimension`` is that of the
-    vectors before Matryoshka truncation. ``max_tokens`` is the model's own limit, special tokens included.
+    vectors before Matryoshka truncation, ``truncate_dim`` what its authors cut them to, if they do. ``max_tokens`` is
+    the model's own limit, special tokens included; ``lowercase``: whether texts are lowercased before its tokenizer.
     ``default_prompt`` precedes texts for which none is asked; ``quantization`` is config.json's, {} if there is none.
     """
 
@@ -42,6 +43,8 @@ class Checkpoint:
     normalize: bool
     dimension: int
     max_tokens: int
+    truncate_dim: int | None
+    lowercase: bool
     prompts: Mapping[str, str]
     default_prompt: str
     quantization: Mapping[str, Any]
@@ -66,12 +69,17 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     """
     config = read_json(path / "config.json", required=True)
     architecture = _architecture(path, config)
+    if (path / "adapter_config.json").is_file():
+        raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
     steps = read_steps(path)
+    transformer = transformer_settings(path)
     tensors = locate_tensors(path, architecture.prefix, [step.folder for step in steps if step.kind == "Dense"])
     quantization = _quantization(config, architecture.prefix)
     hidden = _positive(path, config, "hidden_size")
+    _positive(path, config, "vocab_size")
     dense = dense_layers(steps, tensors, quantization, hidden)
-    prompts, default_prompt = _prompts(path, spec)
+    description = read_json(path / "config_sentence_transformers.json")
+    prompts, default_prompt = _prompts(description, spec)
     checkpoint = Checkpoint(
         path=path,
         config=config,
@@ -80,7 +88,9 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         dense=tuple(dense),
         normalize=not (path / "modules.json").is_file() or any(step.kind == "Normalize" for step in steps),
         dimension=dense[-1].outputs if dense else hidden,
-        max_tokens=_max_tokens(path, config, spec),
+        max_tokens=_max_tokens(path, config, transformer.max_seq_length or (spec.max_tokens if spec else None)),
+        truncate_dim=description.get("truncate_dim"),
+        lowercase=transformer.do_lower_case,
         prompts=prompts,
         default_prompt=default_prompt,
         quantization=quantization,
@@ -95,6 +105,10 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
     model_type = config.get("model_type")
+    if "AutoModel" in (config.get("auto_map") or {}):
+        raise CheckpointError(
+            f"{path / 'config.json'} names code of its own for this {model_type} model (auto_map); it is not run here."
+        )
     try:
         return ARCHITECTURES[str(model_type)]
     except KeyError:
@@ -111,23 +125,24 @@ def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     return {str(key).removeprefix(prefix): value for key, value in entry.items()}
 
 
-def _prompts(path: Path, spec: ModelSpec | None) -> tuple[Mapping[str, str], str]:
+def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Mapping[str, str], str]:
     """Prompts by name, and the one that texts get when none is asked for."""
-    config = read_json(path / "config_sentence_transformers.json")
-    prompts = config.get("prompts")
+    prompts = description.get("prompts")
     if not isinstance(prompts, Mapping):
         return (spec.prompts if spec else {}), ""
     named = {str(name): text for name, text in prompts.items() if isinstance(text, str)}
-    return named, named.get(str(config.get("default_prompt_name")), "")
+    default = description.get("default_prompt_name")
+    if default is not None and default not in named:
+        raise CheckpointError(f"default_prompt_name is {default!r}, but the prompts are {', '.join(named) or 'none'}.")
+    return named, "" if default is None else named[default]
 
 
-def _max_tokens(path: Path, config: Mapping[str, Any], spec: ModelSpec | None) -> int:
+def _max_tokens(path: Path, config: Mapping[str, Any], chosen: int | None) -> int:
     """The authors' limit, else the tokenizer's, and never more than there are positions.
 
-    sentence_bert_config.json comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 there, its
+    The authors' comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 in sentence_bert_config.json, its
     tokenizer.json 128 and its tokenizer_config.json 512.
     """
-    chosen = read_json(path / "sentence_bert_config.json").get("max_seq_length") or (spec.max_tokens if spec else None)
     limit = chosen or read_json(path / "tokenizer_config.json").get("model_max_length")
     positions = config.get("max_position_embeddings")
     limits = [int(value) for value in (limit, positions) if isinstance(value, int | float) and value > 0]

@@ -14,13 +14,12 @@ from typing import Any
 
 from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
-from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.tensor_files import Tensors
 
 BITS = (2, 3, 4, 5, 6, 8)
 GROUP_SIZES = (32, 64, 128)
 _COPIED = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "LICENSE*")
-_DESCRIPTIONS = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "*/config.json")
+_DESCRIPTIONS = ("modules.json", "sentence_*_config.json", "config_sentence_transformers.json", "*/config.json")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ def convert(
     *,
     bits: int | None = None,
     group_size: int = 64,
-    spec: ModelSpec | None = None,
 ) -> Conversion:
     """Write the model in ``source`` to the new folder ``destination``.
 
@@ -48,14 +46,13 @@ def convert(
         destination: A folder that does not exist yet, or is empty.
         bits: Bits a weight, one of ``BITS``; None keeps the weights as they are.
         group_size: Weights that share a scale, one of ``GROUP_SIZES``.
-        spec: The registry's entry, whose prompts and limits fill in what the source lacks.
 
     Raises:
         ConfigurationError: bits, group size or destination are not allowed.
         CheckpointError: the source is no supported model, is quantized already, or nothing in it can be quantized.
     """
     _check(destination, bits, group_size)
-    checkpoint = read_checkpoint(source, spec)
+    checkpoint = read_checkpoint(source)
     if checkpoint.quantization:
         raise CheckpointError(f"{source} is quantized already; convert its full-precision original instead.")
     staging = destination.with_name(destination.name + ".partial")

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _DEATHS_IN_A_ROW = 3
 # Requests of at most this many tokens, a query or a page, go before larger ones.
 _SMALL = 512
+_THREAD = "akidb-mlx"
 
 
 class Model(Protocol):
@@ -114,7 +115,9 @@ class Engine:
             self._changed.notify()
         for request in waiting:
             request.fail(WorkerError("The engine was closed while this request waited."))
-        if threading.current_thread() is not thread:
+        # Not from an MLX thread, its own or another's, where the collector may have ended a service: two would wait for
+        # each other.
+        if threading.current_thread().name != _THREAD:
             thread.join()
 
     def _check_process(self) -> None:
@@ -144,7 +147,7 @@ class Engine:
 
     def _start(self) -> None:
         # A daemon, so that a program that forgot close() still ends; engine_table stops the thread at exit.
-        self._thread = threading.Thread(target=self._run, name="akidb-mlx", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -201,7 +204,8 @@ class Engine:
         self._deaths = 0
 
     def _died(self, error: BaseException) -> None:
-        _log.error("The MLX thread died", exc_info=error)
+        if self._ready.done():  # before, the error goes to whoever waits for the model
+            _log.error("The MLX thread died", exc_info=error)
         error.with_traceback(None)  # its frames would keep the model in memory
         failure = error if isinstance(error, Exception) else WorkerError(f"The MLX thread was ended: {error!r}")
         with self._changed:
@@ -209,8 +213,11 @@ class Engine:
             self._deaths += 1
             restart = self._ready.done() and self._deaths < _DEATHS_IN_A_ROW and not self._closing
             if restart:
-                self._start()  # before anyone hears of it: whoever closes the engine then joins the new thread
-            else:
+                try:
+                    self._start()  # before anyone hears of it: whoever closes the engine then joins the new thread
+                except RuntimeError as refusal:  # the system has no thread left
+                    restart, failure = False, refusal
+            if not restart:
                 self._failure = failure
                 lost.update(self._scheduler.drain())
         for request in lost:

@@ -25,9 +25,9 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 
 
 def check_text(text: str) -> str:
-    """The text. InputError names the type of what is no string."""
+    """One query or prompt. InputError names the type of what is no string."""
     if not isinstance(text, str):
-        raise InputError(f"text is {_kind(text)}; a string is wanted. For several, use embed_queries.")
+        raise InputError(f"A string is wanted, and this is {_kind(text)}. For several texts, use embed_queries.")
     return text
 
 

@@ -4,6 +4,7 @@ A long list goes to the engine window by window: it sorts each by length, and ne
 the list. While one window is computed, the next is tokenized.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ class _Window:
 
 class Job:
     """Texts with one prompt. ``windows`` gives stretches to ``tokenize`` and ``submit``; while ``full`` (and at the end
-    while ``pending``), wait for ``oldest`` and ``collect`` its vectors. As a context manager it takes what is left out
+    while ``pending``), ``collect`` the oldest. As a context manager it takes what is left out
     of the engine's queue, whatever ended it."""
 
     def __init__(
@@ -123,18 +124,32 @@ class Job:
         """Whether as many windows are in the engine as should be."""
         return len(self._pending) >= _WINDOWS_AHEAD
 
-    @property
-    def oldest(self) -> "Future[Vectors]":
-        """The future of the window that is to be collected next."""
-        return self._pending[0].future
+    def collect(self) -> None:
+        """Wait for the oldest window and take its vectors. OverloadError: not by the deadline."""
+        try:
+            vectors = self._pending[0].future.result(self._remaining())
+        except (TimeoutError, NonFiniteVectorError) as error:
+            raise self._translated(error) from None
+        self._take(vectors)
 
-    @property
-    def remaining(self) -> float | None:
-        """Seconds until the deadline, None without one."""
+    async def acollect(self) -> None:
+        """``collect`` for event loops."""
+        try:
+            async with asyncio.timeout(self._remaining()):
+                vectors = await asyncio.wrap_future(self._pending[0].future)
+        except (TimeoutError, NonFiniteVectorError) as error:
+            raise self._translated(error) from None
+        self._take(vectors)
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, NonFiniteVectorError):  # it counts from the window's first text
+            return NonFiniteVectorError(self._pending[0].begin + error.index, error.tokens)
+        return OverloadError("The texts were not done by the deadline. Send fewer at once, or allow more.")
+
+    def _remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def collect(self, vectors: Vectors) -> None:
-        """Take the oldest window's vectors."""
+    def _take(self, vectors: Vectors) -> None:
         window = self._pending.popleft()
         settings = self._resources.settings
         end = window.begin + len(vectors)
@@ -147,10 +162,6 @@ class Job:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         for window in self._pending:
             window.future.cancel()
-        if isinstance(error, NonFiniteVectorError):  # it counts from the window's first text
-            raise NonFiniteVectorError(self._pending[0].begin + error.index, error.tokens) from None
-        if isinstance(error, TimeoutError):
-            raise OverloadError("The texts were not done by the deadline. Send fewer at once, or allow more.") from None

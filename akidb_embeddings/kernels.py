@@ -1,7 +1,7 @@
 """The functions whose best form depends on the machine: activations, and attention with its mask.
 
 ``FUSED`` uses MLX's own kernels. ``POLYNOMIAL`` is for CPUs, where MLX calls erf, tanh and exp element by element:
-the same functions from multiply, add and one divide, exact to float32 rounding. The coefficients and their errors come
+the same functions from multiply, add and one divide, their error at most 3e-7 of |x|. The coefficients and errors come
 from ``scripts/fit_kernels.py``; ``tests/test_kernels.py`` holds them to it.
 """
 

@@ -47,7 +47,7 @@ def _missing_modules(snapshot: Path, pooling_known: bool) -> list[str]:
         return [] if pooling_known or (snapshot / "README.md").is_file() else [path.name]
     needs = {"Dense": ("config.json", "model.safetensors"), "Pooling": () if pooling_known else ("config.json",)}
     try:
-        modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(path)]
+        modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(path, default=[])]
     except (AttributeError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path} is not a list of modules") from error
     needed = [f"{folder}/{file}" for kind, folder in modules for file in needs.get(kind, ())]

@@ -4,6 +4,7 @@
 some of these files; what can be told from the rest is told, and what is known to be unsupported is refused.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,16 @@ _POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
 _ACTIVATIONS = ("Identity", "Tanh", "GELU", "ReLU")
-_KNOWN_STEPS = {"Transformer", "Pooling", "Dense", "Normalize"}
+_ENCODERS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+_NOTHING: tuple[Any, ...] = (None, {}, [])
+# What sentence-transformers writes for a plain text encoder.
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "transformer_task": ("feature-extraction",),
+    "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
+    "module_output_name": ("token_embeddings",),
+}
+_VECTOR = "sentence_embedding"
+_ORDER = re.compile("Transformer( Pooling)?( Dense)*( Normalize)?")
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,14 @@ class Dense:
 
 
 @dataclass(frozen=True)
+class TransformerSettings:
+    """What sentence-transformers adds to an encoder: a limit of tokens, None if it sets none, and lowercasing."""
+
+    max_seq_length: int | None
+    do_lower_case: bool
+
+
+@dataclass(frozen=True)
 class Step:
     """One entry of modules.json: its kind (``Pooling``) and its folder."""
 
@@ -46,36 +64,68 @@ class Step:
 
 
 def read_steps(path: Path) -> list[Step]:
-    """The steps of modules.json; where there is none, those whose folders lie there."""
+    """The steps of modules.json; where there is none, those whose folders lie there.
+
+    CheckpointError: they are not the ones this library computes, in the order in which it does.
+    """
     modules = read_json(path / "modules.json", default=[])
     try:
-        steps = [Step(str(module["type"]).rsplit(".", 1)[-1], path / str(module["path"])) for module in modules]
+        steps = [Step(_kind(str(module["type"])), path / str(module["path"])) for module in modules]
     except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path / 'modules.json'} is no list of modules with type and path ({error!r})."
         ) from None
-    unknown = {step.kind for step in steps} - _KNOWN_STEPS
-    if unknown:
+    if not steps:
+        steps = [Step("Transformer", path), *_folders(path)]
+    order = " ".join(step.kind for step in steps)
+    if not _ORDER.fullmatch(order):
         raise CheckpointError(
-            f"{path / 'modules.json'} asks for {', '.join(sorted(unknown))}, which this library does not compute; "
-            "leaving it out would give other vectors than its authors'."
+            f"{path / 'modules.json'} asks for {order.replace(' ', ', ')}. This library computes Transformer, Pooling, "
+            "any Dense, and Normalize, in this order; anything else would give other vectors than its authors'."
         )
-    if steps:
-        return steps
+    if steps[0].folder != path:
+        raise CheckpointError(f"{path / 'modules.json'} puts the encoder into {steps[0].folder.name}, not the root.")
+    return steps
+
+
+def _kind(name: str) -> str:
+    """``Pooling`` of ``sentence_transformers.models.Pooling``; the whole name of code that is not its own."""
+    return name.rsplit(".", 1)[-1] if name.startswith("sentence_transformers.") else name
+
+
+def _folders(path: Path) -> list[Step]:
     found = [folder for folder in path.glob("*_*") if folder.name.partition("_")[0].isdigit() and folder.is_dir()]
     ordered = sorted(found, key=lambda folder: int(folder.name.partition("_")[0]))
     return [Step(folder.name.partition("_")[2], folder) for folder in ordered]
 
 
+def transformer_settings(path: Path) -> TransformerSettings:
+    """The settings in sentence_bert_config.json, which older releases named after the encoder.
+
+    CheckpointError: a setting this library does not honour, so that vectors would differ.
+    """
+    files = [path / f"sentence_{name}_config.json" for name in _ENCODERS]
+    file = next((file for file in files if file.is_file()), files[0])
+    config = read_json(file)
+    for key, value in config.items():
+        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _NEUTRAL.get(key, _NOTHING):
+            raise CheckpointError(f"{file} sets {key} to {value!r}, which is not supported.")
+    limit = config.get("max_seq_length")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise CheckpointError(f"{file} gives max_seq_length as {limit!r}; it must be a positive integer.")
+    return TransformerSettings(limit, bool(config.get("do_lower_case")))
+
+
 def trained_pooling(steps: list[Step]) -> str | None:
-    """``mean``, ``cls`` or ``last`` from the pooling step's config.json; None where the folder does not say."""
+    """``mean``, ``cls`` or ``last`` from the pooling step's config.json; None where there is no such file."""
     files = [step.folder / "config.json" for step in steps if step.kind == "Pooling"]
-    config = read_json(files[0]) if files else {}
+    if not files or not files[0].is_file():
+        return None
+    config = read_json(files[0])
     mode = config.get("pooling_mode")
     modes = [mode] if isinstance(mode, str) else list(mode or [])
     modes += [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)]
-    if not modes:
-        return None
+    modes = modes or ["mean"]  # sentence-transformers' own default
     if len(modes) > 1 or modes[0] not in _POOLING_MODES:
         raise CheckpointError(f"{files[0]} asks for {' + '.join(modes)} pooling; supported: mean, cls or last, alone.")
     if config.get("include_prompt") is False:
@@ -107,6 +157,9 @@ def _described(file: Path) -> Dense:
     name = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
     if name not in _ACTIVATIONS or config.get("use_residual"):
         raise CheckpointError(f"{file} asks for {name} or a residual; supported: {', '.join(_ACTIVATIONS)}.")
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key, _VECTOR) != _VECTOR:
+            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {_VECTOR!r} is computed.")
     try:
         return Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), name)
     except (KeyError, TypeError, ValueError) as error:
@@ -120,5 +173,7 @@ def _measured(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> 
     if f"dense.{index}.scales" in tensors:
         own = quantization.get(f"dense.{index}")
         entry = own if isinstance(own, Mapping) else quantization
+        if "group_size" not in entry:
+            raise CheckpointError(f"dense.{index} is quantized, but config.json's quantization gives no group_size.")
         inputs = tensors[f"dense.{index}.scales"].shape[1] * int(entry["group_size"])
     return Dense(inputs, outputs, f"dense.{index}.bias" in tensors, "Identity")

@@ -99,7 +99,7 @@ class Scheduler:
         large_first = self._large and self._small_rounds >= _SMALL_ROUNDS_IN_A_ROW
         for lane in (self._large, self._small) if large_first else (self._small, self._large):
             if items := list(self._take(lane, max_tokens, now)):
-                self._small_rounds = self._small_rounds + 1 if lane is self._small else 0
+                self._small_rounds = self._small_rounds + 1 if lane is self._small and self._large else 0
                 if lane is self._large and lane and lane[0] is items[-1].request:
                     lane.rotate(-1)  # it had its turn and is not done; others come before its next
                 return items

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.engine_table import acquire_engine, release_engine
-from akidb_embeddings.errors import InputError
+from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.hub import resolve_model
 from akidb_embeddings.inputs import check_text, check_texts, check_vectors
 from akidb_embeddings.job import Job, Resources
@@ -113,16 +113,27 @@ class EmbeddingService:
         """The length of the vectors."""
         return self._settings.dimensions
 
-    def fingerprint(self, prompt: str = "") -> str:
-        """The fingerprint of vectors of texts with this prompt; see ``EmbeddingResult``."""
-        return fingerprint(self._checkpoint, self._settings, prompt)
+    def fingerprint(self, prompt: str | None = None) -> str:
+        """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``."""
+        return fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
+
+    def _start(
+        self,
+        texts: Iterable[str],
+        prompt: str,
+        timeout: float | None,
+        progress: Callable[[int], object] | None,
+    ) -> Job:
+        if not self._release.alive:
+            raise WorkerError("This EmbeddingService is closed; make a new one.")
+        return Job(self._resources, check_texts(texts), prompt, timeout, progress)
 
     def _prompt(self, name: str | None, text: str | None) -> str:
         if name is not None and text is not None:
             raise InputError("Give prompt_name or prompt, not both.")
         if name is not None:
             return self._settings.prompt(name)
-        return self._settings.default_prompt if text is None else text
+        return self._settings.default_prompt if text is None else check_text(text)
 
     def embed(self, texts: Iterable[str]) -> Vectors:
         """Vectors of texts as they are, float32 ``[n, dimension]``."""
@@ -164,13 +175,13 @@ class EmbeddingService:
             OverloadError, WorkerError: see ``akidb_embeddings.errors``.
         """
         text = self._prompt(prompt_name, prompt)
-        with Job(self._resources, check_texts(texts), text, timeout, progress) as job:
+        with self._start(texts, text, timeout, progress) as job:
             for begin, end in job.windows():
                 tokens = job.tokenize(begin, end)
                 while job.full or not job.submit(begin, tokens):
-                    job.collect(job.oldest.result(job.remaining))
+                    job.collect()
             while job.pending:
-                job.collect(job.oldest.result(job.remaining))
+                job.collect()
         return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
 
     async def aencode(
@@ -184,16 +195,16 @@ class EmbeddingService:
     ) -> EmbeddingResult:
         """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
         text = self._prompt(prompt_name, prompt)
-        with Job(self._resources, check_texts(texts), text, timeout, progress) as job:
+        with self._start(texts, text, timeout, progress) as job:
             for begin, end in job.windows():
                 if job.is_short(begin, end):
                     tokens = job.tokenize(begin, end)
                 else:
                     tokens = await asyncio.to_thread(job.tokenize, begin, end)
                 while job.full or not job.submit(begin, tokens):
-                    job.collect(await asyncio.wait_for(asyncio.wrap_future(job.oldest), job.remaining))
+                    await job.acollect()
             while job.pending:
-                job.collect(await asyncio.wait_for(asyncio.wrap_future(job.oldest), job.remaining))
+                await job.acollect()
         return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
 
     async def aembed(self, texts: Iterable[str]) -> Vectors:

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint import Checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
 
 # sentence-transformers' names for the prompt of a document, in its order.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -36,7 +39,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     """What ``config`` means for ``checkpoint``. ConfigurationError where the model cannot do what is asked."""
     return Settings(
         pooling=_pooling(config, checkpoint),
-        normalize=config.normalize if config.was_given("normalize") else checkpoint.normalize,
+        normalize=_normalize(config, checkpoint),
         dimensions=_dimensions(config, checkpoint),
         max_tokens=_max_tokens(config, checkpoint),
         prompts=_prompts(config, checkpoint),
@@ -45,7 +48,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
 
 
 def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
-    """A name for the space that vectors lie in: equal where, and only where, equal texts give equal vectors.
+    """A name for the space that vectors lie in: where it is equal, equal texts give equal vectors.
 
     It covers the model's files (so revision and quantization), pooling, dimensions, normalization, the limit of tokens
     and the prompt. The words before the hash are for people.
@@ -67,12 +70,22 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
     return checkpoint.pooling
 
 
+def _normalize(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
+    if config.normalize and not checkpoint.normalize and not config.was_given("normalize"):
+        _log.warning(
+            "%s was trained without normalization, and its vectors are normalized here. Set normalize to False for "
+            "its authors' vectors, or to True to be asked no more.",
+            config.model_name,
+        )
+    return config.normalize
+
+
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     if config.dimensions is not None and config.dimensions > checkpoint.dimension:
         raise ConfigurationError(
             f"dimensions is {config.dimensions}; {config.model_name} gives {checkpoint.dimension} at most."
         )
-    return config.dimensions or checkpoint.dimension
+    return config.dimensions or checkpoint.truncate_dim or checkpoint.dimension
 
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
@@ -91,8 +104,9 @@ def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
     """The model's prompts, with ``query`` and ``document`` always among them."""
     prompts = dict(checkpoint.prompts)
     documents = [prompts[name] for name in _DOCUMENT_PROMPTS if name in prompts]
-    prompts["document"] = documents[0] if documents else checkpoint.default_prompt
-    prompts.setdefault("query", checkpoint.default_prompt)
+    # Not the default prompt: sentence-transformers keeps it for texts of which nobody says what they are.
+    prompts["document"] = documents[0] if documents else ""
+    prompts.setdefault("query", "")
     if config.query_prompt is not None:
         prompts["query"] = config.query_prompt
     if config.document_prompt is not None:

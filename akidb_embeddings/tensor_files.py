@@ -34,15 +34,21 @@ def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> 
     ``prefix``, which some exporters put before all names, is left out. Dense layers' own files, where there are such,
     give ``dense.0.weight`` and so on.
     """
-    found = {}
+    found: dict[str, Location] = {}
+
+    def add(name: str, location: Location) -> None:
+        if name in found:
+            raise CheckpointError(f"{folder} has the tensor {name} twice: {found[name].key} and {location.key}.")
+        found[name] = location
+
     for file in weight_files(folder):
         for key, location in read_header(file).items():
-            found[key.removeprefix(prefix)] = location
+            add(key.removeprefix(prefix), location)
     for index, dense in enumerate(dense_folders):
         file = dense / "model.safetensors"
         if file.is_file():
             for key, location in read_header(file).items():
-                found[f"dense.{index}.{key.removeprefix('linear.')}"] = location
+                add(f"dense.{index}.{key.removeprefix('linear.')}", location)
     return found
 
 

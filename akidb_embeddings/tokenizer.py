@@ -1,18 +1,20 @@
 """Text to token ids, with the model's own special tokens. Any thread; settings are made once and never changed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers.normalizers import Lowercase, Sequence
+from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
 from tokenizers.processors import PostProcessor, TemplateProcessing
 from tokenizers.processors import Sequence as PostProcessors
 
 from akidb_embeddings.checkpoint import Checkpoint
-from akidb_embeddings.errors import CheckpointError, InputError
+from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 from akidb_embeddings.json_file import read_json
 
 
@@ -38,18 +40,22 @@ class Tokenizer:
             tokenizer = FastTokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{file} cannot be read: {error}. Download or copy the model again.") from error
-        settings = read_json(checkpoint.path / "tokenizer_config.json")
-        if read_json(checkpoint.path / "sentence_bert_config.json").get("do_lower_case"):
+        direction = _direction(tokenizer, read_json(checkpoint.path / "tokenizer_config.json"))
+        tokenizer.no_padding()  # what the file sets is for others; it would also disturb the looks taken below
+        tokenizer.no_truncation()
+        _adopt_bert_settings(tokenizer, read_json(checkpoint.path / "tokenizer_config.json"))
+        if checkpoint.lowercase:
             _lowercase(tokenizer)
-        final_token = checkpoint.architecture.final_token
-        if final_token is not None and checkpoint.pooling == "last":
-            _end_with(tokenizer, final_token, file)
+        architecture = checkpoint.architecture
+        if architecture.final_token is not None and checkpoint.pooling == "last":
+            _end_with(tokenizer, architecture.final_token, file)
         self._special = tokenizer.num_special_tokens_to_add(is_pair=False)
+        if self._special < architecture.special_tokens:
+            raise CheckpointError(f"{file} adds {self._special} special tokens (post_processor); BERT needs 2.")
         if max_tokens <= self._special:
-            raise CheckpointError(f"max_tokens is {max_tokens}; special tokens alone take {self._special}.")
+            raise ConfigurationError(f"max_tokens is {max_tokens}; special tokens alone take {self._special}.")
         self._vocabulary = int(checkpoint.config["vocab_size"])
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(max_tokens, direction=settings.get("truncation_side", "right"))
+        tokenizer.enable_truncation(max_tokens, direction=direction)
         self._tokenizer = tokenizer
 
     def encode(self, texts: list[str], prompt: str = "", begin: int = 0) -> Tokenized:
@@ -71,6 +77,26 @@ class Tokenizer:
 
     def _count(self, encoding: Encoding) -> int:
         return len(encoding.ids) + sum(len(rest.ids) - self._special for rest in encoding.overflowing)
+
+
+def _direction(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> str:
+    """The side that long texts lose: tokenizer_config.json's word, else tokenizer.json's, else the right."""
+    own = (tokenizer.truncation or {}).get("direction", "right")
+    return str(settings.get("truncation_side") or own).lower()
+
+
+def _adopt_bert_settings(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> None:
+    """Let tokenizer_config.json decide how BERT's tokenizer treats case, accents and Chinese, as transformers does.
+
+    Where it is silent, transformers' defaults count, whatever tokenizer.json says.
+    """
+    if settings.get("tokenizer_class") in ("BertTokenizer", "BertTokenizerFast"):
+        tokenizer.normalizer = BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+            strip_accents=settings.get("strip_accents"),
+            lowercase=settings.get("do_lower_case", True),
+        )
 
 
 def _lowercase(tokenizer: FastTokenizer) -> None:

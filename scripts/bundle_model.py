@@ -35,7 +35,7 @@ def main() -> None:
     destination = ROOT / "akidb_embeddings" / "bundled" / SPEC.name
     if destination.exists():
         shutil.rmtree(destination)
-    result = convert(source, destination, bits=8, spec=SPEC)
+    result = convert(source, destination, bits=8)
     (destination / "vocab.txt").unlink()  # tokenizer.json has it all
     shutil.copyfile(ROOT / "LICENSE", destination / "LICENSE")
     provenance = {

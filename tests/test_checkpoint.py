@@ -135,13 +135,18 @@ def test_default_prompt_name_precedes_plain_texts(tmp_path: Path) -> None:
         np.testing.assert_array_equal(service.encode(["cat"], prompt="").vectors, plain.embed(["cat"]))
 
 
-def test_a_model_without_normalize_keeps_its_lengths_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_model_without_normalize_is_normalized_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Equal configurations give equal vectors, whether a value was given or is the default."""
     folder = copy_model("tiny-bert", tmp_path / "model")
     modules = json.loads((folder / "modules.json").read_text())
     (folder / "modules.json").write_text(json.dumps([m for m in modules if not m["type"].endswith("Normalize")]))
-    with EmbeddingService(str(folder)) as service, EmbeddingService(str(folder), normalize=True) as told:
+    with EmbeddingService(str(folder)) as service:
+        assert abs(np.linalg.norm(service.embed(["cat"])) - 1) < 1e-6
+    assert "set normalize to False" in caplog.text.replace("Set", "set")
+    with EmbeddingService(str(folder), normalize=False) as service:
         assert abs(np.linalg.norm(service.embed(["cat"])) - 1) > 0.1
-        assert abs(np.linalg.norm(told.embed(["cat"])) - 1) < 1e-6
 
 
 def test_digest_sees_contents_and_not_the_place(tmp_path: Path) -> None:
@@ -175,6 +180,17 @@ def test_another_dimension_than_the_registry_names_both(tmp_path: Path) -> None:
         ("use_sliding_window", True, "use_sliding_window to True"),
         ("hidden_act", "gelu", "hidden_act to 'gelu'"),
         ("head_dim", None, "lacks 'head_dim'"),
+        ("is_causal", False, "is_causal to False"),
+        (
+            "layer_types",
+            ["full_attention", "sliding_attention", "full_attention"],
+            "layer_types to 'sliding_attention'",
+        ),
+        ("rope_parameters", None, "lacks 'rope_theta'"),
+        ("rope_parameters", [1], "rope_parameters as"),
+        ("vocab_size", None, "vocab_size as None"),
+        ("auto_map", {"AutoModel": "modeling.Custom"}, "auto_map"),
+        ("quantization", 4, "quantization as 4"),
     ],
 )
 def test_settings_the_forward_pass_does_not_implement(tmp_path: Path, key: str, value: object, message: str) -> None:
@@ -190,3 +206,50 @@ def test_damaged_json_is_named(tmp_path: Path, file: str) -> None:
     (folder / file).write_text("{")
     with pytest.raises(CheckpointError, match=file.replace(".", r"\.")):
         EmbeddingService(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("tiny-bert", "is_decoder", True, "is_decoder to True"),
+        ("tiny-bert", "num_attention_heads", 5, "not divisible by 5"),
+        ("tiny-bert", "position_embedding_type", "relative_key", "relative_key"),
+        ("tiny-gemma3-causal", "is_causal", False, "is_causal to False"),
+        ("tiny-gemma3", "layer_types", ["chunked_attention"] * 6, "'chunked_attention'"),
+    ],
+)
+def test_settings_of_other_architectures(tmp_path: Path, name: str, key: str, value: object, message: str) -> None:
+    folder = copy_model(name, tmp_path / "model")
+    edit_json(folder / "config.json", **{key: value})
+    with pytest.raises(CheckpointError, match=message):
+        EmbeddingService(str(folder))
+
+
+def test_the_dimension_that_the_authors_cut_to(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", truncate_dim=8)
+    with EmbeddingService(str(folder)) as service, EmbeddingService(str(folder), dimensions=16) as told:
+        assert (service.dimension, told.dimension) == (8, 16)
+
+
+def test_a_default_prompt_that_does_not_exist(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", prompts={"a": "b"}, default_prompt_name="c")
+    with pytest.raises(CheckpointError, match="default_prompt_name is 'c', but the prompts are a"):
+        read_checkpoint(folder)
+
+
+def test_an_adapter_is_not_taken_for_its_model(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="adapter"):
+        read_checkpoint(folder)
+
+
+def test_a_tensor_that_is_there_twice(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    name = "embeddings.LayerNorm.weight"
+    save_file({**tensors, f"bert.{name}": tensors[name]}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"embeddings\.LayerNorm\.weight twice"):
+        read_checkpoint(folder)

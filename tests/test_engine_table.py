@@ -161,6 +161,27 @@ def test_a_result_in_between_forgives_a_death(start: Start) -> None:
         check(submit(engine, [turn]), [turn])
 
 
+def test_a_thread_that_dies_while_it_is_closed_has_no_successor(start: Start, threads: Threads) -> None:
+    loaded: list[FakeModel] = []
+
+    def load() -> Model:
+        loaded.append(FakeModel())
+        loaded[-1].faults[13] = SystemExit()
+        loaded[-1].hold()
+        return loaded[-1]
+
+    engine = start(load)
+    lost = submit(engine, [13])
+    assert eventually(lambda: loaded)
+    loaded[0].entered()
+    closing = background(engine.close)
+    assert eventually(lambda: not engine.alive)
+    loaded[0].release()
+    closing.result(LONG)
+    assert isinstance(lost.exception(LONG), WorkerError)
+    assert (threads(), len(loaded)) == (0, 1)
+
+
 def test_a_successor_that_cannot_be_started_ends_what_waits(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the system gives a process no more threads."""
 

@@ -71,7 +71,9 @@ def test_an_error_of_the_callers_generator_is_the_callers(error: type[BaseExcept
 def test_one_text_is_a_string() -> None:
     assert check_text("a") == "a"
     for bad in (None, 5, ["a"], b"a"):
-        with pytest.raises(InputError, match=r"text is .*; a string is wanted\. For several, use embed_queries"):
+        with pytest.raises(
+            InputError, match=r"A string is wanted, and this is .*\. For several texts, use embed_queries"
+        ):
             check_text(bad)  # type: ignore[arg-type]
 
 

@@ -67,9 +67,9 @@ def run(job: Job) -> Job:
         for begin, end in job.windows():
             tokens = job.tokenize(begin, end)
             while job.full or not job.submit(begin, tokens):
-                job.collect(job.oldest.result(LONG))
+                job.collect()
         while job.pending:
-            job.collect(job.oldest.result(LONG))
+            job.collect()
     return job
 
 

@@ -230,7 +230,7 @@ def test_equal_services_share_an_engine_until_the_last_is_closed(fake: FakeModel
     assert second.embed(["a"]).shape == (1, 8)
     second.close()
     assert fake.closed == 1
-    with pytest.raises(WorkerError, match="closed; make a new EmbeddingService"):
+    with pytest.raises(WorkerError, match="EmbeddingService is closed; make a new one"):
         in_any_way(second, ["a"])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.checkpoint import read_checkpoint
-from akidb_embeddings.errors import CheckpointError, InputError
+from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 from akidb_embeddings.tokenizer import Tokenizer
 from tests.fixtures import BUNDLED, TINY, copy_model, edit_json, golden, model_path
 from tests.golden.texts import TEXTS, counted_text
@@ -78,6 +78,46 @@ def test_another_end_token_of_the_tokenizers_own_is_left_alone(tmp_path: Path) -
     assert tokenizer(folder).encode(["a"]).ids[0][-1] == other
 
 
+def test_truncation_side_of_tokenizer_json_counts_where_nothing_else_says(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    truncation = {"direction": "Left", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    edit_json(folder / "tokenizer.json", truncation=truncation)
+    edit_json(folder / "tokenizer_config.json", truncation_side=None)
+    [all_ids] = tokenizer("tiny-bert").encode([counted_text(50)]).ids
+    assert tokenizer(folder, 10).encode([counted_text(50)]).ids[0].tolist() == [all_ids[0], *all_ids[-9:]]
+
+
+def test_padding_of_tokenizer_json_does_not_hide_the_end_token(tmp_path: Path) -> None:
+    folder = copy_model("tiny-qwen3", tmp_path / "model")
+    padding = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+               "pad_type_id": 0, "pad_token": "a"}  # fmt: skip
+    edit_json(folder / "tokenizer.json", padding=padding)
+    for limit in (None, 16):
+        expected, given = (tokenizer(name, limit).encode(TEXTS) for name in ("tiny-qwen3", folder))
+        assert [ids.tolist() for ids in given.ids] == [ids.tolist() for ids in expected.ids]
+        assert given.counts == expected.counts
+
+
+def test_bert_without_its_special_tokens_is_refused(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    edit_json(folder / "tokenizer.json", post_processor=None)
+    with pytest.raises(CheckpointError, match="adds 0 special tokens"):
+        tokenizer(folder)
+
+
+def test_bert_goes_by_tokenizer_config_for_case_and_accents(tmp_path: Path) -> None:
+    """As transformers does, whatever tokenizer.json's own normalizer says."""
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    cased = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+             "lowercase": False}  # fmt: skip
+    edit_json(folder / "tokenizer.json", normalizer=cased)
+    texts = ["The CAT", "caf\u00e9"]
+    expected, given = (tokenizer(name).encode(texts) for name in ("tiny-bert", folder))
+    assert [ids.tolist() for ids in given.ids] == [ids.tolist() for ids in expected.ids]
+    edit_json(folder / "tokenizer_config.json", do_lower_case=False)
+    assert tokenizer(folder).encode(texts).ids[0].tolist() != expected.ids[0].tolist()
+
+
 def test_lowercasing_of_sentence_bert_config(tmp_path: Path) -> None:
     folder = copy_model("tiny-qwen3", tmp_path / "model")
     assert tokenizer(folder).encode(["ABC"]).ids[0].tolist() != tokenizer(folder).encode(["abc"]).ids[0].tolist()
@@ -91,8 +131,8 @@ def test_a_lone_surrogate_names_text_and_character() -> None:
 
 
 def test_a_text_without_tokens_names_it(tmp_path: Path) -> None:
-    folder = copy_model("tiny-bert", tmp_path / "model")
-    edit_json(folder / "tokenizer.json", post_processor=None)
+    folder = without_end_token(copy_model("tiny-qwen3", tmp_path / "model"))
+    edit_json(folder / "1_Pooling" / "config.json", pooling_mode_lasttoken=False, pooling_mode_mean_tokens=True)
     with pytest.raises(InputError, match=r"texts\[1\] is '', and that gives no tokens"):
         tokenizer(folder).encode(["a", ""])
 
@@ -104,7 +144,7 @@ def test_a_token_beyond_the_embedding_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_leaves_no_room_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="special tokens alone take 2"):
+    with pytest.raises(ConfigurationError, match="special tokens alone take 2"):
         tokenizer("tiny-bert", 2)
 
 

@@ -24,7 +24,8 @@ class Architecture:
     """What is true of every checkpoint of an architecture.
 
     ``pooling``: how it is pooled as trained where the model's files do not say, or None where that differs from model
-    to model. ``final_token``: the token that must end every text pooled from its last. ``float16``: whether its
+    to model. ``final_token``: the token that must end every text pooled from its last. ``special_tokens``: how many its
+    tokenizer adds to every text, at least. ``float16``: whether its
     activations stay within float16. ``prefix``: what some exporters put before every name. ``ignored``: tensors of
     heads that embeddings do not pass through.
     """
@@ -32,6 +33,7 @@ class Architecture:
     module: str
     pooling: Callable[[Config], str | None]
     final_token: str | None = None
+    special_tokens: int = 0
     float16: bool = True
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
@@ -45,7 +47,11 @@ class Architecture:
 
 ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
     "bert": Architecture(
-        "bert", lambda config: None, prefix="bert.", ignored=("pooler.", "embeddings.position_ids", "cls.")
+        "bert",
+        lambda config: None,
+        special_tokens=2,
+        prefix="bert.",
+        ignored=("pooler.", "embeddings.position_ids", "cls."),
     ),
     "qwen3": Architecture("qwen3", lambda config: "last", final_token="<|endoftext|>", ignored=("lm_head.",)),
     "gemma3_text": Architecture(

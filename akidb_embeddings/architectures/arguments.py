@@ -1,5 +1,6 @@
 """Reading config.json: required keys, and settings that must be the ones a forward pass implements."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from akidb_embeddings.architectures import Config
@@ -25,17 +26,23 @@ def supported(config: Config, key: str, default: Any, *allowed: Any) -> Any:
     return value
 
 
-def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float) -> float:
-    """The base of rotary position embeddings.
+def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float | None = None) -> float:
+    """The base of rotary position embeddings; CheckpointError where nothing gives it and there is no ``default``.
 
     transformers 5 writes ``rope_parameters`` (by layer type where ``kind`` is given), earlier ones a key of its own.
     Scaled variants (yarn, linear, …) are refused.
     """
-    parameters = config.get("rope_parameters") or {}
+    parameters = _mapping(config, "rope_parameters")
     if kind is not None:
-        parameters = parameters.get(kind) or {}
-    scaling = config.get("rope_scaling") or {}
-    for entry in (parameters, scaling):
+        parameters = _mapping(parameters, kind)
+    for entry in (parameters, _mapping(config, "rope_scaling")):
         supported(entry, "rope_type", entry.get("type", "default"), "default")
     theta = parameters.get("rope_theta") or config.get(legacy_key) or default
-    return float(theta)
+    return float(theta if theta is not None else required(config, legacy_key)[0])
+
+
+def _mapping(config: Config, key: str) -> Config:
+    value = config.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an object.")
+    return value

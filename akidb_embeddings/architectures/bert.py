@@ -7,6 +7,7 @@ from akidb_embeddings.architectures import Config, Encoder
 from akidb_embeddings.architectures.arguments import required, supported
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm
+from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.kernels import Kernels
 from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
@@ -17,6 +18,8 @@ class Attention:
         parts = [f"{name}.self.{part}" for part in ("query", "key", "value")]
         self.qkv = weights.linear(parts, hidden, [hidden] * 3, bias=True)
         self.output = weights.linear(f"{name}.output.dense", hidden, hidden, bias=True)
+        if hidden % heads:
+            raise CheckpointError(f"config.json gives hidden_size {hidden}, not divisible by {heads} attention heads.")
         self.heads, self.kernels = heads, kernels
 
     def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
@@ -49,6 +52,7 @@ class Bert:
             config, "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"
         )
         supported(config, "position_embedding_type", "absolute", "absolute")
+        supported(config, "is_decoder", False, False, None)
         self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
         self.positions = weights.embedding("embeddings.position_embeddings", positions, hidden)
         self.types = weights.embedding("embeddings.token_type_embeddings", config.get("type_vocab_size", 2), hidden)

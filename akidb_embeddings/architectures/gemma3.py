@@ -49,6 +49,7 @@ class Gemma3:
         supported(config, "hidden_activation", "gelu_pytorch_tanh", "gelu_pytorch_tanh")
         supported(config, "attn_logit_softcapping", None, None)
         self.bidirectional = bool(config.get("use_bidirectional_attention"))
+        supported(config, "is_causal", None, None, not self.bidirectional)
         self.window = window
         self.words = weights.embedding("embed_tokens", words, self.hidden)
         self.blocks = [
@@ -86,7 +87,8 @@ def symmetric_reach(window: int) -> int:
 def layer_types(config: Config, layers: int) -> list[str]:
     """``full_attention`` or ``sliding_attention`` for each layer; older files give only every how many is full."""
     if config.get("layer_types"):
-        return [str(kind) for kind in config["layer_types"]]
+        allowed = ("sliding_attention", "full_attention")
+        return [str(supported({"layer_types": kind}, "layer_types", None, *allowed)) for kind in config["layer_types"]]
     pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6
     return ["sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(layers)]
 

@@ -15,7 +15,7 @@ from akidb_embeddings.weights import Weights
 class Block:
     def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
         hidden, inner, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
-        eps, theta = config.get("rms_norm_eps", 1e-6), rope_theta(config, None, "rope_theta", 1e6)
+        eps, theta = config.get("rms_norm_eps", 1e-6), rope_theta(config, None, "rope_theta")
         self.attention_norm = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, offset=0.0)
         self.attention = GroupedAttention(
             weights, f"{name}.self_attn", config, theta, head_dim**-0.5, offset=0.0, kernels=kernels
@@ -33,6 +33,9 @@ class Qwen3:
         hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
         supported(config, "hidden_act", "silu", "silu")
         supported(config, "use_sliding_window", False, False, None)
+        supported(config, "is_causal", True, True, None)
+        for kind in config.get("layer_types") or []:
+            supported({"layer_types": kind}, "layer_types", None, "full_attention")
         self.words = weights.embedding("embed_tokens", words, hidden)
         self.blocks = [Block(weights, f"layers.{i}", config, kernels) for i in range(layers)]
         self.norm = RMSNorm(weights, "norm", hidden, config.get("rms_norm_eps", 1e-6), offset=0.0)

@@ -37,7 +37,7 @@ def _run(options: Namespace) -> int:
     tensors = read_checkpoint(files.path, files.spec).tensors
     before = sum(file.stat().st_size for file in {location.file for location in tensors.values()})
     group_size = options.group_size or _GROUP_SIZE
-    result = convert(files.path, options.destination, bits=options.bits, group_size=group_size, spec=files.spec)
+    result = convert(files.path, options.destination, bits=options.bits, group_size=group_size)
     how = f" to {options.bits} bits, group size {group_size}" if options.bits else ""
     print(
         f"{result.path}: {size(before)} -> {size(result.size_bytes)}, "

@@ -31,6 +31,11 @@ def test_rope_theta_in_old_and_new_files(config: dict[str, object], kind: str | 
     assert rope_theta(config, kind, "rope_theta", 1e4) == theta
 
 
+def test_rope_theta_is_not_guessed() -> None:
+    with pytest.raises(CheckpointError, match="'rope_theta'"):
+        rope_theta({}, None, "rope_theta")
+
+
 @pytest.mark.parametrize("key", ["type", "rope_type"])
 def test_scaled_rope_is_refused(key: str) -> None:
     with pytest.raises(CheckpointError, match="'yarn'"):
