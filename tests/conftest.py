@@ -23,6 +23,10 @@ from akidb_embeddings.planner import MicroBatch
 from akidb_embeddings.vectors import Vectors
 from tests.fixtures import BUNDLED
 
+# Parity is promised for float32. On a machine with a GPU the tests therefore compute on its CPU, but for
+# ``test_parity.test_the_machines_own_backend``, which takes what is there.
+os.environ.setdefault("AKIDB_BACKEND", "cpu")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 

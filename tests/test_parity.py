@@ -1,12 +1,18 @@
 """The promise: vectors are those of sentence-transformers, whatever the batch. Goldens: see ``golden/README.md``."""
 
+import os
 import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
+from tests.conftest import REPOSITORY
 from tests.fixtures import BUNDLED, TINY, cosines, golden, model_path
 from tests.golden.texts import DOCUMENTS, QUERIES, TEXTS, counted_text
 
@@ -73,3 +79,19 @@ def test_dimensions_truncate_and_then_normalize(name: str) -> None:
         assert short.dimension == 8
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_the_machines_own_backend() -> None:
+    """Metal or CUDA where there is one, in float16: the same vectors for every practical purpose."""
+    code = (
+        "import sys, numpy as np\n"
+        "from akidb_embeddings import EmbeddingService\n"
+        "from tests.golden.texts import QUERIES\n"
+        "np.save(sys.argv[2], EmbeddingService(sys.argv[1]).embed(QUERIES))"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vectors.npy"
+        environment = {**os.environ, "AKIDB_BACKEND": "auto"}
+        subprocess.run([sys.executable, "-c", code, BUNDLED, file], check=True, env=environment, cwd=REPOSITORY)
+        with EmbeddingService(str(BUNDLED)) as embedder:
+            assert cosines(np.load(file), embedder.embed(QUERIES)).min() >= 0.9999
