@@ -90,8 +90,10 @@ def select_backend(memory: str = "fast") -> Backend:
 
 
 def available_cores() -> int:
-    """Cores this process may use, which in a container or under taskset is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores to use: those this process may run on, and no more than OPENBLAS_NUM_THREADS or OMP_NUM_THREADS allow."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")]
+    return min([cores, *(int(limit) for limit in limits if limit.isdigit() and int(limit) > 0)])
 
 
 def measure_matmul(size: int = 256) -> float:

@@ -60,6 +60,9 @@ def _library(path: str | None) -> ctypes.CDLL | None:
     """The loaded library. OSError where it cannot be loaded or is not an OpenBLAS with plain symbol names."""
     if path is None:
         return None
+    # OpenBLAS's idle threads spin for a long while before they sleep; beside other busy programs that costs a query
+    # ten times its time, and a quiet machine does not notice the difference. Read when the library is loaded.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     if Path(path).is_absolute():
         _provide_fortran_runtime()
     library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)

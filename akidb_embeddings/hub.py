@@ -25,7 +25,7 @@ from akidb_embeddings.finder import (
     not_here,
 )
 from akidb_embeddings.model_folder import check_model
-from akidb_embeddings.registry import ModelSpec
+from akidb_embeddings.registry import BUNDLED, ModelSpec
 
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
 _WANTED_IN_FOLDERS = ("config.json", "model.safetensors")
@@ -218,4 +218,7 @@ def _failure(source: Source, error: Exception) -> EmbeddingError:
         way_out = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
     else:
         way_out = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
-    return DownloadError(f"Downloading {where} failed ({type(error).__name__}: {error}); {way_out}")
+    return DownloadError(
+        f"Downloading {where} failed ({type(error).__name__}: {error}); {way_out}. "
+        f"{BUNDLED!r} is bundled and works offline"
+    )

@@ -90,7 +90,7 @@ class Job:
             index = tokens.truncated.index(True)
             raise InputError(
                 f"texts[{begin + index}] has {tokens.counts[index]} tokens with its prompt; the limit is {limit}. "
-                "Shorten or split it, raise max_tokens, or set truncate to 'end'."
+                "Shorten or split it, raise max_tokens if the model takes more, or set truncate to 'end'."
             )
         return tokens
 

@@ -1,6 +1,8 @@
 """EmbeddingService: the face that people, adapters, the command line and servers use, sync and async."""
 
 import asyncio
+import logging
+import os
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,8 @@ from akidb_embeddings.job import Job, Resources
 from akidb_embeddings.settings import Settings, apply_config, fingerprint
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class EmbeddingService:
 
     def __init__(
         self,
-        model_name: str | None = None,
+        model_name: str | os.PathLike[str] | None = None,
         *,
         config: EmbeddingConfig | None = None,
         config_path: str | Path | None = None,
@@ -66,7 +70,7 @@ class EmbeddingService:
             ConfigurationError, ModelNotFoundError, DownloadError, CheckpointError: see ``akidb_embeddings.errors``.
         """
         if model_name is not None:
-            overrides["model_name"] = model_name
+            overrides["model_name"] = os.fspath(model_name)
         self._config = EmbeddingConfig.resolve(config, config_path, **overrides)
         files = resolve_model(
             self._config.model_name,
@@ -76,6 +80,7 @@ class EmbeddingService:
         )
         self._checkpoint = read_checkpoint(files.path, files.spec)
         self._settings = apply_config(self._config, self._checkpoint)
+        self._has_told = False
         tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(lambda: self._checkpoint.digest)  # reads all files: here, not in the first call
@@ -89,7 +94,7 @@ class EmbeddingService:
         self._resources = Resources(self._config, self._settings, tokenizer, engine)
 
     @classmethod
-    async def acreate(cls, model_name: str | None = None, **arguments: Any) -> Self:
+    async def acreate(cls, model_name: str | os.PathLike[str] | None = None, **arguments: Any) -> Self:
         """The constructor for event loops: the model is found, downloaded and loaded without blocking the loop."""
         return await asyncio.to_thread(cls, model_name, **arguments)
 
@@ -117,6 +122,19 @@ class EmbeddingService:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``."""
         return fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
 
+    def _told(self, result: EmbeddingResult) -> Vectors:
+        """The vectors alone. The flags are lost with the rest, so the first time a text was cut, a warning says so."""
+        if any(result.truncated) and not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "%d of %d texts were cut at %d tokens. encode() tells which; truncate='error' refuses such texts. "
+                "Further ones are cut without a word.",
+                sum(result.truncated),
+                len(result.truncated),
+                self._settings.max_tokens,
+            )
+        return result.vectors
+
     def _start(
         self,
         texts: Iterable[str],
@@ -137,7 +155,7 @@ class EmbeddingService:
 
     def embed(self, texts: Iterable[str]) -> Vectors:
         """Vectors of texts as they are, float32 ``[n, dimension]``."""
-        return self.encode(texts).vectors
+        return self._told(self.encode(texts))
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """The vector of one query, with the model's query prompt, float32 ``[dimension]``."""
@@ -146,11 +164,11 @@ class EmbeddingService:
 
     def embed_queries(self, texts: Iterable[str]) -> Vectors:
         """Vectors of queries, each with the model's query prompt, float32 ``[n, dimension]``."""
-        return self.encode(texts, prompt_name="query").vectors
+        return self._told(self.encode(texts, prompt_name="query"))
 
     def embed_documents(self, texts: Iterable[str]) -> Vectors:
         """Vectors of documents, each with the model's document prompt, float32 ``[n, dimension]``."""
-        return self.encode(texts, prompt_name="document").vectors
+        return self._told(self.encode(texts, prompt_name="document"))
 
     def encode(
         self,
@@ -209,7 +227,7 @@ class EmbeddingService:
 
     async def aembed(self, texts: Iterable[str]) -> Vectors:
         """``embed`` for event loops."""
-        return (await self.aencode(texts)).vectors
+        return self._told(await self.aencode(texts))
 
     async def aembed_query(self, text: str) -> NDArray[np.float32]:
         """``embed_query`` for event loops."""
@@ -218,11 +236,11 @@ class EmbeddingService:
 
     async def aembed_queries(self, texts: Iterable[str]) -> Vectors:
         """``embed_queries`` for event loops."""
-        return (await self.aencode(texts, prompt_name="query")).vectors
+        return self._told(await self.aencode(texts, prompt_name="query"))
 
     async def aembed_documents(self, texts: Iterable[str]) -> Vectors:
         """``embed_documents`` for event loops."""
-        return (await self.aencode(texts, prompt_name="document")).vectors
+        return self._told(await self.aencode(texts, prompt_name="document"))
 
     def accept(self, vectors: ArrayLike) -> Vectors:
         """Check vectors that come from elsewhere, to be mixed with this service's: float32 ``[n, dimension]``.

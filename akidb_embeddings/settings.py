@@ -93,9 +93,10 @@ def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     if config.max_tokens <= checkpoint.max_tokens:
         return config.max_tokens
     if config.was_given("max_tokens"):
+        source = config.sources["max_tokens"]
+        where = "" if source == "constructor" else f" (from {source})"
         raise ConfigurationError(
-            f"max_tokens is {config.max_tokens} (from: {config.sources['max_tokens']}); the limit of "
-            f"{config.model_name} is {checkpoint.max_tokens}."
+            f"max_tokens is {config.max_tokens}{where}; the limit of {config.model_name} is {checkpoint.max_tokens}."
         )
     return checkpoint.max_tokens
 

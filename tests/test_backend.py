@@ -60,5 +60,17 @@ def test_cores_are_shared_between_micro_batches(monkeypatch: pytest.MonkeyPatch)
     assert threads == [4, 2, 1, 1]
 
 
+@pytest.mark.parametrize(("value", "cores"), [("1", 1), ("0", None), ("", None), ("many", None), ("99999", None)])
+@pytest.mark.parametrize("name", ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"])
+def test_the_usual_variables_limit_the_cores(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, cores: int | None
+) -> None:
+    for each in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(each, raising=False)
+    every = backend.available_cores()
+    monkeypatch.setenv(name, value)
+    assert backend.available_cores() == (cores or every)
+
+
 def test_matmul_speed_is_a_speed() -> None:
     assert 0.1 < backend.measure_matmul(64) < 1e5

@@ -286,3 +286,20 @@ async def test_a_cancelled_acreate_leaves_no_engine(fake: FakeModel, monkeypatch
 
     assert await asyncio.to_thread(eventually, nobody_left, 5)
     assert fake.closed == 1
+
+
+def test_cut_texts_are_told_once_where_flags_are_lost(fake: FakeModel, caplog: pytest.LogCaptureFixture) -> None:
+    with service() as embedder:
+        embedder.encode(["word " * 300])
+        assert not caplog.records
+        embedder.embed(["short", "word " * 300])
+        embedder.embed(["word " * 300])
+    assert [record.getMessage() for record in caplog.records if "were cut" in record.getMessage()] == [
+        caplog.records[0].getMessage()
+    ]
+    assert "1 of 2 texts were cut at 256 tokens" in caplog.text
+
+
+def test_a_path_is_a_model_name_too() -> None:
+    with EmbeddingService(BUNDLED) as embedder:
+        assert embedder.config.model_name == str(BUNDLED)

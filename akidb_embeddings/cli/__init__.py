@@ -83,13 +83,17 @@ def _parse(arguments: list[str]) -> Namespace:
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
         return COMMANDS[first].parse(first, arguments[1:])
-    if first in ("-h", "--help", "--version"):
-        _main_parser().parse_args([first])
+    if first in ("-h", "--help", "--version", "help"):
+        _main_parser().parse_args(["--help" if first == "help" else first])
     if not arguments and stdin_is_terminal():
         _main_parser().print_help(sys.stderr)
         raise SystemExit(2)
     _suspect_misspelling(arguments)
-    return COMMANDS["embed"].parse("embed", arguments)
+    options = COMMANDS["embed"].parse("embed", arguments)
+    if options.texts and options.texts[0] in COMMANDS and "--" not in arguments:
+        command = options.texts[0]
+        raise InputError(f"put the command first: `{PROGRAM} {command} …`; or `-- {command}` to embed that word")
+    return options
 
 
 def _main_parser() -> ArgumentParser:

@@ -92,7 +92,6 @@ def test_no_texts_on_a_terminal_are_an_error(terminal: tuple[int, int]) -> None:
     [
         ["models", *TINY],
         ["embed", "models", *TINY],
-        [*TINY, "models"],
         [*TINY, "--", "models"],
         ["--", "models", "--help"],
         ["embed", *TINY, "models", "--", "-"],
@@ -244,3 +243,10 @@ def test_standard_input_of_a_later_pipe_is_read_as_it_comes(monkeypatch: pytest.
     for _ in range(2):
         feed(monkeypatch, b"text\n")
         assert main([*TINY]) == 0
+
+
+def test_a_command_behind_options_is_not_silently_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*BUNDLED, "similarity", "a cat", "a kitten"]) == 2
+    assert "put the command first" in capsys.readouterr().err
+    assert main([*BUNDLED, "--", "similarity"]) == 0
+    assert main(["help"]) == 0
