@@ -122,37 +122,6 @@ class EmbeddingService:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``."""
         return fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
 
-    def _told(self, result: EmbeddingResult) -> Vectors:
-        """The vectors alone. The flags are lost with the rest, so the first time a text was cut, a warning says so."""
-        if any(result.truncated) and not self._has_told:
-            self._has_told = True
-            _log.warning(
-                "%d of %d texts were cut at %d tokens. encode() tells which; truncate='error' refuses such texts. "
-                "Further ones are cut without a word.",
-                sum(result.truncated),
-                len(result.truncated),
-                self._settings.max_tokens,
-            )
-        return result.vectors
-
-    def _start(
-        self,
-        texts: Iterable[str],
-        prompt: str,
-        timeout: float | None,
-        progress: Callable[[int], object] | None,
-    ) -> Job:
-        if not self._release.alive:
-            raise WorkerError("This EmbeddingService is closed; make a new one.")
-        return Job(self._resources, check_texts(texts), prompt, timeout, progress)
-
-    def _prompt(self, name: str | None, text: str | None) -> str:
-        if name is not None and text is not None:
-            raise InputError("Give prompt_name or prompt, not both.")
-        if name is not None:
-            return self._settings.prompt(name)
-        return self._settings.default_prompt if text is None else check_text(text)
-
     def embed(self, texts: Iterable[str]) -> Vectors:
         """Vectors of texts as they are, float32 ``[n, dimension]``."""
         return self._told(self.encode(texts))
@@ -269,3 +238,34 @@ class EmbeddingService:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
+
+    def _told(self, result: EmbeddingResult) -> Vectors:
+        """The vectors alone. The flags are lost with the rest, so the first time a text was cut, a warning says so."""
+        if any(result.truncated) and not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "%d of %d texts were cut at %d tokens. encode() tells which; truncate='error' refuses such texts. "
+                "Further ones are cut without a word.",
+                sum(result.truncated),
+                len(result.truncated),
+                self._settings.max_tokens,
+            )
+        return result.vectors
+
+    def _start(
+        self,
+        texts: Iterable[str],
+        prompt: str,
+        timeout: float | None,
+        progress: Callable[[int], object] | None,
+    ) -> Job:
+        if not self._release.alive:
+            raise WorkerError("This EmbeddingService is closed; make a new one.")
+        return Job(self._resources, check_texts(texts), prompt, timeout, progress)
+
+    def _prompt(self, name: str | None, text: str | None) -> str:
+        if name is not None and text is not None:
+            raise InputError("Give prompt_name or prompt, not both.")
+        if name is not None:
+            return self._settings.prompt(name)
+        return self._settings.default_prompt if text is None else check_text(text)
