@@ -190,7 +190,7 @@ class Engine:
         batches = [pad([item.row for item in group], group[0].request.pooling) for group in groups]
         try:
             outputs = model.forward(batches)
-        except Exception as error:
+        except Exception as error:  # whatever MLX raises: it is these requests' failure, not the thread's end
             _log.exception("A forward pass failed")
             if len(groups) > 1:
                 for group in groups:
