@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from akidb_embeddings.registry import MODELS as MODELS
     from akidb_embeddings.service import EmbeddingResult as EmbeddingResult
     from akidb_embeddings.service import EmbeddingService as EmbeddingService
+    from akidb_embeddings.shared import ashared_service as ashared_service
+    from akidb_embeddings.shared import close_shared_services as close_shared_services
+    from akidb_embeddings.shared import model_version as model_version
+    from akidb_embeddings.shared import shared_service as shared_service
 
 __version__ = "0.5.0"
 
@@ -47,6 +51,7 @@ _HOMES = {
     "hub": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
     "registry": ("MODELS",),
     "service": ("EmbeddingResult", "EmbeddingService"),
+    "shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -4,7 +4,6 @@ Only JSON and headers are read here, so it costs nothing of MLX; ``model`` reads
 a conversion dropped files, the registry and then the architecture's trained default fill in.
 """
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +17,14 @@ from akidb_embeddings.pipeline import Dense, dense_layers, read_steps, trained_p
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.tensor_files import Tensors, locate_tensors
 
-# What vectors depend on. Prompts have a place of their own in a fingerprint, and notes (README, SOURCE) have none.
+# What vectors depend on, beside the folders of modules. Prompts have a place of their own in a fingerprint, and notes
+# (README, SOURCE) have none.
 _DECIDING_FILES = (
-    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json",
-    "modules.json", "[0-9]*_*/config.json", "[0-9]*_*/*.safetensors",
+    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "sentence_*_config.json", "modules.json",
 )  # fmt: skip
+
+
+PROMPTS_FILE = "config_sentence_transformers.json"
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,31 @@ class Checkpoint:
     quantization: Mapping[str, Any]
     tensors: Tensors
 
-    @functools.cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 over weights, tokenizer and settings: folders with the same one give the same vectors."""
-        total = hashlib.sha256()
-        for file in sorted({file for pattern in _DECIDING_FILES for file in self.path.glob(pattern)}):
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            total.update(f"{file.relative_to(self.path).as_posix()} {content}\n".encode())
-        return total.hexdigest()
+        # Not a functools.cached_property: until Python 3.12 it computes under a lock, which a fork may leave held.
+        if "_digest" not in vars(self):
+            vars(self)["_digest"] = _digest(self.path)
+        return str(vars(self)["_digest"])
+
+
+def _digest(path: Path) -> str:
+    total = hashlib.sha256()
+    for file in deciding_files(path):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{file.relative_to(path).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+def deciding_files(path: Path) -> list[Path]:
+    """The files of a model's folder that its vectors depend on, in order. CheckpointError: its modules are unknown."""
+    files = {file for pattern in _DECIDING_FILES for file in path.glob(pattern)}
+    for step in read_steps(path):
+        if step.folder != path:
+            files |= {*step.folder.glob("config.json"), *step.folder.glob("*.safetensors")}
+    return sorted(files)
 
 
 def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
@@ -78,7 +96,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     hidden = _positive(path, config, "hidden_size")
     _positive(path, config, "vocab_size")
     dense = dense_layers(steps, tensors, quantization, hidden)
-    description = read_json(path / "config_sentence_transformers.json")
+    description = read_json(path / PROMPTS_FILE)
     prompts, default_prompt = _prompts(description, spec)
     checkpoint = Checkpoint(
         path=path,

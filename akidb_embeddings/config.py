@@ -66,7 +66,12 @@ _RULES: Mapping[str, _Rule] = {
 }
 
 
-def _check_keys(given: Mapping[Any, Any], known: Collection[str], where: str = "") -> None:
+FIELDS = tuple(_RULES)
+"""The names of ``EmbeddingConfig``'s fields."""
+
+
+def check_keys(given: Mapping[Any, Any], known: Collection[str], where: str = "") -> None:
+    """Raise ConfigurationError for a key that is not ``known``; it names the key that may have been meant."""
     for key, value in given.items():
         if key not in known:
             nearest = get_close_matches(str(key).lower(), known, n=1)
@@ -83,7 +88,7 @@ class _NotesKeywords:
     # A base class, because type checkers and ``help`` then read the signature of the ``__init__`` nearer to them.
     def __new__(cls, *, _origins: object = None, **given: Any) -> Self:
         """Refuse unknown keywords by name, and note the given ones: ``__init__`` cannot tell them from defaults."""
-        _check_keys(given, _RULES)
+        check_keys(given, _RULES)
         config = super().__new__(cls)
         if given:  # copy and pickle come by here without any, and never reach ``__post_init__``
             vars(config)["_given"] = frozenset(given)
@@ -186,7 +191,7 @@ class EmbeddingConfig(_NotesKeywords):
 
         The first of 2 to 5 is the base as a whole, and the ones below it are not read: a file that happens to lie
         in the working directory must not change half of a configuration that was passed in code. A ``revision`` stays
-        with the model it was set for: another ``model_name`` among the overrides resets it.
+        with the model it was set for: another ``model_name`` among the overrides resets it. That may also be a path.
 
         Raises:
             ConfigurationError: ``config`` is not an ``EmbeddingConfig``, or a file, key or value is not allowed.
@@ -194,6 +199,8 @@ class EmbeddingConfig(_NotesKeywords):
         if config is not None and not isinstance(config, EmbeddingConfig):
             raise ConfigurationError(f"config: {config!r} is not an EmbeddingConfig; use EmbeddingConfig(**values)")
         base = cls.from_yaml(config_path) if config is None else config
+        if isinstance(overrides.get("model_name"), os.PathLike):
+            overrides["model_name"] = os.fspath(overrides["model_name"])
         if overrides.get("model_name", base.model_name) != base.model_name and base.revision is not None:
             overrides.setdefault("revision", None)
         return base.with_values(**overrides)
@@ -234,7 +241,7 @@ def _as_mapping(value: object, known: Collection[str], where: str) -> dict[str, 
     value = {} if value is None else value
     if not isinstance(value, dict):
         raise ConfigurationError(f"{where}{value!r} is not a mapping; allowed keys: {', '.join(known)}")
-    _check_keys(value, known, where)
+    check_keys(value, known, where)
     return value
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from akidb_embeddings.errors import NonFiniteVectorError, OverloadError, WorkerError
 from akidb_embeddings.planner import MicroBatch, pad, plan
-from akidb_embeddings.scheduler import Item, Request, Scheduler
+from akidb_embeddings.scheduler import Item, Request, Scheduler, VectorsFuture
 from akidb_embeddings.vectors import Vectors, non_finite_rows
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Engine:
         max_rows: int,
         max_waiting_tokens: int,
         deadline: float | None = None,
-    ) -> "Future[Vectors]":
+    ) -> VectorsFuture:
         """Queue texts as token ids; the future gives their pooled vectors ``[len(rows), dimension]``.
 
         ``max_rows`` bounds the texts in a micro-batch, ``deadline`` (``time.monotonic`` seconds) the time in the

@@ -27,12 +27,17 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 def check_text(text: str) -> str:
     """One query or prompt. InputError names the type of what is no string."""
     if not isinstance(text, str):
-        raise InputError(f"A string is wanted, and this is {_kind(text)}. For several texts, use embed_queries.")
+        raise InputError(
+            f"A string is wanted, and this is {_kind(text)}. For several texts, use the method that takes a list."
+        )
     return text
 
 
-def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int) -> Vectors:
-    """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero."""
+def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int, count: int | None = None) -> Vectors:
+    """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero.
+
+    ``count``: how many there must be, if that is known.
+    """
     wanted = f"a list of vectors or an array [n, {dimension}] is wanted."
     if isinstance(vectors, str | bytes):
         raise InputError(f"vectors is {_kind(vectors)}; {wanted}")
@@ -41,6 +46,8 @@ def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int) -> V
     except TypeError:
         raise InputError(f"vectors is {_kind(vectors)}; {wanted}") from None
     rows = list(iterator)
+    if count is not None and len(rows) != count:
+        raise InputError(f"There are {len(rows)} vectors, and {count} are wanted: one for each text.")
     accepted = np.empty((len(rows), dimension), dtype=np.float32)
     for index, row in enumerate(rows):
         with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below

@@ -8,15 +8,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 import numpy as np
 
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.engine import Engine
 from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadError
+from akidb_embeddings.scheduler import VectorsFuture
 from akidb_embeddings.settings import Settings
 from akidb_embeddings.tokenizer import Tokenized, Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
@@ -26,6 +27,23 @@ _WINDOW_CHARACTERS = 1 << 20
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than handing it to another thread would add.
 _FEW_CHARACTERS = 4096
+# Seconds between two looks at how far a window is, and at whether a full queue has room again.
+_TICK = 0.1
+
+
+class Options(TypedDict, total=False):
+    """What every call that embeds takes.
+
+    ``timeout``: seconds after which it fails with OverloadError, and what still waits is dropped. ``progress``: called
+    with a number of texts whenever so many more are done. ``wait``: wait for room where the queue is full, instead of
+    failing with OverloadError. ``first_index``: what errors call the first text, where the list is part of a longer
+    one.
+    """
+
+    timeout: float | None
+    progress: Callable[[int], object] | None
+    wait: bool
+    first_index: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Resources:
 class _Window:
     begin: int
     tokens: Tokenized
-    future: "Future[Vectors]"
+    future: VectorsFuture
 
 
 class Job:
@@ -55,10 +73,14 @@ class Job:
         resources: Resources,
         texts: list[str],
         prompt: str,
-        timeout: float | None,
-        progress: Callable[[int], object] | None,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[int], object] | None = None,
+        wait: bool = False,
+        first_index: int = 0,
     ) -> None:
-        self._resources, self._texts, self._prompt, self._progress = resources, texts, prompt, progress
+        self._resources, self._texts, self._prompt, self._first = resources, texts, prompt, first_index
+        self._progress, self._reported, self._waits = progress, 0, wait
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
         self.vectors: Vectors = np.empty((len(texts), resources.settings.dimensions), dtype=np.float32)
@@ -84,20 +106,20 @@ class Job:
 
     def tokenize(self, begin: int, end: int) -> Tokenized:
         """Token ids of a stretch, any thread. InputError names the text that is too long or cannot be tokenized."""
-        tokens = self._resources.tokenizer.encode(self._texts[begin:end], self._prompt, begin)
+        tokens = self._resources.tokenizer.encode(self._texts[begin:end], self._prompt, self._first + begin)
         limit = self._resources.settings.max_tokens
         if self._resources.config.truncate == "error" and any(tokens.truncated):
             index = tokens.truncated.index(True)
             raise InputError(
-                f"texts[{begin + index}] has {tokens.counts[index]} tokens with its prompt; the limit is {limit}. "
-                "Shorten or split it, raise max_tokens if the model takes more, or set truncate to 'end'."
+                f"texts[{self._first + begin + index}] has {tokens.counts[index]} tokens with its prompt; the limit is "
+                f"{limit}. Shorten or split it, raise max_tokens if the model takes more, or set truncate to 'end'."
             )
         return tokens
 
     def submit(self, begin: int, tokens: Tokenized) -> bool:
-        """Queue a stretch. False: the queue is full, and with this call's own windows; collect one and try again.
+        """Queue a stretch. False: the queue is full; ``collect`` and try again.
 
-        OverloadError: the queue is full with the texts of others.
+        OverloadError: it is full with the texts of others alone, and this call does not wait, or its deadline passed.
         """
         try:
             future = self._resources.engine.submit(
@@ -108,7 +130,7 @@ class Job:
                 deadline=self._deadline,
             )
         except OverloadError:
-            if self._pending:
+            if self._pending or (self._waits and self._remaining() != 0):
                 return False
             raise
         self._pending.append(_Window(begin, tokens, future))
@@ -125,39 +147,69 @@ class Job:
         return len(self._pending) >= _WINDOWS_AHEAD
 
     def collect(self) -> None:
-        """Wait for the oldest window and take its vectors. OverloadError: not by the deadline."""
-        try:
-            vectors = self._pending[0].future.result(self._remaining())
-        except (TimeoutError, NonFiniteVectorError) as error:
-            raise self._translated(error) from None
-        self._take(vectors)
+        """Wait for the oldest window and take its vectors; without one, wait for others' to leave the queue.
+
+        OverloadError: not by the deadline.
+        """
+        if not self._pending:
+            time.sleep(self._patience(ticking=True) or 0)
+            return
+        future = self._pending[0].future
+        while not wait([future], self._patience(self._progress is not None)).done:
+            self._tick(future)
+        self._take()
 
     async def acollect(self) -> None:
         """``collect`` for event loops."""
+        if not self._pending:
+            await asyncio.sleep(self._patience(ticking=True) or 0)
+            return
+        future = self._pending[0].future
+        wrapped = asyncio.wrap_future(future)
         try:
-            async with asyncio.timeout(self._remaining()):
-                vectors = await asyncio.wrap_future(self._pending[0].future)
-        except (TimeoutError, NonFiniteVectorError) as error:
-            raise self._translated(error) from None
-        self._take(vectors)
+            while not (await asyncio.wait([wrapped], timeout=self._patience(self._progress is not None)))[0]:
+                self._tick(future)
+        finally:
+            if not wrapped.cancel() and not wrapped.cancelled():
+                wrapped.exception()  # asyncio complains of errors that nobody looked at; _take raises it
+        self._take()
 
-    def _translated(self, error: Exception) -> Exception:
-        if isinstance(error, NonFiniteVectorError):  # it counts from the window's first text
-            return NonFiniteVectorError(self._pending[0].begin + error.index, error.tokens)
-        return OverloadError("The texts were not done by the deadline. Send fewer at once, or allow more.")
+    def _tick(self, future: VectorsFuture) -> None:
+        """A wait is over, and the window is not done: report how far it is, or give up."""
+        if self._remaining() == 0:
+            raise OverloadError("The texts were not done by the deadline. Send fewer at once, or allow more.")
+        self._report(future.delivered)
+
+    def _report(self, delivered: int) -> None:
+        """Tell of texts of the oldest window that were not told of before."""
+        if self._progress is not None and delivered > self._reported:
+            news, self._reported = delivered - self._reported, delivered
+            self._progress(news)
+
+    def _patience(self, ticking: bool) -> float | None:
+        """Seconds to wait at a stretch."""
+        remaining = self._remaining()
+        if not ticking:
+            return remaining
+        return _TICK if remaining is None else min(_TICK, remaining)
 
     def _remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def _take(self, vectors: Vectors) -> None:
-        window = self._pending.popleft()
+    def _take(self) -> None:
+        window = self._pending[0]
+        try:
+            vectors = window.future.result()
+        except NonFiniteVectorError as error:  # it counts from the window's first text
+            raise NonFiniteVectorError(self._first + window.begin + error.index, error.tokens) from None
+        self._pending.popleft()
         settings = self._resources.settings
         end = window.begin + len(vectors)
         self.vectors[window.begin : end] = finish(vectors, settings.dimensions, settings.normalize)
         self.token_counts += [len(ids) for ids in window.tokens.ids]
         self.truncated += window.tokens.truncated
-        if self._progress is not None:
-            self._progress(len(vectors))
+        self._report(len(vectors))
+        self._reported = 0
 
     def __enter__(self) -> Self:
         return self

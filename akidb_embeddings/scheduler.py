@@ -21,6 +21,12 @@ from akidb_embeddings.vectors import Vectors
 _SMALL_ROUNDS_IN_A_ROW = 8
 
 
+class VectorsFuture(Future[Vectors]):
+    """The future of a request, which also tells how far it is: ``delivered`` texts have their vectors."""
+
+    delivered = 0
+
+
 @dataclass(eq=False)
 class Request:
     """A caller's texts as token ids, and its future. ``deadline`` is in seconds of ``time.monotonic``."""
@@ -29,13 +35,12 @@ class Request:
     pooling: str
     max_rows: int
     deadline: float | None = None
-    future: "Future[Vectors]" = field(default_factory=Future)
+    future: VectorsFuture = field(default_factory=VectorsFuture)
 
     def __post_init__(self) -> None:
         # Longest first: neighbours are of like length, and what needs most memory comes at once.
         self.waiting = deque(sorted(range(len(self.rows)), key=lambda index: -self.rows[index].size))
         self.waiting_tokens = sum(row.size for row in self.rows)
-        self._missing = len(self.rows)
         self._vectors: Vectors | None = None
         self._ending = threading.Lock()
         self._ended = False
@@ -45,8 +50,8 @@ class Request:
         if self._vectors is None:
             self._vectors = np.empty((len(self.rows), vector.size), dtype=np.float32)
         self._vectors[position] = vector
-        self._missing -= 1
-        if not self._missing and self._end():
+        self.future.delivered += 1
+        if self.future.delivered == len(self.rows) and self._end():
             self.future.set_result(self._vectors)
 
     def fail(self, error: Exception) -> None:

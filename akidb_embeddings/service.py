@@ -4,11 +4,11 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ from akidb_embeddings.engine_table import acquire_engine, release_engine
 from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.hub import resolve_model
 from akidb_embeddings.inputs import check_text, check_texts, check_vectors
-from akidb_embeddings.job import Job, Resources
+from akidb_embeddings.job import Job, Options, Resources
 from akidb_embeddings.settings import Settings, apply_config, fingerprint
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
@@ -70,7 +70,7 @@ class EmbeddingService:
             ConfigurationError, ModelNotFoundError, DownloadError, CheckpointError: see ``akidb_embeddings.errors``.
         """
         if model_name is not None:
-            overrides["model_name"] = os.fspath(model_name)
+            overrides["model_name"] = model_name
         self._config = EmbeddingConfig.resolve(config, config_path, **overrides)
         files = resolve_model(
             self._config.model_name,
@@ -122,22 +122,27 @@ class EmbeddingService:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``."""
         return fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
 
-    def embed(self, texts: Iterable[str]) -> Vectors:
-        """Vectors of texts as they are, float32 ``[n, dimension]``."""
-        return self._told(self.encode(texts))
+    @property
+    def alive(self) -> bool:
+        """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
+        return self._release.alive and self._resources.engine.alive
 
-    def embed_query(self, text: str) -> NDArray[np.float32]:
+    def embed(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
+        """Vectors of texts as they are, float32 ``[n, dimension]``. Options and errors are those of ``encode``."""
+        return self._told(self.encode(texts, **options))
+
+    def embed_query(self, text: str, **options: Unpack[Options]) -> NDArray[np.float32]:
         """The vector of one query, with the model's query prompt, float32 ``[dimension]``."""
-        vector: NDArray[np.float32] = self.embed_queries([check_text(text)])[0]
+        vector: NDArray[np.float32] = self.embed_queries([check_text(text)], **options)[0]
         return vector
 
-    def embed_queries(self, texts: Iterable[str]) -> Vectors:
+    def embed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
         """Vectors of queries, each with the model's query prompt, float32 ``[n, dimension]``."""
-        return self._told(self.encode(texts, prompt_name="query"))
+        return self._told(self.encode(texts, prompt_name="query", **options))
 
-    def embed_documents(self, texts: Iterable[str]) -> Vectors:
+    def embed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
         """Vectors of documents, each with the model's document prompt, float32 ``[n, dimension]``."""
-        return self._told(self.encode(texts, prompt_name="document"))
+        return self._told(self.encode(texts, prompt_name="document", **options))
 
     def encode(
         self,
@@ -145,8 +150,7 @@ class EmbeddingService:
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        timeout: float | None = None,
-        progress: Callable[[int], object] | None = None,
+        **options: Unpack[Options],
     ) -> EmbeddingResult:
         """Vectors with token counts, truncation flags and fingerprint.
 
@@ -156,13 +160,15 @@ class EmbeddingService:
             prompt: A prompt of your own instead.
             timeout: Seconds after which the call fails with OverloadError, and what still waits is dropped.
             progress: Called with a number of texts whenever so many more are done.
+            wait: Wait for room where the engine's queue is full, instead of failing with OverloadError.
+            first_index: What errors call the first text, where ``texts`` is part of a longer list.
 
         Raises:
             InputError: a text is no string, or too long with ``truncate: error``; it names the index.
             OverloadError, WorkerError: see ``akidb_embeddings.errors``.
         """
         text = self._prompt(prompt_name, prompt)
-        with self._start(texts, text, timeout, progress) as job:
+        with self._start(texts, text, options) as job:
             for begin, end in job.windows():
                 tokens = job.tokenize(begin, end)
                 while job.full or not job.submit(begin, tokens):
@@ -177,12 +183,11 @@ class EmbeddingService:
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        timeout: float | None = None,
-        progress: Callable[[int], object] | None = None,
+        **options: Unpack[Options],
     ) -> EmbeddingResult:
         """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
         text = self._prompt(prompt_name, prompt)
-        with self._start(texts, text, timeout, progress) as job:
+        with self._start(texts, text, options) as job:
             for begin, end in job.windows():
                 if job.is_short(begin, end):
                     tokens = job.tokenize(begin, end)
@@ -194,30 +199,30 @@ class EmbeddingService:
                 await job.acollect()
         return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
 
-    async def aembed(self, texts: Iterable[str]) -> Vectors:
+    async def aembed(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
         """``embed`` for event loops."""
-        return self._told(await self.aencode(texts))
+        return self._told(await self.aencode(texts, **options))
 
-    async def aembed_query(self, text: str) -> NDArray[np.float32]:
+    async def aembed_query(self, text: str, **options: Unpack[Options]) -> NDArray[np.float32]:
         """``embed_query`` for event loops."""
-        vector: NDArray[np.float32] = (await self.aembed_queries([check_text(text)]))[0]
+        vector: NDArray[np.float32] = (await self.aembed_queries([check_text(text)], **options))[0]
         return vector
 
-    async def aembed_queries(self, texts: Iterable[str]) -> Vectors:
+    async def aembed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
         """``embed_queries`` for event loops."""
-        return self._told(await self.aencode(texts, prompt_name="query"))
+        return self._told(await self.aencode(texts, prompt_name="query", **options))
 
-    async def aembed_documents(self, texts: Iterable[str]) -> Vectors:
+    async def aembed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
         """``embed_documents`` for event loops."""
-        return self._told(await self.aencode(texts, prompt_name="document"))
+        return self._told(await self.aencode(texts, prompt_name="document", **options))
 
-    def accept(self, vectors: ArrayLike) -> Vectors:
+    def accept(self, vectors: ArrayLike, count: int | None = None) -> Vectors:
         """Check vectors that come from elsewhere, to be mixed with this service's: float32 ``[n, dimension]``.
 
         They are normalized if this service's are. InputError names the row and what is wrong with it: its length, a
-        NaN, an infinity, a zero vector.
+        NaN, an infinity, a zero vector; or the number of vectors, if it is not ``count``.
         """
-        return finish(check_vectors(vectors, self.dimension), None, self._settings.normalize)
+        return finish(check_vectors(vectors, self.dimension, count), None, self._settings.normalize)
 
     def close(self) -> None:
         """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
@@ -252,16 +257,10 @@ class EmbeddingService:
             )
         return result.vectors
 
-    def _start(
-        self,
-        texts: Iterable[str],
-        prompt: str,
-        timeout: float | None,
-        progress: Callable[[int], object] | None,
-    ) -> Job:
+    def _start(self, texts: Iterable[str], prompt: str, options: Options) -> Job:
         if not self._release.alive:
             raise WorkerError("This EmbeddingService is closed; make a new one.")
-        return Job(self._resources, check_texts(texts), prompt, timeout, progress)
+        return Job(self._resources, check_texts(texts), prompt, **options)
 
     def _prompt(self, name: str | None, text: str | None) -> str:
         if name is not None and text is not None:

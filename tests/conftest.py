@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, engine_table
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, engine_table, shared
 from akidb_embeddings.engine import Engine, Model
 from akidb_embeddings.planner import MicroBatch
 from akidb_embeddings.vectors import Vectors
@@ -211,3 +211,29 @@ def fake(monkeypatch: pytest.MonkeyPatch, threads: object) -> FakeModel:
     monkeypatch.setattr(engine_table, "_engines", {})
     monkeypatch.setattr(engine_table, "_users", {})
     return model
+
+
+class Making:
+    """Makes shared services: counts them, waits while ``gate`` is closed, and fails while there is an ``error``."""
+
+    def __init__(self) -> None:
+        self.begun, self.gate = list[EmbeddingConfig](), threading.Event()
+        self.error: BaseException | None = None
+        self.gate.set()
+
+    def __call__(self, *, config: EmbeddingConfig) -> EmbeddingService:
+        self.begun.append(config)
+        assert self.gate.wait(LONG)
+        if self.error:
+            raise self.error
+        return EmbeddingService(config=config)
+
+
+@pytest.fixture
+def making(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Making]:
+    """In place of what makes the shared services of this test."""
+    monkeypatch.setattr(shared, "EmbeddingService", made := Making())
+    monkeypatch.setattr(shared, "_services", {})
+    yield made
+    made.gate.set()
+    background(shared.close_shared_services).result(LONG)

@@ -72,7 +72,8 @@ def test_one_text_is_a_string() -> None:
     assert check_text("a") == "a"
     for bad in (None, 5, ["a"], b"a"):
         with pytest.raises(
-            InputError, match=r"A string is wanted, and this is .*\. For several texts, use embed_queries"
+            InputError,
+            match=r"A string is wanted, and this is .*\. For several texts, use the method that takes a list",
         ):
             check_text(bad)  # type: ignore[arg-type]
 
@@ -123,6 +124,26 @@ def test_a_bad_vector_is_named_by_its_index_and_fault(bad: Any, reason: str, ind
         check_vectors(vectors, 3)
 
 
+@pytest.mark.parametrize("given", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("kind", [list, np.array, iter])
+def test_as_many_vectors_as_texts_are_wanted(given: int, count: int, kind: Any) -> None:
+    vectors = kind([[1.0, 2.0, 3.0]] * given)
+    if given == count:
+        assert check_vectors(vectors, 3, count).shape == (count, 3)
+    else:
+        with pytest.raises(InputError, match=f"^There are {given} vectors, and {count} are wanted: one for each text"):
+            check_vectors(vectors, 3, count)
+
+
+def test_of_two_faults_the_number_is_told_first() -> None:
+    """Which rows are missing decides which vector belongs to which text, so no row of the rest is to blame."""
+    with pytest.raises(InputError, match="There are 2 vectors, and 3 are wanted"):
+        check_vectors([[1.0], [float("nan")] * 3], 3, 3)
+    with pytest.raises(InputError, match=r"vectors\[1\] has NaN or infinity"):
+        check_vectors([[1.0, 2.0, 3.0], [float("nan")] * 3], 3, 2)
+
+
 @pytest.mark.parametrize("vectors", [None, 5, "abc", b"abc", object(), np.array(1.5), np.float32(1)])
 def test_what_is_no_list_of_vectors_is_refused(vectors: Any) -> None:
     with pytest.raises(InputError, match=r"vectors is .*; a list of vectors or an array \[n, 3\] is wanted"):
@@ -145,3 +166,10 @@ def test_accepted_vectors_are_unit_vectors_whatever_their_size(minilm: Embedding
 def test_vectors_with_nan_are_not_accepted(minilm: EmbeddingService) -> None:
     with pytest.raises(InputError, match=r"vectors\[1\] has NaN or infinity"):
         minilm.accept([[1.0] * 384, [float("nan")] * 384])
+
+
+def test_accepted_vectors_are_counted(minilm: EmbeddingService) -> None:
+    assert minilm.accept([[1.0] * 384] * 2, 2).shape == minilm.accept([[1.0] * 384] * 2, count=2).shape == (2, 384)
+    assert minilm.accept([], count=0).shape == (0, 384)
+    with pytest.raises(InputError, match="There are 2 vectors, and 1 are wanted"):
+        minilm.accept([[1.0] * 384] * 2, count=1)

@@ -52,11 +52,16 @@ Make = Callable[..., Job]
 @pytest.fixture
 def make(engine: Engine) -> Make:
     def new(
-        texts: list[str], prompt: str = "", timeout: float | None = None, progress: Any = None, **config: Any
+        texts: list[str],
+        prompt: str = "",
+        timeout: float | None = None,
+        progress: Any = None,
+        wait: bool = False,
+        **config: Any,
     ) -> Job:
         tokenizer: Any = SimpleNamespace(encode=tokenize)
         resources = Resources(EmbeddingConfig(**config), SETTINGS, tokenizer, engine)
-        return Job(resources, texts, prompt, timeout, progress)
+        return Job(resources, texts, prompt, timeout=timeout, progress=progress, wait=wait)
 
     return new
 

@@ -12,7 +12,7 @@ import pytest
 
 from akidb_embeddings.errors import OverloadError, WorkerError
 from akidb_embeddings.planner import padded_length
-from akidb_embeddings.scheduler import Item, Request, Scheduler
+from akidb_embeddings.scheduler import Item, Request, Scheduler, VectorsFuture
 from akidb_embeddings.vectors import Vectors
 from tests.conftest import background
 
@@ -217,7 +217,7 @@ def test_what_comes_after_the_end_of_a_request_changes_nothing() -> None:
     assert done.future.result(0)[0, 0] == 7
 
 
-class _MeetingFuture(Future[Vectors]):
+class _MeetingFuture(VectorsFuture):
     """A future whose ``done`` lets two threads meet, if they come at once."""
 
     meeting = threading.Barrier(2)

@@ -17,9 +17,9 @@ import pytest
 
 from akidb_embeddings import EmbeddingResult, EmbeddingService, engine_table
 from akidb_embeddings import job as job_module
-from akidb_embeddings.errors import ConfigurationError, InputError, NonFiniteVectorError, WorkerError
+from akidb_embeddings.errors import ConfigurationError, InputError, NonFiniteVectorError, OverloadError, WorkerError
 from akidb_embeddings.vectors import Vectors
-from tests.conftest import LONG, FakeModel, at_once, background, eventually, service
+from tests.conftest import LONG, FakeModel, at_once, background, eventually, service, submit
 from tests.fixtures import BUNDLED, cosines
 
 WORDS = [
@@ -138,6 +138,50 @@ async def test_twins_give_the_same_vectors(fake: FakeModel) -> None:
             )
             == 3
         )
+
+
+@pytest.mark.parametrize("name", METHODS[:-1])
+async def test_every_call_takes_the_same_options(fake: FakeModel, name: str) -> None:
+    texts: Any = "a text" if name == "embed_query" else ["a text", "another"]
+
+    async def call(way: str, **options: Any) -> None:
+        result = getattr(embedder, way)(texts, **options)
+        if inspect.isawaitable(result):
+            await result
+
+    with service() as embedder:
+        for way in (name, "a" + name):
+            told: list[int] = []
+            await call(way, timeout=LONG, progress=told.append, wait=True)
+            await call(way, timeout=None, progress=None, wait=False)
+            assert sum(told) == (1 if name == "embed_query" else 2)
+            with pytest.raises(OverloadError, match="deadline"):
+                await call(way, timeout=0)
+            with pytest.raises(TypeError, match="tiemout"):
+                await call(way, tiemout=1)
+
+
+def test_a_service_is_alive_until_it_is_closed(fake: FakeModel) -> None:
+    first, second = service(), service(dimensions=8)
+    assert first.alive
+    first.close()
+    assert (first.alive, second.alive) == (False, True)
+    second.close()
+    assert not second.alive
+
+
+def test_services_are_alive_while_their_engine_is(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A death that is followed by a restart is none; one that is not is the end of all services on that engine."""
+    with service() as first, service(dimensions=8) as second:
+        fake.faults[13] = SystemExit()
+        assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
+        assert (first.alive, second.alive) == (True, True)
+        monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: 1 / 0)
+        assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
+        assert eventually(lambda: not first.alive)
+        assert not second.alive
+        with pytest.raises(WorkerError, match="could not be restarted"):
+            in_any_way(second, ["a"])
 
 
 def test_an_empty_list_gives_no_vectors_of_the_right_length(minilm: EmbeddingService) -> None:
