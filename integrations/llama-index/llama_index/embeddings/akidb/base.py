@@ -1,0 +1,265 @@
+"""``MLXEmbedding``: LlamaIndex's ``BaseEmbedding`` over ``akidb_embeddings.EmbeddingService``.
+
+It holds a configuration and nothing else, so that it pickles, copies, compares and serializes, and costs nothing until
+it is used. The service behind it is the process's shared one for that configuration.
+
+``IngestionPipeline`` keeps what it computed under a hash of ``to_dict()``. So fields that decide the vectors are
+serialized, and those that only say how they are computed are not (``exclude=True``): pickling keeps all of them.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.bridge.pydantic import ConfigDict, Field, ValidationError
+
+import akidb_embeddings  # which loads each of its names when it is first used
+from akidb_embeddings import ConfigurationError, EmbeddingConfig
+from akidb_embeddings.adapter import ato_lists, rename, to_lists
+from akidb_embeddings.config import FIELDS
+from akidb_embeddings.inputs import check_texts
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from akidb_embeddings.job import Options
+
+T = TypeVar("T")
+
+# What ``HuggingFaceEmbedding`` calls them.
+_HABITS = {
+    "max_length": "max_tokens",
+    "query_instruction": "query_prompt",
+    "text_instruction": "document_prompt",
+    "cache_folder": "cache_dir",
+}
+_ELSEWHERE = {
+    "device": "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU",
+    "trust_remote_code": "a model's own code is never run",
+    "parallel_process": "one engine uses all cores, and all threads of a process share it",
+}
+# What the base class does not pass on from a batch to its slices: where to report progress, and where a slice begins.
+_report: ContextVar[Callable[[int], object] | None] = ContextVar("_report", default=None)
+_first_index: ContextVar[int] = ContextVar("_first_index", default=0)
+
+
+class MLXEmbedding(BaseEmbedding):
+    """Text embeddings computed with MLX on this machine.
+
+    ```python
+    Settings.embed_model = MLXEmbedding(model_name="minilm-l6-v2")
+    ```
+
+    Constructing it loads nothing; the first call does. Equal objects, and any number of threads and event loops, share
+    one engine. Every error is an ``akidb_embeddings.EmbeddingError``. Fields mean what they mean in
+    ``akidb_embeddings.EmbeddingConfig``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the repository.")
+    pooling: str = Field(default="auto", description="'auto' (as trained), 'mean', 'cls' or 'last'.")
+    normalize: bool = Field(default=True, description="Whether vectors are scaled to length 1.")
+    dimensions: int | None = Field(default=None, description="Length vectors are cut to (Matryoshka).")
+    max_tokens: int | None = Field(default=None, description="Longest text; None for 512 or a model's smaller limit.")
+    truncate: str = Field(default="end", description="For longer texts, 'end' cuts and 'error' refuses.")
+    query_prompt: str | None = Field(default=None, description="Put before queries; None for the model's own.")
+    document_prompt: str | None = Field(default=None, description="Put before documents; None for the model's own.")
+    # How, not what: not serialized, so that they do not change what a pipeline finds in its cache.
+    batch_size: int = Field(default=32, description="Most texts in one micro-batch.", exclude=True)
+    memory: str = Field(default="fast", description="'fast', or 'compact' for a smaller footprint.", exclude=True)
+    max_queued_tokens: int = Field(default=4_000_000, description="Tokens that may wait in the engine.", exclude=True)
+    auto_download: bool = Field(default=True, description="Whether a missing model may be downloaded.", exclude=True)
+    cache_dir: str | None = Field(default=None, description="Folder for downloads.", exclude=True)
+    embed_batch_size: int = Field(
+        default=2048,
+        description="Texts handed to the engine at once, which sorts them by length and batches them itself.",
+        gt=0,
+        le=2048,
+        exclude=True,
+    )
+    num_workers: int | None = Field(
+        default=None, description="Has no effect: one engine computes with all cores.", exclude=True
+    )
+    embeddings_cache: Any | None = Field(
+        default=None, description="A key-value store. It keys on the text alone; see the README.", exclude=True
+    )
+
+    def __init__(
+        self,
+        model_name: str | os.PathLike[str] | None = None,
+        *,
+        config: EmbeddingConfig | None = None,
+        config_path: str | Path | None = None,
+        **settings: Any,
+    ) -> None:
+        """Take a configuration.
+
+        Args:
+            model_name: A registry name, a Hugging Face repository or a local folder; None for the configuration's.
+            config: A whole configuration.
+            config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
+            **settings: Fields of this class, over what the configuration says. ``max_length``, ``query_instruction``,
+                ``text_instruction`` and ``cache_folder`` stand for ``max_tokens``, ``query_prompt``,
+                ``document_prompt`` and ``cache_dir``.
+
+        Raises:
+            ConfigurationError: An argument that is not known, given twice, of a wrong type or out of range.
+        """
+        if model_name is not None:
+            settings["model_name"] = model_name
+        own = sorted(type(self).model_fields.keys() - FIELDS)
+        settings = rename(settings, _HABITS, _ELSEWHERE, ["config", "config_path", *own, *_HABITS])
+        others = {name: settings.pop(name) for name in own if name in settings}
+        by_default = settings.get("max_tokens", 0) is None
+        if by_default:
+            del settings["max_tokens"]
+        if config is None and config_path is None and settings.keys() | {"max_tokens"} >= set(FIELDS):
+            config = EmbeddingConfig()  # a copy, which has every value: no file is to be looked for
+        resolved = EmbeddingConfig.resolve(config, config_path, **settings)
+        values = resolved.to_dict()
+        for name in ("max_tokens", "normalize"):  # it matters whether these were given
+            if not resolved.was_given(name) or (by_default and name == "max_tokens"):
+                del values[name]
+        try:
+            super().__init__(**values, **others)
+        except (ValidationError, TypeError) as error:
+            raise ConfigurationError(_reason(error)) from error
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in serialized form."""
+        return "MLXEmbedding"
+
+    @property
+    def config(self) -> EmbeddingConfig:
+        """The configuration in force."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        given = {name for name, value in values.items() if value != _DEFAULTS[name]}
+        given |= self.model_fields_set & {"normalize"}  # else it is warned of, for a model trained without
+        return EmbeddingConfig(**{name: values[name] for name in FIELDS if name in given})
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """What decides the vectors, for ``from_dict`` and for the hash of ``IngestionPipeline``.
+
+        ``model_version`` is a digest of a model that lies in a folder or is bundled, and None for one of the hub, whose
+        versions ``revision`` names.
+        """
+        return super().to_dict(**kwargs) | {"model_version": akidb_embeddings.model_version(self.config)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """An object whose vectors are equal, as far as the model is the same here."""
+        return super().from_dict({name: value for name, value in data.items() if name != "model_version"}, **kwargs)
+
+    def accept(self, vectors: "ArrayLike", count: int | None = None) -> list[Embedding]:
+        """Check vectors that come from elsewhere, to be mixed with computed ones, as ``EmbeddingService.accept`` does.
+
+        They are normalized if the configuration says so. ``InputError`` names the row and what is wrong with it, or the
+        number of vectors, if it is not ``count``.
+        """
+        return to_lists(self._service().accept(vectors, count))
+
+    def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Embedding]:
+        """Vectors of documents, with a progress bar if asked."""
+        texts = check_texts(texts)
+        vectors: list[Embedding] = []
+        with _bar(len(texts), show_progress):
+            for first, part in self._slices(texts):
+                with _noted(_first_index, first):
+                    vectors += super().get_text_embedding_batch(part, show_progress=False, **kwargs)
+        return vectors
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Embedding]:
+        """``get_text_embedding_batch`` for event loops."""
+        texts = check_texts(texts)
+        vectors: list[Embedding] = []
+        with _bar(len(texts), show_progress):
+            # The base class would start all slices at once, and leave the others running where one of them fails.
+            for first, part in self._slices(texts):
+                with _noted(_first_index, first):
+                    vectors += await super().aget_text_embedding_batch(part, show_progress=False, **kwargs)
+        return vectors
+
+    def _slices(self, texts: list[str]) -> Iterator[tuple[int, list[str]]]:
+        size = self.embed_batch_size
+        return ((begin, texts[begin : begin + size]) for begin in range(0, len(texts), size))
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        vector: list[float] = self._service().embed_query(query, wait=True).tolist()
+        return vector
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        vector: list[float] = (await (await self._aservice()).aembed_query(query, wait=True)).tolist()
+        return vector
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return (await self._aget_text_embeddings([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return to_lists(self._service().embed_documents(texts, **_options()))
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        service = await self._aservice()
+        return await ato_lists(await service.aembed_documents(texts, **_options()))
+
+    def _service(self) -> "akidb_embeddings.EmbeddingService":
+        return akidb_embeddings.shared_service(self.config)
+
+    async def _aservice(self) -> "akidb_embeddings.EmbeddingService":
+        return await akidb_embeddings.ashared_service(self.config)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MLXEmbedding):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
+
+    __hash__ = None  # type: ignore[assignment]  # fields can be set
+
+
+_DEFAULTS = EmbeddingConfig().to_dict() | {"max_tokens": None}
+# Not the callback manager and the like: they compare by identity, and Settings replaces them.
+_COMPARED = [*FIELDS, "embed_batch_size", "num_workers"]
+
+
+def _reason(error: ValidationError | TypeError) -> str:
+    if isinstance(error, TypeError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {one['input']!r} is not allowed. {one['msg']}" for one in error.errors()
+    )
+
+
+@contextmanager
+def _bar(total: int, is_wanted: bool) -> Iterator[None]:
+    """Let calls of this context report to a progress bar of so many texts."""
+    if not is_wanted:
+        yield
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, desc="Generating embeddings", unit=" texts") as bar, _noted(_report, bar.update):
+        yield
+        bar.update(total - bar.n)  # texts that a cache had
+
+
+@contextmanager
+def _noted(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def _options() -> "Options":
+    return {"wait": True, "progress": _report.get(), "first_index": _first_index.get()}
