@@ -15,6 +15,7 @@ from pathlib import Path
 
 from akidb_embeddings.checkpoint import PROMPTS_FILE, Checkpoint, deciding_files, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.finder import BUNDLE_ROOT
 from akidb_embeddings.registry import MODELS
 from akidb_embeddings.service import EmbeddingService
@@ -27,18 +28,46 @@ _services: dict[Hashable, "_Entry"] = {}
 
 
 class _Entry:
-    """The place of one service. ``loading`` is held while it is made."""
+    """The place of one service. ``loading`` is held while it is made; ``failures`` counts attempts that failed."""
 
     def __init__(self) -> None:
         self.service: EmbeddingService | None = None
         self.loading = threading.Lock()
         self.is_claimed = False  # a task is about to load
+        self.failures, self.failure = 0, Exception()
 
     @property
     def usable(self) -> EmbeddingService | None:
         """The service, if it is there and its MLX thread did not die for good."""
         service = self.service
         return service if service is not None and service.alive else None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a service is being made, or about to be."""
+        return self.is_claimed or self.loading.locked()
+
+    def load(self, config: EmbeddingConfig) -> EmbeddingService:
+        """Make the service. Who waited for an attempt that failed gets its error, and does not try once more."""
+        failures = self.failures
+        with self.loading:
+            if service := self.usable:
+                return service
+            self.check(failures)
+            try:
+                self.service = service = EmbeddingService(config=config)
+            except BaseException as error:
+                # Ctrl-C is this thread's alone
+                interrupted = WorkerError(f"Loading the model was interrupted: {error!r}")
+                self.failure = error if isinstance(error, Exception) else interrupted
+                self.failures += 1
+                raise
+            return service
+
+    def check(self, failures: int) -> None:
+        """Raise the error of the last attempt, if more failed than these."""
+        if self.failures > failures:
+            raise self.failure
 
 
 def shared_service(config: EmbeddingConfig) -> EmbeddingService:
@@ -52,9 +81,7 @@ def shared_service(config: EmbeddingConfig) -> EmbeddingService:
         entry = _entry(key)
         if service := entry.usable:
             return service
-        with entry.loading:
-            service = entry.usable or EmbeddingService(config=config)
-            entry.service = service
+        service = entry.load(config)
         with _lock:
             # All may have been closed meanwhile: then it takes its place again, unless somebody else's is there.
             if _services.setdefault(key, entry) is entry:
@@ -64,16 +91,18 @@ def shared_service(config: EmbeddingConfig) -> EmbeddingService:
 
 async def ashared_service(config: EmbeddingConfig) -> EmbeddingService:
     """``shared_service`` for event loops: loading, if any, does not block the loop."""
-    entry = _entry(_key(config))
-    while (service := entry.usable) is None:
-        if entry.is_claimed or entry.loading.locked():
-            await asyncio.sleep(_TICK)  # not on a thread: many that wait would take all that the loop has
-            continue
-        entry.is_claimed = True
-        try:
-            return await asyncio.to_thread(shared_service, config)
-        finally:
-            entry.is_claimed = False
+    key = _key(config)
+    while (service := (entry := _entry(key)).usable) is None:
+        if not entry.is_loading:
+            entry.is_claimed = True
+            try:
+                return await asyncio.to_thread(shared_service, config)
+            finally:
+                entry.is_claimed = False
+        failures = entry.failures
+        while entry.is_loading:  # not on a thread: many that wait would take all that the loop has
+            await asyncio.sleep(_TICK)
+        entry.check(failures)
     return service
 
 
@@ -98,8 +127,8 @@ def model_version(config: EmbeddingConfig) -> str | None:
     place = str(BUNDLE_ROOT / config.model_name) if is_bundled else _place(config.model_name)
     if place is None or not os.path.isdir(place):
         return None
-    service = _entry(_key(config)).usable
-    if service is not None:  # its weights are in use, whatever the folder holds by now
+    entry = _services.get(_key(config))
+    if entry is not None and (service := entry.usable):  # its weights are in use, whatever the folder holds by now
         return _version(service.checkpoint)
     path = Path(place)
     watched = [*deciding_files(path), path / PROMPTS_FILE]

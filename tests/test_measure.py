@@ -54,7 +54,8 @@ def test_every_text_has_the_tokens_asked_for() -> None:
 @on_linux_cpu
 def test_a_library_that_is_loaded_is_seen() -> None:
     assert runtime.BLAS.path, "the set-up installs an OpenBLAS; without it the rest proves nothing"
-    assert [Path(file).name.startswith("libopenblas") for file in measure._loaded("libopenblas")] == [True]
+    # Beside others, perhaps: FAISS, which other tests of this run import, brings one of its own.
+    assert str(Path(runtime.BLAS.path).resolve()) in measure._loaded("libopenblas")
     assert measure._loaded("libnothing-of-the-sort") == []
 
 
