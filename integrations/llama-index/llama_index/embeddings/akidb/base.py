@@ -41,6 +41,11 @@ _ELSEWHERE = {
     "device": "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU",
     "trust_remote_code": "a model's own code is never run",
     "parallel_process": "one engine uses all cores, and all threads of a process share it",
+    "target_devices": "one engine uses all cores, and all threads of a process share it",
+    "backend": "the backend is MLX's, for what this machine has",
+    "model_kwargs": "revision, pooling and max_tokens are arguments of their own",
+    "encode_kwargs": "normalize, batch_size and dimensions are arguments of their own",
+    "show_progress_bar": "get_text_embedding_batch(texts, show_progress=True) shows one",
 }
 # What the base class does not pass on from a batch to its slices: where to report progress, and where a slice begins.
 _report: ContextVar[Callable[[int], object] | None] = ContextVar("_report", default=None)
