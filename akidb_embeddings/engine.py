@@ -175,7 +175,7 @@ class Engine:
             self._in_flight = []
 
     def _next_round(self, model: Model) -> list[Item]:
-        return self._scheduler.next_round(model.tokens_per_batch * model.streams, time.monotonic())
+        return self._scheduler.next_round(model.tokens_per_batch, time.monotonic(), model.streams)
 
     def _compute(self, model: Model, items: list[Item]) -> None:
         """One round: as many micro-batches side by side as the model has streams, until all is done."""

@@ -29,24 +29,61 @@ def padded_length(length: int) -> int:
     return -(-length // step) * step
 
 
+class Packer:
+    """Counts the micro-batches that texts fill, one text after the other, longest first.
+
+    A micro-batch has at most ``max_rows`` texts, and at most ``max_tokens`` tokens counting padding; a single text may
+    have more.
+    """
+
+    def __init__(self, max_tokens: int, max_rows: int) -> None:
+        self.max_tokens, self.max_rows = max_tokens, max_rows
+        self.count = self._rows = self._width = 0
+
+    def needs_another(self, padded: int) -> bool:
+        """Whether a text of so many tokens, padding included, begins a new micro-batch."""
+        if not self._rows or self._rows >= self.max_rows:
+            return True
+        return (self._rows + 1) * max(self._width, padded) > self.max_tokens
+
+    def add(self, padded: int) -> None:
+        """Take such a text."""
+        if self.needs_another(padded):
+            self.count += 1
+            self._rows = self._width = 0
+        self._rows += 1
+        self._width = max(self._width, padded)
+
+    def close(self) -> None:
+        """Let the next text begin a new micro-batch."""
+        self._rows = self._width = 0
+
+
 def plan(lengths: Sequence[int], max_tokens: int, max_rows: int, side_by_side: int = 1) -> list[list[int]]:
     """Divide texts of ``lengths`` tokens into micro-batches of indices, longest texts first.
 
-    A micro-batch has at most ``max_rows`` texts, and at most ``max_tokens`` tokens counting padding; a single text may
-    have more. Where all fit into fewer than ``side_by_side`` micro-batches, they are divided into that many of about
-    the same size, since those run at once.
+    ``Packer`` says what a micro-batch holds. Their number is a multiple of ``side_by_side``, and they are of about the
+    same size, since so many run at once: what is left over would run alone.
     """
     padded = [padded_length(length) for length in lengths]
-    share = max(-(-sum(padded) // side_by_side), _WORTH_DIVIDING)
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    fewest = Packer(max_tokens, max_rows)
+    for index in order:
+        fewest.add(padded[index])
+    wanted = -(-fewest.count // side_by_side) * side_by_side
     batches: list[list[int]] = []
-    width, filled = 0, share
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+    packer = Packer(max_tokens, max_rows)
+    left, share, filled = sum(padded), 0, 0
+    for index in order:
         # ``filled`` counts each row's own length, so that rounding never makes one micro-batch more than planned.
-        if filled >= share or len(batches[-1]) >= max_rows or (len(batches[-1]) + 1) * width > max_tokens:
+        if filled >= share or packer.needs_another(padded[index]):
             batches.append([])
-            width, filled = padded[index], 0
+            packer.close()
+            share, filled = max(-(-left // max(1, wanted - len(batches) + 1)), _WORTH_DIVIDING), 0
+        packer.add(padded[index])
         batches[-1].append(index)
         filled += padded[index]
+        left -= padded[index]
     return batches
 
 

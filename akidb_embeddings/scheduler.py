@@ -3,6 +3,7 @@
 Plain data without threads or locks; the engine guards it.
 """
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.errors import OverloadError
-from akidb_embeddings.planner import padded_length
+from akidb_embeddings.planner import Packer, padded_length
 from akidb_embeddings.vectors import Vectors
 
 # Small requests go first, but after this many rounds of them in a row a large one gets its turn.
@@ -99,11 +100,14 @@ class Scheduler:
         lane.append(request)
         self.waiting_tokens += request.waiting_tokens
 
-    def next_round(self, max_tokens: int, now: float) -> list[Item]:
-        """Texts for the next round: of one pooling, at most ``max_tokens`` with padding, but one text at least."""
+    def next_round(self, max_tokens: int, now: float, side_by_side: int = 1) -> list[Item]:
+        """Texts for the next round: of one pooling, as many as ``side_by_side`` micro-batches of ``max_tokens`` hold.
+
+        They are one text at least.
+        """
         large_first = self._large and self._small_rounds >= _SMALL_ROUNDS_IN_A_ROW
         for lane in (self._large, self._small) if large_first else (self._small, self._large):
-            if items := list(self._take(lane, max_tokens, now)):
+            if items := list(self._take(lane, max_tokens, now, side_by_side)):
                 self._small_rounds = self._small_rounds + 1 if lane is self._small and self._large else 0
                 if lane is self._large and lane and lane[0] is items[-1].request:
                     lane.rotate(-1)  # it had its turn and is not done; others come before its next
@@ -125,8 +129,8 @@ class Scheduler:
             if not request.future.done():
                 self.add(request)
 
-    def _take(self, lane: deque[Request], max_tokens: int, now: float) -> Iterator[Item]:
-        used, first = 0, None
+    def _take(self, lane: deque[Request], max_tokens: int, now: float, side_by_side: int) -> Iterator[Item]:
+        packer, first = Packer(max_tokens, sys.maxsize), None
         while lane:
             request = lane[0]
             request.expire(now)
@@ -137,11 +141,12 @@ class Scheduler:
             first = first or request
             if request.pooling != first.pooling:
                 return
+            packer.max_rows = min(packer.max_rows, request.max_rows)
             while request.waiting:
                 size = request.rows[request.waiting[0]].size
-                used += padded_length(size)
-                if used > max_tokens and used > padded_length(size):
+                if packer.count == side_by_side and packer.needs_another(padded_length(size)):
                     return
+                packer.add(padded_length(size))
                 request.waiting_tokens -= size
                 self.waiting_tokens -= size
                 yield Item(request, request.waiting.popleft())

@@ -52,7 +52,7 @@ def test_a_text_longer_than_the_budget_goes_alone() -> None:
 
 def test_a_full_budget_is_used() -> None:
     assert [len(batch) for batch in plan([64] * 16, 512, 32)] == [8, 8]
-    assert [len(batch) for batch in plan([64] * 16, 512, 3)] == [3, 3, 3, 3, 3, 1]
+    assert [len(batch) for batch in plan([64] * 16, 512, 3)] == [3, 3, 3, 3, 2, 2]
     assert [len(batch) for batch in plan([512, 8, 8, 8], 512, 32)] == [1, 3]
 
 
