@@ -71,8 +71,15 @@ def plan(lengths: Sequence[int], max_tokens: int, max_rows: int, side_by_side: i
     for index in order:
         fewest.add(padded[index])
     wanted = -(-fewest.count // side_by_side) * side_by_side
+    batches = _divide(order, padded, Packer(max_tokens, max_rows), wanted)
+    if len(batches) > wanted:  # where equal shares do not come out, full micro-batches do
+        batches = _divide(order, padded, Packer(max_tokens, max_rows), 1)
+    return batches
+
+
+def _divide(order: Sequence[int], padded: Sequence[int], packer: Packer, wanted: int) -> list[list[int]]:
+    """Texts in ``order`` as micro-batches of equal shares, ``wanted`` of them if they can hold all."""
     batches: list[list[int]] = []
-    packer = Packer(max_tokens, max_rows)
     left, share, filled = sum(padded), 0, 0
     for index in order:
         # ``filled`` counts each row's own length, so that rounding never makes one micro-batch more than planned.

@@ -71,6 +71,11 @@ def test_work_for_one_micro_batch_is_divided_evenly_whatever_its_lengths() -> No
         assert len(batches) == streams
 
 
+def test_nothing_is_left_over_for_a_micro_batch_of_its_own() -> None:
+    """Shares are of what is left: 304 and 8 times 64 tokens are two micro-batches, though half of them is 408."""
+    assert [len(batch) for batch in plan([304, *[64] * 8], 512, 32, 2)] == [1, 8]
+
+
 def test_a_query_or_two_are_not_divided() -> None:
     assert plan([8, 8], 512, 32, 8) == [[0, 1]]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.errors import OverloadError, WorkerError
-from akidb_embeddings.planner import padded_length
+from akidb_embeddings.planner import padded_length, plan
 from akidb_embeddings.scheduler import Item, Request, Scheduler, VectorsFuture
 from akidb_embeddings.vectors import Vectors
 from tests.conftest import background
@@ -237,3 +237,23 @@ def test_two_threads_may_end_a_request_at_once(ending: str) -> None:
     for outcome in [background(end), background(lambda: one.expire(NOW))]:
         outcome.result(5)
     assert Future.done(one.future)
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2, 3, 8])
+def test_a_round_is_what_micro_batches_side_by_side_hold(side_by_side: int) -> None:
+    """One more would run alone, with the other streams idle: five texts of 192 tokens go four and one."""
+    generator = random.Random(side_by_side)
+    for _ in range(30):
+        longest = generator.choice([20, 192, 256, 600])
+        sizes = [generator.randint(1, longest) for _ in range(generator.randint(1, 150))]
+        queue = scheduler(request(*sizes))
+        while items := queue.next_round(512, NOW, side_by_side):
+            batches = plan([item.row.size for item in items], 512, 32, side_by_side)
+            assert len(batches) <= side_by_side
+            left = queue.waiting_tokens
+            assert not left or len(batches) == side_by_side
+
+
+def test_five_texts_of_192_tokens() -> None:
+    queue = scheduler(request(*[192] * 5))
+    assert [len(queue.next_round(512, NOW, 2)) for _ in range(3)] == [4, 1, 0]
