@@ -98,12 +98,17 @@ def _polynomial_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, m
     q, k, v = q * (scale * _LOG2_E), mx.contiguous(k).swapaxes(-1, -2), mx.contiguous(v)
     if scores <= _MANY_SCORES:
         return _attend(q, k, v, mask)
-    step = max(16, _MANY_SCORES // (batch * heads * length))
-    blocks = []
+    step = -(-length // min(-(-scores // _MANY_SCORES), -(-length // 16)))
+    blocks: list[mx.array] = []
     for begin in range(0, length, step):
         rows = slice(begin, begin + step)
         seen = mask if mask is None or mask.shape[2] == 1 else mask[:, :, rows]
-        blocks.append(_attend(q[:, :, rows], k, v, seen))
+        queries = q[:, :, rows]
+        if blocks:
+            # One block after the other. Left to itself MLX takes all of them in step, so that none stays in the cache;
+            # and a graph so wide it evaluates stream by stream, not side by side.
+            queries = mx.depends(queries, blocks[-1])
+        blocks.append(_attend(queries, k, v, seen))
     return mx.concatenate(blocks, axis=2)
 
 
