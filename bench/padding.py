@@ -1,0 +1,38 @@
+"""How much of what the model computes is padding, seen where the micro-batches reach it."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from unittest import mock
+
+from akidb_embeddings.model import MLXEmbeddingModel
+from akidb_embeddings.planner import MicroBatch
+from akidb_embeddings.vectors import Vectors
+
+
+@dataclass
+class Padding:
+    """Token positions that were computed, and those of them that are tokens of texts."""
+
+    computed: int = 0
+    real: int = 0
+
+    @property
+    def waste(self) -> float:
+        """The share of padding, percent."""
+        return 100 * (1 - self.real / self.computed) if self.computed else 0.0
+
+
+@contextlib.contextmanager
+def observed() -> Iterator[Padding]:
+    """Count the padding of every forward meanwhile; it costs microseconds a micro-batch."""
+    found = Padding()
+    forward = MLXEmbeddingModel.forward
+
+    def counted(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> list[Vectors]:
+        found.computed += sum(batch.ids.size for batch in batches)
+        found.real += sum(int(batch.lengths.sum()) for batch in batches)
+        return forward(model, batches)
+
+    with mock.patch.object(MLXEmbeddingModel, "forward", counted):
+        yield found

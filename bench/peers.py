@@ -1,0 +1,156 @@
+"""Other libraries, each in a process of its own, asked over pipes: see ``peer_worker``."""
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.vectors import Vectors
+
+WORKER = Path(__file__).parent / "peer_worker.py"
+# Vectors further apart than this are not the same computation, and a time for them is no comparison.
+SAME = 0.999
+# Loading may export a model; a forward on MLX's stock wheel takes minutes.
+_PATIENCE = 1800.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A peer: its name and how to install it; ``architectures``: the model types it is compared on; ``is_mlx``:
+    whether it reads weights as MLX packs them."""
+
+    name: str
+    install: str
+    architectures: tuple[str, ...] = ("bert", "qwen3", "gemma3_text")
+    is_mlx: bool = False
+
+
+PEERS: Sequence[Kind] = (
+    Kind("sentence-transformers", "pip install sentence-transformers"),
+    Kind("onnxruntime", "pip install onnxruntime onnx torch transformers", ("bert",)),
+    Kind("mlx-embeddings", "pip install mlx-embeddings 'mlx[cpu]' (on macOS without [cpu])", is_mlx=True),
+    Kind("mlx-lm", "pip install mlx-lm 'mlx[cpu]' (on macOS without [cpu])", ("qwen3",), is_mlx=True),
+)
+
+
+class PeerError(Exception):
+    """A peer failed; its words."""
+
+
+class AbsentError(PeerError):
+    """A peer is not installed."""
+
+
+class Peer:
+    """One peer's process. As a context manager it ends the process."""
+
+    def __init__(self, kind: Kind, python: str, worker: Path = WORKER, patience: float = _PATIENCE) -> None:
+        """Start it. AbsentError: there is no such interpreter."""
+        self.kind, self._patience = kind, patience
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        try:
+            self._process = subprocess.Popen(
+                [python, str(worker)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env=quiet_environment(os.environ),
+            )
+        except OSError as error:
+            self._errors.close()
+            raise AbsentError(f"{python}: {error.strerror}") from error
+
+    def load(self, folder: Path, max_tokens: int, threads: int) -> str:
+        """Load a model; the peer's version. AbsentError: it is not installed."""
+        answer = self._ask(do="load", peer=self.kind.name, model=str(folder), max_tokens=max_tokens, threads=threads)
+        if "absent" in answer:
+            raise AbsentError(str(answer["absent"]))
+        return str(answer["version"])
+
+    def embed(self, texts: list[str]) -> tuple[float, Vectors]:
+        """Seconds, as the peer measured them, and its vectors."""
+        answer = self._ask(do="embed", texts=texts)
+        vectors: NDArray[np.float32] = np.frombuffer(base64.b64decode(answer["vectors"]), dtype=np.float32)
+        return float(answer["seconds"]), vectors.reshape(len(texts), -1)
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        watch = threading.Timer(self._patience, self._process.kill)
+        watch.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            watch.cancel()
+        if not line:
+            raise PeerError(f"its process ended: {self._last_words()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise PeerError(str(answer["error"]))
+        return answer
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        return " ".join(self._errors.read().split())[-300:] or f"exit code {self._process.returncode}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+
+def quiet_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a peer: nothing is downloaded, and none of our own modules are found."""
+    kept = {name: value for name, value in environment.items() if name not in ("PYTHONPATH", "LD_PRELOAD")}
+    return kept | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Times of the same texts, ours and theirs taken in turn."""
+
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times as long the peer took, pair by pair."""
+        return [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+
+
+def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int) -> Pairs:
+    """Ours, theirs, ours, theirs, …: a machine that drifts hurts both alike."""
+    found = Pairs([], [])
+    for _ in range(pairs):
+        found.ours.append(ours())
+        found.theirs.append(theirs())
+    return found
+
+
+def lowest_cosine(a: Vectors, b: Vectors) -> float:
+    """The cosine of the two vectors that differ most, in float64; -1 where even their lengths differ."""
+    if a.shape != b.shape:
+        return -1.0
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    return float(((x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)).min())

@@ -1,0 +1,77 @@
+import pytest
+
+from bench.figures import Recorder
+from bench.targets import (
+    AT_RATE,
+    ERRORS,
+    MEMORY,
+    OPEN_LOOP,
+    PEAK,
+    QUERY_BATCH,
+    SATURATION,
+    TARGETS,
+    THROUGHPUT,
+    Judgement,
+    judge,
+)
+
+APPLE, OTHER = True, False
+DEFAULT, BUNDLED, RANDOM = "default", "bundled", "random"
+
+
+def measured(latency: float = 5, errors: int = 0, rate: float = 200, footprint: float = 400) -> Recorder:
+    record = Recorder()
+    record.figure(OPEN_LOOP, AT_RATE, "ms", [latency] * 10)
+    record.figure(OPEN_LOOP, ERRORS, "errors", [errors])
+    record.figure(OPEN_LOOP, SATURATION, "queries/s", [rate])
+    record.figure(THROUGHPUT, QUERY_BATCH, "queries/s", [rate])
+    record.figure(MEMORY, PEAK, "MB", [footprint / 2, footprint])
+    return record
+
+
+def verdicts(record: Recorder, machine: bool, model: str) -> list[Judgement]:
+    return judge(record.figures, apple_silicon=machine, default_model=model == DEFAULT, bundled_model=model == BUNDLED)
+
+
+@pytest.mark.parametrize(
+    ("machine", "model", "applies"),
+    [
+        (APPLE, DEFAULT, True),
+        (APPLE, BUNDLED, False),
+        (APPLE, RANDOM, False),
+        (OTHER, BUNDLED, True),
+        (OTHER, DEFAULT, False),
+        (OTHER, RANDOM, False),
+    ],
+)
+def test_where_the_targets_apply(machine: bool, model: str, applies: bool) -> None:
+    found = verdicts(measured(), machine, model)
+    assert len(found) == len(TARGETS)
+    assert {target.verdict for target in found} == {"PASS" if applies else "NOT APPLICABLE"}
+    assert all(target.measured for target in found)
+    assert all(bool(target.reason) != applies for target in found)
+
+
+@pytest.mark.parametrize(
+    ("record", "missed"),
+    [
+        (measured(latency=9.99), []),
+        (measured(latency=10), ["P50 at 50 queries a second"]),
+        (measured(latency=25), ["P50 at 50 queries a second", "P95 at 50 queries a second"]),
+        (measured(errors=1), ["errors at 50 queries a second"]),
+        (measured(rate=50), []),
+        (measured(rate=49.9), ["throughput, single queries", "throughput, batch of 32 queries"]),
+        (measured(footprint=1000), ["footprint at its peak"]),
+    ],
+)
+def test_bounds(record: Recorder, missed: list[str]) -> None:
+    found = verdicts(record, OTHER, BUNDLED)
+    assert [target.name for target in found if target.verdict == "MISS"] == missed
+
+
+def test_what_was_not_measured_is_neither_passed_nor_missed() -> None:
+    record = Recorder()
+    record.absent(OPEN_LOOP, AT_RATE, "no query was answered")
+    for target in verdicts(record, APPLE, DEFAULT):
+        assert (target.verdict, target.measured) == ("NOT APPLICABLE", "")
+        assert target.reason == "not measured in this run"
