@@ -1,8 +1,10 @@
 """What several of these modules need: embeddings that no configuration file of this machine changes, and vectors."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from langchain_akidb import MLXEmbeddings
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
@@ -10,6 +12,7 @@ from tests.conftest import LONG as LONG  # which also chooses the CPU, before an
 from tests.fixtures import DATA
 
 MINILM = "minilm-l6-v2"
+TEXTS = ["the river", "", "a stone " * 40, "über 東京 🦊", "two\nlines", "the river", "word " * 3000, " "]
 PROMPTED = DATA / "models" / "tiny-gemma3"  # with another prompt for queries than for documents
 
 
@@ -21,3 +24,15 @@ def embeddings(model: str | Path = MINILM, **arguments: Any) -> MLXEmbeddings:
 def service(model: str | Path = MINILM, **settings: Any) -> EmbeddingService:
     """What the adapter is to agree with."""
     return EmbeddingService(model, config=EmbeddingConfig(), **settings)
+
+
+@pytest.fixture(name="files")
+def config_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with configurations of 10 tokens (here), 20 (AKIDB_CONFIG) and 30 (by path)."""
+    for name, tokens in (("embedding_config.yaml", 10), ("environment.yaml", 20), ("path.yaml", 30)):
+        content = {"model_name": MINILM, "max_tokens": tokens, "batch_size": 3}
+        (tmp_path / name).write_text(json.dumps({"embedding": content}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nothing-here"))
+    monkeypatch.delenv("AKIDB_CONFIG", raising=False)
+    return tmp_path
