@@ -1,113 +1,155 @@
-"""A fast BLAS for MLX on Linux CPUs, loaded before MLX is.
+"""A fast BLAS for MLX on Linux CPUs.
 
-The Linux wheel of MLX links a reference BLAS, some eighty times slower than OpenBLAS. Its calls are bound by name, so
-an OpenBLAS that is already in the process's global scope when ``mlx.core`` is imported answers them instead. Loaded
-later it changes nothing; hence this module imports nothing of MLX, and ``runtime`` calls ``load`` before it does.
+The Linux wheel of MLX links a reference BLAS, some eighty times slower than OpenBLAS. MLX calls its matrix product
+through one entry of its library's jump table. ``take_over`` points that entry at the product of the OpenBLAS that
+NumPy's and SciPy's maintainers build for every x86-64 and ARM processor, whose functions have names of their own and
+so meet no other BLAS in the process.
 """
 
 import ctypes
 import functools
 import importlib.metadata
+import mmap
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from akidb_embeddings.errors import ConfigurationError
+
 _INSTALL = "pip install 'akidb-embeddings[cpu]'"
+_LIBRARY = "libscipy_openblas.so"
+_PRODUCT = "cblas_sgemm"
+_READ, _WRITE = 1, 2  # mprotect's PROT_READ and PROT_WRITE
 
 
 @dataclass(frozen=True)
 class Blas:
-    """What became of the search: ``path`` of the library in use, or None and the ``problem`` with its cure."""
+    """Whose products MLX uses: ``path`` of the library that answers, or None and, if that is slow, the ``problem``."""
 
     path: str | None
     problem: str | None = None
 
     def set_threads(self, count: int) -> None:
         """Use ``count`` threads in the next matrix products."""
-        if library := _library(self.path):
-            library.openblas_set_num_threads(count)
+        if self.path:
+            _library(self.path).scipy_openblas_set_num_threads(count)
 
     @property
     def description(self) -> str | None:
         """The library's own words on its version, kernels and threads."""
-        if not (library := _library(self.path)):
+        if not self.path:
             return None
-        library.openblas_get_config.restype = ctypes.c_char_p
-        return str(library.openblas_get_config().decode())
+        describe = _library(self.path).scipy_openblas_get_config
+        describe.restype = ctypes.c_char_p
+        return str(describe().decode())
 
 
 @functools.cache
-def load() -> Blas:
-    """Bring an OpenBLAS into the global scope, once a process. Linux only; elsewhere MLX has what it needs."""
+def take_over() -> Blas:
+    """Have OpenBLAS answer MLX's matrix products, once a process and after MLX is imported.
+
+    Linux only; elsewhere MLX has what it needs. ``AKIDB_BLAS=mlx`` in the environment leaves MLX as it comes.
+    ConfigurationError: AKIDB_BLAS is something else.
+    """
+    choice = os.environ.get("AKIDB_BLAS") or "auto"
+    if choice not in ("auto", "mlx"):
+        raise ConfigurationError(f"AKIDB_BLAS is {choice!r}; allowed: 'auto', 'mlx'.")
     if sys.platform != "linux":
         return Blas(None)
-    if "mlx.core" in sys.modules:
-        return Blas(None, "MLX was imported before akidb_embeddings; import akidb_embeddings.runtime before mlx")
-    problems = []
-    for name in _candidates():
-        try:
-            _library(name)
-        except OSError as error:
-            problems.append(str(error))
-        else:
-            return Blas(name)
-    return Blas(None, f"{'; '.join(problems)}; install one with: {_INSTALL}, or your system's libopenblas0 package")
+    if choice == "mlx":
+        return Blas(None, "AKIDB_BLAS=mlx asks for the BLAS that MLX brings")
+    try:
+        path = _installed()
+        product = ctypes.cast(getattr(_library(path), f"scipy_{_PRODUCT}"), ctypes.c_void_p).value
+        assert product
+        _redirect("libmlx.so", _PRODUCT, product)
+    except (OSError, ImportError, LookupError) as error:
+        return Blas(None, str(error))
+    return Blas(path)
 
 
 @functools.cache
-def _library(path: str | None) -> ctypes.CDLL | None:
-    """The loaded library. OSError where it cannot be loaded or is not an OpenBLAS with plain symbol names."""
-    if path is None:
-        return None
-    # OpenBLAS's idle threads spin for a long while before they sleep; beside other busy programs that costs a query
-    # ten times its time, and a quiet machine does not notice the difference. Read when the library is loaded.
+def _library(path: str) -> ctypes.CDLL:
+    _choose_settings()
+    return ctypes.CDLL(path)
+
+
+def _choose_settings() -> None:
+    """What OpenBLAS reads from the environment when it is loaded, unless the user has set it."""
+    # OpenBLAS's idle threads spin for 2^26 clock ticks before they sleep. Beside other busy programs that costs a query
+    # ten times its time; on a quiet machine a tenth, for the spinning takes the core on which MLX plans ahead.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-    if Path(path).is_absolute():
-        _provide_fortran_runtime()
-    library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-    if not hasattr(library, "cblas_sgemm") or not hasattr(library, "openblas_set_num_threads"):
-        raise OSError(f"{path} is not an OpenBLAS")
-    return library
+    # Zen 4 runs AVX-512 in halves, and OpenBLAS's AVX2 kernels are faster there: 5 % at 480 rows, 25 % at 16.
+    processor = _first_processor()
+    if (processor.get("vendor_id"), processor.get("cpu family")) == ("AuthenticAMD", "25"):
+        os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
 
 
-def _candidates() -> list[str]:
-    """The wheel that the ``cpu`` extra installs, then the system's library."""
-    packaged = _files_of("cmeel-openblas", "libopenblas.so.0")
-    return [str(path) for path in packaged] + ["libopenblas.so.0"]
-
-
-def _files_of(distribution: str, prefix: str) -> list[Path]:
-    """Installed files of a distribution whose names begin with ``prefix``; none where it is not installed."""
+def _installed() -> str:
+    """The OpenBLAS that the ``cpu`` extra installs."""
     try:
-        files = importlib.metadata.files(distribution) or []
+        files = importlib.metadata.files("scipy-openblas32") or []
     except importlib.metadata.PackageNotFoundError:
-        return []
-    return [Path(str(file.locate())).resolve() for file in files if file.name.startswith(prefix)]
+        files = []
+    for file in files:
+        if file.name == _LIBRARY:
+            return str(Path(str(file.locate())).resolve())
+    raise LookupError(f"scipy-openblas32 is not installed: {_INSTALL}")
 
 
-def _provide_fortran_runtime() -> None:
-    """Make ``libgfortran.so.5`` known to the loader where the system has none.
+def _redirect(library: str, function: str, target: int) -> None:
+    """Let the loaded ``library`` call what is at the address ``target`` wherever it calls ``function``.
 
-    OpenBLAS asks for it by that name. MLX's own CPU wheel brings the library under a name with a hash in it, and the
-    loader goes by the name written inside the file. So a copy in memory gets the plain name: nothing is written to
-    disk, and a machine without a Fortran runtime needs no system package. Where anything of this fails, loading
-    OpenBLAS reports the missing library.
+    LookupError: no such library is loaded, or it does not call the function by name. OSError: the system forbids it.
     """
+    base, path = _place_of(library)
+    entry = base + _jump_table_entry(path, function)
+    # The page may be read-only, as loaders leave it in libraries that are bound at once.
+    page = entry & -mmap.PAGESIZE
+    _protect(page, _READ | _WRITE)
+    ctypes.c_void_p.from_address(entry).value = target
+
+
+def _place_of(library: str) -> tuple[int, str]:
+    """Where the loaded library begins in this process's memory, and its file."""
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        fields = line.split(maxsplit=5)  # addresses, permissions, offset, device, inode, path
+        if len(fields) == 6 and Path(fields[5]).name == library and int(fields[2], 16) == 0:
+            return int(fields[0].partition("-")[0], 16), fields[5]
+    raise LookupError(f"{library} is not loaded")
+
+
+def _jump_table_entry(path: str, function: str) -> int:
+    """The entry's offset from where the library begins."""
+    # Imported here, for nothing but Linux with the ``cpu`` extra needs it.
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.relocation import RelocationSection
+    from elftools.elf.sections import SymbolTableSection
+
+    with open(path, "rb") as file:
+        elf = ELFFile(file)
+        table = elf.get_section_by_name(".rela.plt")
+        if isinstance(table, RelocationSection):
+            symbols = elf.get_section(table["sh_link"])
+            assert isinstance(symbols, SymbolTableSection)
+            for relocation in table.iter_relocations():
+                if symbols.get_symbol(relocation["r_info_sym"]).name == function:
+                    return int(relocation["r_offset"])
+    raise LookupError(f"{path} does not call {function} through a jump table; was this MLX built from source?")
+
+
+def _protect(page: int, protection: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(mmap.PAGESIZE), protection):
+        number = ctypes.get_errno()
+        raise OSError(number, f"MLX's jump table cannot be written: {os.strerror(number)}")
+
+
+def _first_processor() -> dict[str, str]:
+    """The first processor's entries in /proc/cpuinfo; none where it cannot be read."""
     try:
-        ctypes.CDLL("libgfortran.so.5")
-        return
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
-        pass
-    for source in _files_of("mlx-cpu", "libgfortran-"):
-        for dependency in _files_of("mlx-cpu", "libquadmath-"):
-            ctypes.CDLL(str(dependency))
-        hashed, plain = source.name.encode() + b"\0", b"libgfortran.so.5\0"
-        image = source.read_bytes().replace(hashed, plain.ljust(len(hashed), b"\0"))
-        descriptor = os.memfd_create("libgfortran.so.5")
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(image)
-            ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-        finally:
-            os.close(descriptor)
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}

@@ -49,13 +49,13 @@ class Packed:
 
 
 class ExpandedLinear:
-    """``x W^T + b`` with a matrix in the compute dtype."""
+    """``x W^T + b`` with the transposed matrix ``[in, out]`` in the compute dtype."""
 
-    def __init__(self, weight: mx.array, bias: mx.array | None) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, transposed: mx.array, bias: mx.array | None) -> None:
+        self.transposed, self.bias = transposed, bias
 
     def __call__(self, x: mx.array) -> mx.array:
-        return x @ self.weight.T if self.bias is None else mx.addmm(self.bias, x, self.weight.T)
+        return x @ self.transposed if self.bias is None else mx.addmm(self.bias, x, self.transposed)
 
 
 class PackedLinear:
@@ -76,7 +76,7 @@ class PerLayerLinear:
         self.parts, self.bias, self.dtype = parts, bias, dtype
 
     def __call__(self, x: mx.array) -> mx.array:
-        return ExpandedLinear(stack_rows([expanded(part, self.dtype) for part in self.parts]), self.bias)(x)
+        return ExpandedLinear(stack_rows([expanded(part, self.dtype) for part in self.parts]).T, self.bias)(x)
 
 
 class SideBySide:

@@ -1,8 +1,8 @@
 """How fast this machine embeds with the bundled model, and what plain MLX takes with the same weights.
 
 "Plain" is MLX as its wheel comes: the BLAS that it links, its quantized products on the stored 8-bit weights, its fused
-attention, its GELU by erf. A loaded BLAS cannot be unloaded, so that runs in a process of its own, which imports
-``mlx.core`` before anything of this package: ``python -m akidb_embeddings.measure``.
+attention, its GELU by erf. A process has one BLAS for good, so that runs in another, told to leave MLX its own:
+``AKIDB_BLAS=mlx python -m akidb_embeddings.measure``.
 """
 
 import json
@@ -126,7 +126,7 @@ def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> Plain:
     command = [sys.executable, "-m", __name__, str(texts), str(tokens)]
     # Begun where this package lies, so that the process finds the same one; and without a BLAS that the user preloads.
     folder = Path(__file__).parent.parent
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | {"AKIDB_BLAS": "mlx"}
     try:
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, check=True, text=True, timeout=_PLAIN_TIMEOUT
@@ -140,13 +140,12 @@ def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> Plain:
 
 
 def _run_plain(texts: int, tokens: int) -> dict[str, object]:
-    """One micro-batch on MLX as it comes. For a process that has not imported ``akidb_embeddings.backend`` yet."""
-    import mlx.core as mx  # before the package's own, which would load a fast BLAS first
-
+    """One micro-batch on MLX as it comes, in a process with ``AKIDB_BLAS=mlx``."""
     from akidb_embeddings.backend import Backend, WeightStorage
     from akidb_embeddings.kernels import FUSED
     from akidb_embeddings.model import MLXEmbeddingModel
     from akidb_embeddings.planner import pad
+    from akidb_embeddings.runtime import mx
 
     files = resolve_model(BUNDLED)
     checkpoint = read_checkpoint(files.path, files.spec)
@@ -171,7 +170,8 @@ def _run_plain(texts: int, tokens: int) -> dict[str, object]:
     return {
         "seconds": seconds,
         "gflops": matmul_speed(),
-        "openblas": _loaded("libopenblas"),  # NumPy's own is called libscipy_openblas, and does not serve MLX
+        # NumPy's own is called libscipy_openblas64_, and does not serve MLX.
+        "openblas": _loaded("libopenblas") + _loaded("libscipy_openblas."),
         "vectors": finish(vectors, None, True).tolist(),
     }
 

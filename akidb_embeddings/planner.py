@@ -97,7 +97,10 @@ def _divide(order: Sequence[int], padded: Sequence[int], packer: Packer, wanted:
 def pad(rows: Sequence[NDArray[np.int32]], pooling: str) -> MicroBatch:
     """Rows of token ids as one micro-batch. Which id pads does not matter: masks come from the lengths."""
     lengths = np.array([row.size for row in rows], dtype=np.int32)
-    ids = np.zeros((len(rows), padded_length(int(lengths.max()))), dtype=np.int32)
+    longest = int(lengths.max())
+    # A short text alone goes as it is: no padding to compute, and no mask.
+    width = longest if len(rows) == 1 and longest <= _WORTH_DIVIDING else padded_length(longest)
+    ids = np.zeros((len(rows), width), dtype=np.int32)
     for padded, row in zip(ids, rows, strict=True):
         padded[: row.size] = row
     return MicroBatch(ids, lengths, pooling)

@@ -1,10 +1,9 @@
-"""MLX itself, imported once a fast BLAS is in place. Whoever needs ``mx`` takes it from here, never from ``mlx``."""
+"""MLX itself, its matrix products taken over by a fast BLAS. Whoever needs ``mx`` takes it from here, never from
+``mlx``."""
 
 from akidb_embeddings import blas
 
 __all__ = ["BLAS", "mx"]
-
-BLAS = blas.load()
 
 try:
     import mlx.core as mx
@@ -13,3 +12,5 @@ except ImportError as error:
         f"MLX cannot be loaded: {error}. On Linux it needs a backend: pip install 'akidb-embeddings[cpu]', or with "
         "[cuda12] or [cuda13] for an NVIDIA GPU."
     ) from error
+
+BLAS = blas.take_over()

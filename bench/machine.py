@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 _DISTRIBUTIONS = (
-    "akidb-embeddings", "mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13", "cmeel-openblas", "numpy",
+    "akidb-embeddings", "mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13", "scipy-openblas32", "numpy",
     "tokenizers",
 )  # fmt: skip
 

@@ -1,98 +1,153 @@
-"""The fast BLAS: found, loaded before MLX, really used, and its absence explained. Each in a process of its own."""
+"""The fast BLAS: found, used whoever imports MLX first, its absence explained. Mostly in processes of their own."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from akidb_embeddings import blas
+from akidb_embeddings.errors import ConfigurationError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MLX brings a fast BLAS of its own")
 
+_LIBRARY_THAT_ANSWERS = """
+import ctypes
+from pathlib import Path
+from akidb_embeddings import blas
+from akidb_embeddings.runtime import mx
+base, path = blas._place_of("libmlx.so")
+target = ctypes.c_void_p.from_address(base + blas._jump_table_entry(path, "cblas_sgemm")).value
+for line in Path("/proc/self/maps").read_text().splitlines():
+    begin, end = (int(address, 16) for address in line.split()[0].split("-"))
+    if begin <= target < end:
+        print(Path(line.split()[5]).name)
+"""
 
-def run(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
-
-def library_of_matrix_products(first: str, folder: Path) -> str:
-    """Which library MLX's products are bound to, by the loader's own account, in a process that imports ``first``."""
+def run(program: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", f"import {first}\nfrom akidb_embeddings import backend\nbackend.measure_matmul(64)"],
-        env=os.environ | {"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": str(folder / "bindings")},
+        [sys.executable, "-c", program],
+        env=os.environ | environment,
         capture_output=True,
+        text=True,
         timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = "".join(file.read_text(errors="replace") for file in folder.glob("bindings.*")).splitlines()
-    [binding] = [line for line in lines if "libmlx" in line.partition(" to ")[0] and "`cblas_sgemm'" in line]
-    return binding.partition(" to ")[2]
+    return done.stdout + done.stderr
 
 
-def test_it_is_loaded_before_mlx_and_answers_its_calls(tmp_path: Path) -> None:
-    (tmp_path / "ours").mkdir()
-    (tmp_path / "mlx").mkdir()
-    assert "libopenblas" in library_of_matrix_products("akidb_embeddings.runtime", tmp_path / "ours")
-    assert "libopenblas" not in library_of_matrix_products("mlx.core", tmp_path / "mlx")
+def test_a_call_goes_where_it_is_sent() -> None:
+    """A function of ours in the place of MLX's product: MLX's answer is what that function writes."""
+    program = """
+import ctypes
+from akidb_embeddings import blas
+import mlx.core as mx
+integers, numbers, pointers = ctypes.c_int, ctypes.c_float, ctypes.c_void_p
+@ctypes.CFUNCTYPE(None, *[integers] * 6, numbers, pointers, integers, pointers, integers, numbers, pointers, integers)
+def product(order, left, right, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc):
+    ctypes.c_float.from_address(c).value = 100 * M + 10 * N + K
+blas._redirect("libmlx.so", "cblas_sgemm", ctypes.cast(product, ctypes.c_void_p).value)
+with mx.stream(mx.cpu):
+    print((mx.ones((3, 4)) @ mx.ones((4, 2))).tolist()[0][0])
+"""
+    assert run(program) == "324.0\n"
 
 
-def test_any_module_of_ours_may_come_first() -> None:
-    assert "OpenBLAS" in run("from akidb_embeddings import kernels, runtime; print(runtime.BLAS.description)")
+@pytest.mark.parametrize("first", ["akidb_embeddings.runtime", "mlx.core", "akidb_embeddings.kernels", "numpy"])
+def test_openblas_answers_whatever_is_imported_first(first: str) -> None:
+    assert run(f"import {first}" + _LIBRARY_THAT_ANSWERS) == "libscipy_openblas.so\n"
 
 
-def test_mlx_imported_first_gives_one_warning_with_the_cost_and_the_cure() -> None:
+def test_products_are_those_of_numpy() -> None:
+    program = """
+import numpy as np
+from akidb_embeddings.runtime import BLAS, mx
+assert "OpenBLAS" in BLAS.description
+random = np.random.default_rng(0)
+for m, k, n in [(1, 1, 1), (3, 5, 7), (16, 384, 1152), (130, 257, 65)]:
+    a, b = (random.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n)))
+    with mx.stream(mx.cpu):
+        for left, right in [(mx.array(a), mx.array(b)), (mx.array(a.T.copy()).T, mx.array(b.T.copy()).T)]:
+            np.testing.assert_allclose(np.array(left @ right), a @ b, rtol=1e-4, atol=1e-4)
+"""
+    run(program)
+
+
+def test_mlx_keeps_its_own_where_asked_to() -> None:
     output = run(
-        "import logging, mlx.core; logging.basicConfig()\n"
+        "import logging; logging.basicConfig()\n"
         "from akidb_embeddings.backend import select_backend\n"
-        "from akidb_embeddings.runtime import BLAS\n"
-        "select_backend('fast'); select_backend('compact'); assert BLAS.path is None"
+        "select_backend('fast'); select_backend('compact')" + _LIBRARY_THAT_ANSWERS,
+        AKIDB_BLAS="mlx",
     )
+    assert "openblas" not in output
     assert output.count("No fast BLAS") == 1
     assert "GFLOP/s" in output
-    assert "MLX was imported before akidb_embeddings" in output
+    assert "AKIDB_BLAS=mlx" in output
 
 
 def test_no_library_names_the_extra() -> None:
     output = run(
-        "import logging; logging.basicConfig()\n"
-        "from akidb_embeddings import blas; blas._candidates = lambda: ['libopenblas-that-is-not-there.so']\n"
+        "import importlib.metadata, logging; logging.basicConfig()\n"
+        "real = importlib.metadata.files\n"
+        "def files(name):\n"
+        "    if name == 'scipy-openblas32': raise importlib.metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "importlib.metadata.files = files\n"
         "from akidb_embeddings.backend import select_backend; select_backend()"
     )
-    assert "libopenblas-that-is-not-there.so" in output
+    assert "scipy-openblas32 is not installed" in output
     assert "pip install 'akidb-embeddings[cpu]'" in output
 
 
-def test_another_library_is_not_taken_for_an_openblas() -> None:
-    with pytest.raises(OSError, match="not an OpenBLAS"):
-        blas._library("libm.so.6")
+def test_a_setting_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKIDB_BLAS", "fast")
+    with pytest.raises(ConfigurationError, match="AKIDB_BLAS is 'fast'; allowed: 'auto', 'mlx'"):
+        blas.take_over.__wrapped__()
 
 
-def test_the_fortran_runtime_comes_from_mlx_where_the_system_has_none() -> None:
-    """The loader is told that there is none, whether this system has one or not."""
-    run(
-        "import ctypes\n"
-        "from akidb_embeddings import blas\n"
-        "real = ctypes.CDLL\n"
-        "def without(name, *a, **k):\n"
-        "    if name == 'libgfortran.so.5': raise OSError('not there')\n"
-        "    return real(name, *a, **k)\n"
-        "ctypes.CDLL = without\n"
-        "blas._provide_fortran_runtime()\n"
-        "assert 'memfd:libgfortran.so.5' in open('/proc/self/maps').read()\n"
-        "ctypes.CDLL = real\n"
-        "real('libgfortran.so.5')"
-    )
+@pytest.mark.parametrize(
+    ("library", "function", "reason"),
+    [
+        ("libnothing.so", "cblas_sgemm", "libnothing.so is not loaded"),
+        ("libmlx.so", "no_such_function", "libmlx.so does not call no_such_function through a jump table"),
+    ],
+)
+def test_what_cannot_be_redirected_says_why(library: str, function: str, reason: str) -> None:
+    from akidb_embeddings.runtime import mx
+
+    assert mx
+    with pytest.raises(LookupError, match=reason):
+        blas._redirect(library, function, 0)
+
+
+def test_memory_that_may_not_be_written_is_an_error() -> None:
+    with pytest.raises(OSError, match="MLX's jump table cannot be written: "):
+        blas._protect(0, 3)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "kernels"),
+    [("AuthenticAMD", "25", "Haswell"), ("AuthenticAMD", "26", None), ("GenuineIntel", "6", None)],
+)
+def test_kernels_that_suit_the_processor(
+    vendor: str, family: str, kernels: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blas, "_first_processor", lambda: {"vendor_id": vendor, "cpu family": family})
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    blas._choose_settings()
+    assert os.environ.get("OPENBLAS_CORETYPE") == kernels
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
+    blas._choose_settings()
+    assert os.environ["OPENBLAS_CORETYPE"] == "Zen"
+
+
+def test_the_processor_is_read() -> None:
+    assert {"processor"} <= set(blas._first_processor())
 
 
 def test_other_systems_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert blas.load.__wrapped__() == blas.Blas(None)
-
-
-def test_packages_that_are_not_installed_have_no_files() -> None:
-    assert blas._files_of("no-such-distribution", "lib") == []
-    assert all(isinstance(path, Path) and path.exists() for path in blas._files_of("cmeel-openblas", "libopenblas"))
+    assert blas.take_over.__wrapped__() == blas.Blas(None)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.storage.kvstore import SimpleKVStore
@@ -205,7 +206,8 @@ def test_what_a_configuration_file_said_is_kept(tmp_path: Path) -> None:
     file.write_text(OTHERWISE)
     for make in [*COPIES.values(), *FORMS.values()]:
         assert make(embedding).max_tokens == 8
-        assert vectors(make(embedding)) == expected
+        # Not to the last bit: serialized forms leave out batch_size, and other micro-batches round otherwise.
+        np.testing.assert_allclose(vectors(make(embedding)), expected, rtol=0, atol=1e-6)
 
 
 # Equality
