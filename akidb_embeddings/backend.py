@@ -69,7 +69,7 @@ def cpu(memory: str = "fast") -> Backend:
     """
     storage = WeightStorage.PER_LAYER if memory == "compact" else WeightStorage.EXPANDED
     streams = min(available_cores(), 8)
-    return Backend("cpu", mx.Device(mx.cpu), mx.float32, mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 27)
+    return Backend("cpu", mx.Device(mx.cpu), mx.float32, mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 26)
 
 
 @functools.cache

@@ -22,7 +22,8 @@ from akidb_embeddings.settings import Settings
 from akidb_embeddings.tokenizer import Tokenized, Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
 
-_WINDOW_TEXTS = 2048
+# Enough to sort by length: 2,048 would save 0.3 % of padding, and hold a footprint that grows until it is full.
+_WINDOW_TEXTS = 512
 _WINDOW_CHARACTERS = 1 << 20
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than handing it to another thread would add.
