@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.errors import InputError as InputError
     from akidb_embeddings.errors import ModelNotFoundError as ModelNotFoundError
     from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
+    from akidb_embeddings.errors import DeadlineError as DeadlineError
     from akidb_embeddings.errors import OverloadError as OverloadError
     from akidb_embeddings.errors import WorkerError as WorkerError
     from akidb_embeddings.hub import download_model as download_model
@@ -45,6 +46,7 @@ _HOMES = {
         "InputError",
         "ModelNotFoundError",
         "NonFiniteVectorError",
+        "DeadlineError",
         "OverloadError",
         "WorkerError",
     ),
