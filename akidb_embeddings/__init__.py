@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from akidb_embeddings.config import EmbeddingConfig as EmbeddingConfig
     from akidb_embeddings.errors import CheckpointError as CheckpointError
     from akidb_embeddings.errors import ConfigurationError as ConfigurationError
+    from akidb_embeddings.errors import DeadlineError as DeadlineError
     from akidb_embeddings.errors import DownloadError as DownloadError
     from akidb_embeddings.errors import EmbeddingError as EmbeddingError
     from akidb_embeddings.errors import InputError as InputError
     from akidb_embeddings.errors import ModelNotFoundError as ModelNotFoundError
     from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
-    from akidb_embeddings.errors import DeadlineError as DeadlineError
     from akidb_embeddings.errors import OverloadError as OverloadError
     from akidb_embeddings.errors import WorkerError as WorkerError
     from akidb_embeddings.hub import download_model as download_model

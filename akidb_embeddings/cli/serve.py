@@ -30,8 +30,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     group = parser.add_argument_group(
         "server",
-        "Each is also a key of the configuration's `server:` section, and AKIDB_SERVER_ and its name in capitals in the "
-        "environment. Flags come first, then the environment, then the file.",
+        "Each is also a key of the configuration's `server:` section, and, after AKIDB_SERVER_, its name in capitals a "
+        "variable of the environment. Flags come first, then the environment, then the file.",
     )
 
     def add(option: str, text: str, **settings: Any) -> None:
@@ -41,7 +41,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--port", "the port for REST, 0 for any free one (default: 8080)", type=int, metavar="N")
     add("--grpc-port", "the port for gRPC (default: no gRPC)", type=int, metavar="N")
     add("--max-texts", "texts in one request (default: 2048)", type=int, metavar="N")
-    add("--max-body-bytes", "bytes in one request (default: 16000000)", type=int, metavar="N")
+    add("--max-body-bytes", "bytes in one request (default: 4000000)", type=int, metavar="N")
     add("--max-queued-tokens", "tokens that may wait (default: 200000)", type=int, metavar="N")
     add("--max-queue-seconds", "age in queue beyond which new requests are refused (default: 10)", type=float,
         metavar="S")  # fmt: skip

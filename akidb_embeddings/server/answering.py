@@ -1,7 +1,6 @@
 """What every HTTP endpoint does: ask the desk, notice that the client left, write JSON, describe itself."""
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 from akidb_embeddings.server import shapes
 from akidb_embeddings.server.desk import Answer, Desk, Question
 from akidb_embeddings.server.gate import ClientLeftError
-from akidb_embeddings.server.refusal import Kind, Refusal
+from akidb_embeddings.server.refusal import Kind
 
 T = TypeVar("T")
 
@@ -45,9 +44,11 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         raise ClientLeftError
     finally:
         leaving.cancel()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Refusal):
+        if not task.done():
+            task.cancel()
             await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # it came to an end of its own; asyncio complains of errors that nobody looked at
 
 
 async def json_response(body: dict[str, Any], answer: Answer) -> Response:
@@ -59,9 +60,7 @@ async def json_response(body: dict[str, Any], answer: Answer) -> Response:
     return Response(content, media_type="application/json")
 
 
-def refusals(
-    *statuses: int, shape: type[BaseModel] = shapes.ErrorBody
-) -> dict[int | str, dict[str, Any]]:
+def refusals(*statuses: int, shape: type[BaseModel] = shapes.ErrorBody) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries for refusals with these statuses."""
     return {
         status: {"model": shape, "description": KINDS[status].label.replace("_", " ").capitalize()}

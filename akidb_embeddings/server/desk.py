@@ -1,14 +1,16 @@
 """Where every request of every protocol is taken in: limits, model, options, vectors; and what became of it."""
 
+import asyncio
 import contextlib
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from akidb_embeddings.errors import InputError
+from akidb_embeddings.errors import InputError, NonFiniteVectorError
 from akidb_embeddings.job import Timings
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.refusal import Kind, Refusal, refusal_of
@@ -49,7 +51,19 @@ class Desk:
     def __init__(self, config: ServerConfig, services: Mapping[str, EmbeddingService], metrics: Metrics) -> None:
         self.config, self.services, self.metrics = config, services, metrics
         self.draining = False
-        self.in_flight = 0
+        self._working: set[asyncio.Task[object]] = set()
+        self._gave_up = False
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are worked on or wait."""
+        return len(self._working)
+
+    def give_up(self) -> None:
+        """Refuse the requests in flight: the server ends before they are done."""
+        self._gave_up = True
+        for task in self._working:
+            task.cancel()
 
     @property
     def default(self) -> str:
@@ -87,9 +101,7 @@ class Desk:
         finally:
             self.metrics.request(protocol, outcome, time.monotonic() - begin)
         self.metrics.texts(name, len(question.texts), sum(result.token_counts))
-        return Answer(
-            name, result.vectors, result.token_counts, result.truncated, result.fingerprint, result.timings
-        )
+        return Answer(name, result.vectors, result.token_counts, result.truncated, result.fingerprint, result.timings)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -105,11 +117,19 @@ class Desk:
                 limit=limit,
                 retry_after=1,
             )
-        self.in_flight += 1
+        task = asyncio.current_task()
+        assert task is not None  # every protocol gives each request a task of its own
+        self._working.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if not self._gave_up:
+                raise
+            task.uncancel()
+            reason = "The server is shutting down, and could not wait for this request any longer."
+            raise Refusal(Kind.UNAVAILABLE, reason, retry_after=1) from None
         finally:
-            self.in_flight -= 1
+            self._working.discard(task)
 
     def _check(self, question: Question, service: EmbeddingService) -> None:
         count, limit = len(question.texts), self.config.max_texts
@@ -141,9 +161,12 @@ async def _encode(service: EmbeddingService, question: Question, seconds: float)
     with _as_asked(service, question) as asked:
         accepted = _accept(asked, given)
         missing = [index for index in range(len(given)) if index not in accepted]
-        result = await asked.aencode(
-            [question.texts[index] for index in missing], prompt_name=question.prompt, timeout=seconds
-        )
+        try:
+            result = await asked.aencode(
+                [question.texts[index] for index in missing], prompt_name=question.prompt, timeout=seconds
+            )
+        except (InputError, NonFiniteVectorError) as error:
+            raise _renumbered(error, missing) from error
         if non_finite_rows(result.vectors):
             raise AssertionError("the engine let a vector with NaN or infinity through")
         if not accepted:
@@ -156,6 +179,13 @@ async def _encode(service: EmbeddingService, question: Question, seconds: float)
         for index, vector in accepted.items():
             vectors[index] = vector
         return EmbeddingResult(vectors, counts, truncated, result.fingerprint, result.timings)
+
+
+def _renumbered(error: InputError | NonFiniteVectorError, missing: list[int]) -> Exception:
+    """The error with the index that the text has in the request, where those with vectors count as well."""
+    if isinstance(error, NonFiniteVectorError):
+        return NonFiniteVectorError(missing[error.index], error.tokens)
+    return InputError(re.sub(r"^texts\[(\d+)\]", lambda found: f"texts[{missing[int(found[1])]}]", str(error)))
 
 
 def _as_asked(service: EmbeddingService, question: Question) -> contextlib.AbstractContextManager[EmbeddingService]:

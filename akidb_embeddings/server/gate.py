@@ -4,18 +4,21 @@ What comes out is an answer or a refusal in JSON; an error that nobody foresaw i
 """
 
 import asyncio
+import re
 import time
 from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from akidb_embeddings.server.desk import Desk
 from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.logs import LOG, log_request, request_id
-from akidb_embeddings.server.refusal import Kind, Refusal
-from akidb_embeddings.server.settings import ServerConfig
+from akidb_embeddings.server.refusal import Kind, Refusal, unforeseen
 
 OPENAI = "/v1/"
+# What the log and the metrics say where nobody waits for a status any more, as other servers do.
+CLIENT_LEFT = 499
 _ALWAYS_PUBLIC = {"/", "/docs", "/openapi.json"}
 _HEALTH = {"/livez", "/readyz", "/metrics"}
 
@@ -27,8 +30,8 @@ class ClientLeftError(Exception):
 class Gate:
     """ASGI middleware. ``scope["state"]`` gets ``request_id`` and ``facts``, which endpoints add to the log."""
 
-    def __init__(self, app: ASGIApp, config: ServerConfig, keys: Keys) -> None:
-        self._app, self._config, self._keys = app, config, keys
+    def __init__(self, app: ASGIApp, desk: Desk, keys: Keys) -> None:
+        self._app, self._config, self._metrics, self._keys = app, desk.config, desk.metrics, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's request."""
@@ -51,18 +54,19 @@ class Gate:
         try:
             self._admit(scope["path"], headers)
             body = await self._read(headers, receive)
-            await self._app(_as_json(scope), _replay(body, receive), noting)
+            await self._app(scope, _replay(body, receive), noting)
         except Refusal as refusal:
             await respond(noting, refusal, identity, scope["path"])
         except ClientLeftError:
-            facts["client"] = "left"
+            status = CLIENT_LEFT
         except Exception:
             LOG.exception("A request failed", extra={"facts": {"request_id": identity}})
             if not status:
-                await respond(noting, Refusal(Kind.INTERNAL, "The server failed; its log says why."), identity, scope["path"])
+                await respond(noting, unforeseen(), identity, scope["path"])
         finally:
-            log_request("http", f"{scope['method']} {scope['path']}"[:200], str(status or "-"), time.monotonic() - begin,
-                        request_id=identity, **facts)  # fmt: skip
+            self._metrics.http(status)
+            what = f"{scope['method']} {scope['path']}"[:200]
+            log_request("http", what, str(status), time.monotonic() - begin, request_id=identity, **facts)
 
     def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
         if path in _ALWAYS_PUBLIC or (path in _HEALTH and not self._config.protect_health):
@@ -110,9 +114,9 @@ def refusal_body(refusal: Refusal, identity: str, path: str) -> bytes:
     body = refusal.body(identity)
     if path.startswith(OPENAI):
         detail: dict[str, Any] = {
-            "message": refusal.message,
+            "message": refusal.message.replace("texts[", "input["),
             "type": "server_error" if refusal.kind.status >= 500 else "invalid_request_error",
-            "param": refusal.field,
+            "param": refusal.field and re.sub(r"^texts\b", "input", refusal.field),
             "code": refusal.kind.label,
         }
         body = {"error": detail, "request_id": identity}
@@ -135,14 +139,6 @@ def _too_large(limit: int) -> Refusal:
     return Refusal(
         Kind.TOO_LARGE, f"The body is larger than max_body_bytes, {limit}.", field="max_body_bytes", limit=limit
     )
-
-
-def _as_json(scope: Scope) -> Scope:
-    """The body is JSON, whatever the client's tool calls it: ``curl -d`` says that it is a form."""
-    if scope["method"] != "POST":
-        return scope
-    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

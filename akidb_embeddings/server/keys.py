@@ -20,11 +20,11 @@ class Keys:
 
     @classmethod
     def read(cls, file: str | None) -> "Keys":
-        """The keys of ``file``, one a line, and of the environment. ConfigurationError: it has none, or is not there."""
+        """The keys of ``file``, one a line, and of the environment. ConfigurationError: it has none or is missing."""
         keys = [key.strip() for key in os.environ.get(_VARIABLE, "").split(",") if key.strip()]
         if file is not None:
             try:
-                lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+                lines = Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigurationError(f"api_keys_file: {file} cannot be read: {error}") from error
             found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]

@@ -39,15 +39,15 @@ def set_up(log_format: str) -> None:
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
+        facts = " ".join(f"{name}={_in_one_line(value)}" for name, value in _facts(record).items())
         line = f"{_time(record)} {record.levelname.lower()} {record.getMessage()} {facts}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
-        entry |= _facts(record)
+        entry: dict[str, object] = {"time": _time(record), "level": record.levelname.lower()}
+        entry |= {"message": record.getMessage()} | _facts(record)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
@@ -55,6 +55,11 @@ class _Json(logging.Formatter):
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
     return getattr(record, "facts", {})
+
+
+def _in_one_line(value: object) -> str:
+    """Written so that a path with a line break in it cannot pass for a line of its own."""
+    return str(value).encode("unicode_escape").decode("ascii")
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -22,6 +22,9 @@ class Metrics:
         self._requests = Counter(
             "akidb_requests", "Requests by protocol and outcome", ["protocol", "outcome"], registry=self._registry
         )
+        self._http = Counter(
+            "akidb_http_responses", "Answers over HTTP by status, of every path", ["status"], registry=self._registry
+        )
         self._seconds = Histogram(
             "akidb_request_seconds",
             "Seconds from a request's arrival to its answer",
@@ -31,6 +34,10 @@ class Metrics:
         )
         self._texts = Counter("akidb_texts", "Texts answered", ["model"], registry=self._registry)
         self._tokens = Counter("akidb_tokens", "Tokens answered", ["model"], registry=self._registry)
+
+    def http(self, status: int) -> None:
+        """Count an answer over HTTP; 499: the client left before."""
+        self._http.labels(str(status)).inc()
 
     def request(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count a request; ``outcome`` is "ok", "cancelled" or the kind of its refusal."""
@@ -80,4 +87,6 @@ class _Engines(Collector):
             for model, statistics in found.items():
                 counter.add_metric([model], float(getattr(statistics, field)))
             yield counter
-        yield GaugeMetricFamily("akidb_memory_bytes", "Resident memory of the process", psutil.Process().memory_info().rss)
+        yield GaugeMetricFamily(
+            "akidb_memory_bytes", "Resident memory of the process", psutil.Process().memory_info().rss
+        )

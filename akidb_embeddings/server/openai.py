@@ -31,7 +31,9 @@ async def embeddings(request: Request) -> Response:
     return await json_response(_body(answer, asked.encoding_format == "base64"), answer)
 
 
-@ROUTER.get("/models", response_model=shapes.OpenAIModels, responses=refusals(401, shape=shapes.OpenAIErrorBody))
+@ROUTER.get(
+    "/models", response_model=shapes.OpenAIModels, responses=refusals(401, 413, 500, shape=shapes.OpenAIErrorBody)
+)
 async def models(request: Request) -> Response:
     """The models that are served."""
     data = [

@@ -4,6 +4,7 @@ Every error that reaches a client is one of these kinds; what is none of them be
 nothing of the cause. The cause is in the log, under the request's id.
 """
 
+import re
 from enum import Enum
 
 from akidb_embeddings.errors import (
@@ -14,6 +15,9 @@ from akidb_embeddings.errors import (
     OverloadError,
     WorkerError,
 )
+
+_NAME = re.compile(r"(texts|embeddings)\[\d+\]|prompt|dimensions|pooling|truncate\b")
+_LIMIT = re.compile(r"(?:the limit is|max_queued_tokens is|; \S+ gives) (\d+)")
 
 
 class Kind(Enum):
@@ -34,7 +38,7 @@ class Kind(Enum):
         self.label, self.status, self.grpc_status = label, status, grpc_status
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  (it is no error of the program)
     """A request that is not answered. ``field`` and ``limit`` where one is at fault; ``retry_after`` in seconds."""
 
     def __init__(
@@ -52,24 +56,47 @@ class Refusal(Exception):
     def body(self, request_id: str) -> dict[str, object]:
         """What a client reads."""
         body: dict[str, object] = {"error": self.message, "type": self.kind.label, "request_id": request_id}
-        body |= {name: value for name in ("field", "limit", "retry_after") if (value := getattr(self, name)) is not None}
+        body |= {
+            name: value for name in ("field", "limit", "retry_after") if (value := getattr(self, name)) is not None
+        }
         return body
 
 
 def refusal_of(error: Exception) -> Refusal:
     """The refusal that an error of the core amounts to."""
+    message = str(error)
     match error:
         case Refusal():
-            return error
+            refusal = error
         case DeadlineError():
-            return Refusal(Kind.DEADLINE, str(error))
+            refusal = Refusal(Kind.DEADLINE, message)
         case OverloadError():
-            return Refusal(Kind.OVERLOADED, str(error), retry_after=1)
+            limit = _limit(message)
+            refusal = Refusal(Kind.OVERLOADED, message, field="max_queued_tokens", limit=limit, retry_after=1)
         case NonFiniteVectorError():
-            return Refusal(Kind.INTERNAL, str(error), field="texts")
+            refusal = Refusal(Kind.INTERNAL, message, field=f"texts[{error.index}]")
         case WorkerError():
-            return Refusal(Kind.UNAVAILABLE, "The model failed while it had this request; it may be sent again.")
+            message = "The model failed while it had this request; it may be sent again."
+            refusal = Refusal(Kind.UNAVAILABLE, message, retry_after=1)
         case InputError() | ConfigurationError():
-            return Refusal(Kind.INVALID, str(error))
+            refusal = _of_a_value(message)
         case _:
-            return Refusal(Kind.INTERNAL, "The server failed; its log has the cause under this request's id.")
+            refusal = unforeseen()
+    return refusal
+
+
+def unforeseen() -> Refusal:
+    """The refusal for what nobody foresaw; it tells nothing of it."""
+    return Refusal(Kind.INTERNAL, "The server failed; its log has the cause under this request's id.")
+
+
+def _of_a_value(message: str) -> Refusal:
+    """The core's errors begin with the name of what is at fault."""
+    message = message.replace("prompt_name is", "prompt is", 1).removesuffix(" Or give prompt=TEXT.")
+    name = _NAME.match(message)
+    return Refusal(Kind.INVALID, message, field=name and name[0], limit=_limit(message))
+
+
+def _limit(message: str) -> int | None:
+    found = _LIMIT.search(message)
+    return found and int(found[1])

@@ -15,10 +15,11 @@ from akidb_embeddings import __version__
 from akidb_embeddings.server import openai, shapes, telemetry
 from akidb_embeddings.server.answering import KINDS, answered, body_of, desk_of, json_response, refusals
 from akidb_embeddings.server.desk import Answer, Desk, Question
-from akidb_embeddings.server.gate import Gate, refusal_body, refusal_headers
+from akidb_embeddings.server.gate import CLIENT_LEFT, ClientLeftError, Gate, refusal_body, refusal_headers
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.keys import Keys
-from akidb_embeddings.server.refusal import Kind, Refusal
+from akidb_embeddings.server.logs import LOG
+from akidb_embeddings.server.refusal import Kind, Refusal, unforeseen
 from akidb_embeddings.service import EmbeddingService
 
 _PAGE = Path(__file__).parent / "page.html"
@@ -33,7 +34,7 @@ def create_app(desk: Desk, keys: Keys) -> ASGIApp:
     """The ASGI application over a desk."""
     app = describe()
     app.state.desk, app.state.health = desk, Health(desk)
-    gate: ASGIApp = Gate(telemetry.traced(app), desk.config, keys)
+    gate: ASGIApp = Gate(telemetry.traced(app), desk, keys)
     if desk.config.cors_origins:
         gate = CORSMiddleware(
             gate,
@@ -52,7 +53,13 @@ def describe() -> FastAPI:
         version=__version__,
         summary="Text embeddings with MLX",
         redoc_url=None,
-        exception_handlers={Refusal: _refuse, HTTPException: _refuse_by_status},  # type: ignore[dict-item]
+        redirect_slashes=False,  # /embed/ is no path here, and 404 says so
+        exception_handlers={
+            Refusal: _refuse,
+            HTTPException: _refuse_by_status,
+            ClientLeftError: _forget,
+            Exception: _fail,
+        },
     )
 
     @app.post(
@@ -70,12 +77,12 @@ def describe() -> FastAPI:
 
     app.include_router(openai.ROUTER)
 
-    @app.get("/info", tags=["about"], response_model=shapes.Info, responses=refusals(401))
+    @app.get("/info", tags=["about"], response_model=shapes.Info, responses=refusals(401, 413, 500))
     async def info(request: Request) -> Response:
         """Version, limits, and what each model does without options."""
         return Response(orjson.dumps(information(desk_of(request))), media_type="application/json")
 
-    @app.get("/livez", tags=["about"], response_model=shapes.Status, responses=refusals(401))
+    @app.get("/livez", tags=["about"], response_model=shapes.Status, responses=refusals(401, 413, 500))
     async def livez() -> Response:
         """The process answers."""
         return Response(orjson.dumps({"status": "alive", "problems": []}), media_type="application/json")
@@ -84,7 +91,7 @@ def describe() -> FastAPI:
         "/readyz",
         tags=["about"],
         response_model=shapes.Status,
-        responses=refusals(401) | {503: {"model": shapes.Status, "description": "Not ready"}},
+        responses=refusals(401, 413, 500) | {503: {"model": shapes.Status, "description": "Not ready"}},
     )
     async def readyz(request: Request) -> Response:
         """Whether requests may come: every model's thread runs; after a failure or long idleness it is tried."""
@@ -92,7 +99,7 @@ def describe() -> FastAPI:
         body = orjson.dumps({"status": "not ready" if problems else "ready", "problems": problems})
         return Response(body, status_code=503 if problems else 200, media_type="application/json")
 
-    @app.get("/metrics", tags=["about"], response_class=Response, responses=refusals(401))
+    @app.get("/metrics", tags=["about"], response_class=Response, responses=refusals(401, 413, 500))
     async def metrics(request: Request) -> Response:
         """Figures for Prometheus."""
         return Response(desk_of(request).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -142,6 +149,12 @@ def _embed_answer(answer: Answer) -> dict[str, Any]:
 
 
 async def _refuse(request: Request, refusal: Refusal) -> Response:
+    if refusal.kind is Kind.INTERNAL:
+        LOG.error("A request failed", exc_info=refusal, extra={"facts": {"request_id": request.state.request_id}})
+    return _refused(request, refusal)
+
+
+def _refused(request: Request, refusal: Refusal) -> Response:
     content = refusal_body(refusal, request.state.request_id, request.url.path)
     return Response(content, refusal.kind.status, refusal_headers(refusal), "application/json")
 
@@ -149,6 +162,14 @@ async def _refuse(request: Request, refusal: Refusal) -> Response:
 async def _refuse_by_status(request: Request, error: HTTPException) -> Response:
     kind = KINDS.get(error.status_code, Kind.MALFORMED)
     refusal = Refusal(kind, f"{request.method} {request.url.path[:200]}: {error.detail}. /docs lists what there is.")
-    response = await _refuse(request, refusal)
+    response = _refused(request, refusal)
     response.headers.update(error.headers or {})
     return response
+
+
+async def _forget(request: Request, _: ClientLeftError) -> Response:
+    return Response(status_code=CLIENT_LEFT)
+
+
+async def _fail(request: Request, _: Exception) -> Response:
+    return _refused(request, unforeseen())  # the gate logs it, for starlette raises it once more

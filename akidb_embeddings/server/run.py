@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +28,9 @@ from akidb_embeddings.service import EmbeddingService
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _TICK = 0.05
+# Seconds for what remains to be done at the end, so that a client or a model that hangs cannot keep the process.
+_LAST_WORDS = 1.0
+_LAST_ROUND = 10.0
 
 
 def served_names(sources: tuple[str, ...]) -> dict[str, str]:
@@ -46,7 +53,7 @@ def open_services(config: ServerConfig, embedding: EmbeddingConfig) -> Iterator[
     """The models by the names that clients use, loaded; closed at the end."""
     services: dict[str, EmbeddingService] = {}
     with contextlib.ExitStack() as stack:
-        for name, source in served_names(config.models or (embedding.model_name,)).items():
+        for name, source in served_names(tuple(config.models) or (embedding.model_name,)).items():
             own = EmbeddingConfig.resolve(embedding, model_name=source, max_queued_tokens=config.max_queued_tokens)
             services[name] = stack.enter_context(EmbeddingService(config=own))
             services[name].embed(["The first vector takes longer than others."])
@@ -62,9 +69,13 @@ def serve(config: ServerConfig, embedding: EmbeddingConfig, announce: Callable[[
     """
     keys = Keys.read(config.api_keys_file)
     _check_tls(config)
+    hanging = threading.Timer(_LAST_ROUND, _end_hanging)
+    hanging.daemon = True
     with open_services(config, embedding) as services:
         desk = Desk(config, services, Metrics(services))
         asyncio.run(_serve_until_signalled(desk, keys, announce))
+        hanging.start()  # a model's last round is waited for, but not for ever
+    hanging.cancel()
 
 
 async def _serve_until_signalled(desk: Desk, keys: Keys, announce: Callable[[str], None]) -> None:
@@ -95,7 +106,9 @@ async def serve_desk(desk: Desk, keys: Keys, announce: Callable[[str], None], en
             for line in _addresses(config, listening.getsockname()[1], grpc_port):
                 announce(line)
             await asyncio.wait({serving, asyncio.ensure_future(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
-            await _drain(desk)
+            left = await _drain(desk)
+            # For bodies that do not come and answers that nobody reads; uvicorn would wait for ever.
+            http.config.timeout_graceful_shutdown = max(1, round(left))
             http.should_exit = True
             await serving
     LOG.info("Ended")
@@ -125,16 +138,30 @@ def _signalled() -> asyncio.Event:
     return event
 
 
-async def _drain(desk: Desk) -> None:
-    """Refuse new requests, and wait for those in flight as long as configured."""
+async def _drain(desk: Desk) -> float:
+    """Refuse new requests, and wait for those in flight as long as configured; the seconds that are left of it."""
     desk.draining = True
     LOG.info("Ending; %d requests are in flight", desk.in_flight)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(desk.config.drain_seconds):
-            while desk.in_flight:
-                await asyncio.sleep(_TICK)
+    end = time.monotonic() + desk.config.drain_seconds
+    await _until_done(desk, desk.config.drain_seconds)
     if desk.in_flight:
         LOG.warning("%d requests were not done after %g s", desk.in_flight, desk.config.drain_seconds)
+        desk.give_up()
+        await _until_done(desk, _LAST_WORDS)
+    return max(0.0, end - time.monotonic())
+
+
+async def _until_done(desk: Desk, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while desk.in_flight:
+                await asyncio.sleep(_TICK)
+
+
+def _end_hanging() -> None:
+    LOG.error("A model's last round was not done after %g s; ending without it", _LAST_ROUND)
+    logging.shutdown()
+    os._exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -144,6 +171,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise EmbeddingError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    # Connections inherit it. asyncio sets it only on sockets that were made for TCP by name, and uvicorn sends head and
+    # body one after the other: the body would wait 40 ms for the client's delayed acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setblocking(False)
     return listening
 
@@ -152,7 +182,9 @@ def _check_tls(config: ServerConfig) -> None:
     if config.tls_certificate is None or config.tls_key is None:
         return
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(config.tls_certificate, config.tls_key)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        # Without a password, OpenSSL would ask for one on the terminal if the key is encrypted.
+        context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"tls_certificate {config.tls_certificate} and tls_key {config.tls_key} cannot be used: {error}"

@@ -1,5 +1,6 @@
 """The server's settings: flags before environment before the YAML file's ``server:`` section before defaults."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from akidb_embeddings.rules import BOOLEAN, COUNT, Rule, choice
 ENVIRONMENT_PREFIX = "AKIDB_SERVER_"
 
 _PORT = Rule(int, "a port from 0 (any free one) to 65535", range(65536).__contains__)
-_SECONDS = Rule((int, float), "a number of seconds above 0", lambda value: value > 0)
+_SECONDS = Rule((int, float), "a finite number of seconds above 0", lambda value: 0 < value < math.inf)
 _FILE = Rule(str, "the path of a file", str.strip, optional=True)
 
 
@@ -65,7 +66,7 @@ class ServerConfig:
         drain_seconds: Time for requests in flight when the server is told to end.
         probe_seconds: Idleness after which a readiness check computes a vector before it answers.
         api_keys_file: File of API keys, one a line; None for no keys. ``AKIDB_API_KEYS`` (commas between) adds to it.
-        protect_health: Whether health, metrics and the page ask for a key as well.
+        protect_health: Whether health and metrics ask for a key as well; the page never does.
         tls_certificate: PEM file of the certificate chain; None for no TLS.
         tls_key: PEM file of its private key.
         cors_origins: Origins whose pages may call the server from a browser.
@@ -77,7 +78,7 @@ class ServerConfig:
     port: int = 8080
     grpc_port: int | None = None
     max_texts: int = 2048
-    max_body_bytes: int = 16_000_000
+    max_body_bytes: int = 4_000_000
     max_queued_tokens: int = 200_000
     max_queue_seconds: float = 10.0
     max_concurrent_requests: int = 512

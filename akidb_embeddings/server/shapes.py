@@ -7,11 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from akidb_embeddings.server.refusal import Kind, Refusal
 
 _MOST_PROBLEMS = 3
+_TOO_MANY_TO_TELL = 1000
 Body = TypeVar("Body", bound=BaseModel)
 
 Pooling = Literal["auto", "mean", "cls", "last"]
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
+# One item that is wrong refuses a list: it may have millions, and to tell of each would take the server's memory.
+Texts = Annotated[list[str], Field(fail_fast=True)]
+Ids = Annotated[list[int], Field(fail_fast=True)]
+Vector = Annotated[list[float], Field(fail_fast=True)]
 
 
 class _Request(BaseModel):
@@ -22,14 +27,16 @@ class _Request(BaseModel):
 class EmbedRequest(_Request):
     """Texts to embed. What is left out is as the server is configured; null is the same."""
 
-    texts: list[str] = Field(description="The texts; `/info` says how many at most.", examples=[["Hello world"]])
+    texts: Texts = Field(description="The texts; `/info` says how many at most.", examples=[["Hello world"]])
     model: str | None = Field(None, description="A model of `/info`; the first by default.")
     pooling: Pooling | None = Field(None, description="How hidden states become one vector; auto: as trained.")
     normalize: bool | None = Field(None, description="Whether vectors are scaled to length 1.")
-    prompt: str | None = Field(None, description="The name of one of the model's prompts: query, document, …")
+    prompt: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="The name of one of the model's prompts: query, document, …"
+    )
     dimensions: Dimensions | None = Field(None, description="Cut vectors to this length (Matryoshka).")
     truncate: Literal["end", "error"] | None = Field(None, description="Longer texts: cut and flag, or refuse.")
-    embeddings: list[list[float] | None] | None = Field(
+    embeddings: Annotated[list[Vector | None], Field(fail_fast=True)] | None = Field(
         None,
         description="Vectors you have already, one a text or null: those are checked and passed through, normalized as "
         "asked, the others computed.",
@@ -60,7 +67,7 @@ class EmbedAnswer(BaseModel):
 class OpenAIRequest(_Request):
     """OpenAI's `embeddings.create`."""
 
-    input: str | list[str] | list[int] | list[list[int]] = Field(
+    input: str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)] = Field(
         description="One text or several. Token ids are refused, for they are of another vocabulary.",
         examples=["Hello world"],
     )
@@ -177,6 +184,8 @@ def parse(body: bytes, shape: type[Body]) -> Body:
 
 
 def _refusal(error: ValidationError, shape: type[BaseModel]) -> Refusal:
+    if error.error_count() > _TOO_MANY_TO_TELL:
+        return Refusal(Kind.INVALID, f"The body has {error.error_count()} fields that are not known here.")
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     if not first["loc"]:  # the body as a whole

@@ -36,6 +36,7 @@ class Running:
     lines: list[str] = field(default_factory=list)
     process: "subprocess.Popen[str] | None" = None
     desk: Desk | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def log(self) -> str:
@@ -87,7 +88,7 @@ def server_here(
     thread.start()
     try:
         assert eventually(lambda: any(_GRPC.search(line) for line in lines) or not thread.is_alive())
-        yield Running(_found(_REST, lines), _found(_GRPC, lines), lines, desk=desk)
+        yield Running(_found(_REST, lines), _found(_GRPC, lines), lines, desk=desk, loop=loops[0][0])
     finally:
         loop, ending = loops[0]
         if thread.is_alive():
