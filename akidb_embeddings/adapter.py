@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from akidb_embeddings.config import FIELDS, check_keys
+from akidb_embeddings.config import FIELDS
+from akidb_embeddings.config_file import check_keys
 from akidb_embeddings.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -1,42 +1,18 @@
-"""The settings of an embedding service: defaults, YAML files, their priority, and what each key may hold."""
+"""The settings of an embedding service: defaults, their priority over each other, and what each key may hold."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
-import yaml
-
+from akidb_embeddings.config_file import check_keys, find_config_file, read_section
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.rules import BOOLEAN, COUNT, Rule, choice
 
-_FILE_NAME = "embedding_config.yaml"
-_ROOT_KEYS = ("embedding",)
 _DEFAULT = "default"
 _CONSTRUCTOR = "constructor"
-
-
-class _Rule(NamedTuple):
-    """What one field may hold, and the words that say so in an error."""
-
-    types: type | tuple[type, ...]
-    allowed: str
-    accepts: Callable[[Any], object] = lambda _: True
-    optional: bool = False
-
-    def check(self, name: str, value: object, where: str = "") -> None:
-        if value is None and self.optional:
-            return
-        is_stray_bool = isinstance(value, bool) and self.types is not bool  # Python counts True as the integer 1
-        if is_stray_bool or not isinstance(value, self.types) or not self.accepts(value):
-            allowed = f"{self.allowed}, or None" if self.optional else self.allowed
-            raise ConfigurationError(f"{where}{name}: {value!r} is not allowed; it must be {allowed}")
-
-
-def _choice(*names: str) -> _Rule:
-    return _Rule(str, "one of " + ", ".join(map(repr, names)), names.__contains__)
 
 
 def _is_folder_name(path: str | Path) -> bool:
@@ -44,39 +20,28 @@ def _is_folder_name(path: str | Path) -> bool:
     return bool(str(path).strip()) and not os.path.expanduser(path).startswith("~")
 
 
-_BOOLEAN = _Rule(bool, "True or False")
-_COUNT = _Rule(int, "an integer of at least 1", lambda value: value >= 1)
-_PROMPT = _Rule(str, "a string (empty for no prompt)", optional=True)
+_PROMPT = Rule(str, "a string (empty for no prompt)", optional=True)
 
-_RULES: Mapping[str, _Rule] = {
-    "model_name": _Rule(str, "a registry name, a Hugging Face repository or a local folder", str.strip),
-    "revision": _Rule(str, "a branch, tag or commit as a string (in YAML, quote digits)", str.strip, optional=True),
-    "pooling": _choice("auto", "mean", "cls", "last"),
-    "normalize": _BOOLEAN,
-    "dimensions": _COUNT._replace(optional=True),
-    "max_tokens": _COUNT,
-    "truncate": _choice("end", "error"),
+_RULES: Mapping[str, Rule] = {
+    "model_name": Rule(str, "a registry name, a Hugging Face repository or a local folder", str.strip),
+    "revision": Rule(str, "a branch, tag or commit as a string (in YAML, quote digits)", str.strip, optional=True),
+    "pooling": choice("auto", "mean", "cls", "last"),
+    "normalize": BOOLEAN,
+    "dimensions": COUNT._replace(optional=True),
+    "max_tokens": COUNT,
+    "truncate": choice("end", "error"),
     "query_prompt": _PROMPT,
     "document_prompt": _PROMPT,
-    "batch_size": _Rule(int, "an integer from 1 to 128", range(1, 129).__contains__),
-    "memory": _choice("fast", "compact"),
-    "max_queued_tokens": _COUNT,
-    "auto_download": _BOOLEAN,
-    "cache_dir": _Rule((str, Path), "the path of a folder", _is_folder_name, optional=True),
+    "batch_size": Rule(int, "an integer from 1 to 128", range(1, 129).__contains__),
+    "memory": choice("fast", "compact"),
+    "max_queued_tokens": COUNT,
+    "auto_download": BOOLEAN,
+    "cache_dir": Rule((str, Path), "the path of a folder", _is_folder_name, optional=True),
 }
 
 
 FIELDS = tuple(_RULES)
 """The names of ``EmbeddingConfig``'s fields."""
-
-
-def check_keys(given: Mapping[Any, Any], known: Collection[str], where: str = "") -> None:
-    """Raise ConfigurationError for a key that is not ``known``; it names the key that may have been meant."""
-    for key, value in given.items():
-        if key not in known:
-            nearest = get_close_matches(str(key).lower(), known, n=1)
-            hint = f"Did you mean {nearest[0]!r}? " if nearest else ""
-            raise ConfigurationError(f"{where}unknown key {key!r} (value {value!r}). {hint}Allowed: {', '.join(known)}")
 
 
 class _Origin(NamedTuple):
@@ -178,8 +143,8 @@ class EmbeddingConfig(_NotesKeywords):
         Raises:
             ConfigurationError: The file is missing, unreadable or not valid YAML, or a key or value is not allowed.
         """
-        file = cls._find_config_file() if path is None else Path(os.path.expanduser(path))
-        values = {} if file is None else _read_section(file)
+        file = find_config_file() if path is None else Path(os.path.expanduser(path))
+        values = {} if file is None else read_section(file, "embedding", _RULES)
         return cls(**values, _origins={name: _Origin(value, str(file)) for name, value in values.items()})
 
     @classmethod
@@ -204,57 +169,3 @@ class EmbeddingConfig(_NotesKeywords):
         if overrides.get("model_name", base.model_name) != base.model_name and base.revision is not None:
             overrides.setdefault("revision", None)
         return base.with_values(**overrides)
-
-    @staticmethod
-    def _find_config_file() -> Path | None:
-        named = os.path.expanduser(os.environ.get("AKIDB_CONFIG", ""))
-        if named and not os.path.exists(named):
-            raise ConfigurationError(f"AKIDB_CONFIG names {named!r}, and there is no such file")
-        if named:
-            return Path(named)
-        config_home = os.environ.get("XDG_CONFIG_HOME", "")
-        if not os.path.isabs(config_home):  # unset, empty, or relative, which the XDG specification says to ignore
-            config_home = os.path.expanduser("~/.config")
-        candidates = (Path(_FILE_NAME), Path(config_home, "akidb", _FILE_NAME))
-        # Inside a folder we may not enter, os.path.isfile is False and Path.is_file raises.
-        return next((file.absolute() for file in candidates if os.path.isfile(file)), None)
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, except that a key written twice is an error instead of a victory for the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _read_section(file: Path) -> dict[str, Any]:
-    root = _as_mapping(_parse(file), _ROOT_KEYS, f"{file}: ")
-    return _as_mapping(root.get("embedding"), _RULES, f"{file}: embedding: ")
-
-
-def _as_mapping(value: object, known: Collection[str], where: str) -> dict[str, Any]:
-    value = {} if value is None else value
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}{value!r} is not a mapping; allowed keys: {', '.join(known)}")
-    check_keys(value, known, where)
-    return value
-
-
-def _parse(file: Path) -> object:
-    try:
-        return yaml.load(file.read_bytes().decode("utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{file}, line {line}: not valid UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigurationError(f"{file}{where}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a scalar such as the date 2024-13-45
-        raise ConfigurationError(f"{file}: not valid YAML: {error}") from error

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from akidb_embeddings.counts import Counts, Statistics
 from akidb_embeddings.errors import NonFiniteVectorError, OverloadError, WorkerError
 from akidb_embeddings.planner import MicroBatch, pad, plan
 from akidb_embeddings.scheduler import Item, Request, Scheduler, VectorsFuture
@@ -59,7 +60,9 @@ class Engine:
         self._in_flight: list[Item] = []
         self._closing = False
         self._failure: Exception | None = None
+        self._running = False
         self._deaths = 0
+        self._counts = Counts()
         self._ready: Future[None] = Future()
         self._start()
 
@@ -72,6 +75,25 @@ class Engine:
     def waiting_tokens(self) -> int:
         """Tokens queued and not yet begun."""
         return self._scheduler.waiting_tokens
+
+    @property
+    def statistics(self) -> Statistics:
+        """A look at what happens."""
+        now, counts = time.monotonic(), self._counts
+        with self._changed:
+            waiting, oldest = self._scheduler.waiting_tokens, self._scheduler.oldest()
+        return Statistics(
+            running=self._running and self.alive,
+            waiting_tokens=waiting,
+            waiting_seconds=0.0 if oldest is None else max(0.0, now - oldest),
+            rounds=counts.rounds,
+            texts=counts.texts,
+            tokens=counts.tokens,
+            compute_seconds=counts.compute_seconds,
+            failures=counts.failures,
+            restarts=counts.restarts,
+            idle_seconds=max(0.0, now - counts.last_success),
+        )
 
     def wait_until_loaded(self) -> None:
         """Block until the model is loaded; raises what its loading raised."""
@@ -155,6 +177,7 @@ class Engine:
         model: Model | None = None
         try:
             model = self._load()
+            self._running = True
             if not self._ready.done():
                 self._ready.set_result(None)
             self._serve(model)
@@ -179,6 +202,7 @@ class Engine:
 
     def _compute(self, model: Model, items: list[Item]) -> None:
         """One round: as many micro-batches side by side as the model has streams, until all is done."""
+        self._counts.rounds += 1
         max_rows = min(item.request.max_rows for item in items)
         lengths = [item.row.size for item in items]
         batches = plan(lengths, model.tokens_per_batch, max_rows, model.streams)
@@ -188,9 +212,11 @@ class Engine:
     def _forward(self, model: Model, groups: list[list[Item]]) -> None:
         """Run micro-batches together; where that fails, one by one, so that each fails only its own requests."""
         batches = [pad([item.row for item in group], group[0].request.pooling) for group in groups]
+        begin = time.monotonic()
         try:
             outputs = model.forward(batches)
         except Exception as error:  # whatever MLX raises: it is these requests' failure, not the thread's end
+            self._counts.failures += 1
             _log.exception("A forward pass failed")
             if len(groups) > 1:
                 for group in groups:
@@ -199,13 +225,22 @@ class Engine:
             for item in groups[0]:
                 item.request.fail(WorkerError(f"The forward pass failed: {error}"))
             return
+        self._count(batches, begin)
         for group, vectors in zip(groups, outputs, strict=True):
             _deliver(group, vectors)
         self._deaths = 0
 
+    def _count(self, batches: list[MicroBatch], begin: float) -> None:
+        counts = self._counts
+        counts.last_success = time.monotonic()
+        counts.compute_seconds += counts.last_success - begin
+        counts.texts += sum(batch.lengths.size for batch in batches)
+        counts.tokens += sum(int(batch.lengths.sum()) for batch in batches)
+
     def _died(self, error: BaseException) -> None:
         if self._ready.done():  # before, the error goes to whoever waits for the model
             _log.error("The MLX thread died", exc_info=error)
+        self._running = False
         error.with_traceback(None)  # its frames would keep the model in memory
         failure = error if isinstance(error, Exception) else WorkerError(f"The MLX thread was ended: {error!r}")
         with self._changed:
@@ -214,6 +249,7 @@ class Engine:
             restart = self._ready.done() and self._deaths < _DEATHS_IN_A_ROW and not self._closing
             if restart:
                 try:
+                    self._counts.restarts += 1
                     self._start()  # before anyone hears of it: whoever closes the engine then joins the new thread
                 except RuntimeError as refusal:  # the system has no thread left
                     restart, failure = False, refusal

@@ -49,6 +49,14 @@ def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
     return engine
 
 
+def retain_engine(engine: Engine) -> Engine:
+    """Count one more user of an engine that has some; it is to be released once more."""
+    with _lock:
+        _users[engine] = _users.get(engine, 0) + 1
+    _settle()
+    return engine
+
+
 def release_engine(engine: Engine) -> None:
     """Give an engine back; the last user's release stops it and frees its weights."""
     _released.append(engine)

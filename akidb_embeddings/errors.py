@@ -33,6 +33,10 @@ class OverloadError(EmbeddingError, RuntimeError):
     """The engine's queue is full, or the request waited past its deadline."""
 
 
+class DeadlineError(OverloadError):
+    """The call was not done by its deadline."""
+
+
 class WorkerError(EmbeddingError, RuntimeError):
     """The MLX thread failed, died, was closed, or belongs to another process."""
 

@@ -33,10 +33,12 @@ def check_text(text: str) -> str:
     return text
 
 
-def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int, count: int | None = None) -> Vectors:
+def check_vectors(
+    vectors: ArrayLike | Sequence[ArrayLike], dimension: int, count: int | None = None, first_index: int = 0
+) -> Vectors:
     """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero.
 
-    ``count``: how many there must be, if that is known.
+    ``count``: how many there must be, if that is known. ``first_index``: what errors call the first one.
     """
     wanted = f"a list of vectors or an array [n, {dimension}] is wanted."
     if isinstance(vectors, str | bytes):
@@ -51,11 +53,12 @@ def check_vectors(vectors: ArrayLike | Sequence[ArrayLike], dimension: int, coun
     accepted = np.empty((len(rows), dimension), dtype=np.float32)
     for index, row in enumerate(rows):
         with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below
-            accepted[index] = _check_vector(row, index, dimension)
+            accepted[index] = _check_vector(row, first_index + index, dimension)
     if spoilt := non_finite_rows(accepted):
-        raise InputError(f"vectors[{spoilt[0]}] has NaN or infinity.")
+        raise InputError(f"vectors[{first_index + spoilt[0]}] has NaN or infinity.")
     if not accepted.any(axis=1).all():
-        raise InputError(f"vectors[{int(np.argmin(accepted.any(axis=1)))}] is zero: it has no direction to compare.")
+        zero = first_index + int(np.argmin(accepted.any(axis=1)))
+        raise InputError(f"vectors[{zero}] is zero: it has no direction to compare.")
     return accepted
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.engine import Engine
-from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadError
+from akidb_embeddings.errors import DeadlineError, InputError, NonFiniteVectorError, OverloadError
 from akidb_embeddings.scheduler import VectorsFuture
 from akidb_embeddings.settings import Settings
 from akidb_embeddings.tokenizer import Tokenized, Tokenizer
@@ -35,7 +35,7 @@ _TICK = 0.1
 class Options(TypedDict, total=False):
     """What every call that embeds takes.
 
-    ``timeout``: seconds after which it fails with OverloadError, and what still waits is dropped. ``progress``: called
+    ``timeout``: seconds after which it fails with DeadlineError, and what still waits is dropped. ``progress``: called
     with a number of texts whenever so many more are done. ``wait``: wait for room where the queue is full, instead of
     failing with OverloadError. ``first_index``: what errors call the first text, where the list is part of a longer
     one.
@@ -62,6 +62,20 @@ class _Window:
     begin: int
     tokens: Tokenized
     future: VectorsFuture
+    submitted: float
+
+
+@dataclass
+class Timings:
+    """Where a call's seconds went: ``tokenize``, waiting in the ``queue``, ``compute``; windows of a long list add up.
+
+    They overlap, for the next window is tokenized while one is computed: ``total`` is less than their sum.
+    """
+
+    tokenize: float = 0.0
+    queue: float = 0.0
+    compute: float = 0.0
+    total: float = 0.0
 
 
 class Job:
@@ -84,9 +98,17 @@ class Job:
         self._progress, self._reported, self._waits = progress, 0, wait
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
+        self._begin = time.monotonic()
+        self._timings = Timings()
         self.vectors: Vectors = np.empty((len(texts), resources.settings.dimensions), dtype=np.float32)
         self.token_counts: list[int] = []
         self.truncated: list[bool] = []
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time went so far."""
+        self._timings.total = time.monotonic() - self._begin
+        return self._timings
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """Stretches ``[begin, end)`` of the texts, bounded in texts and characters, of one text at least."""
@@ -107,7 +129,9 @@ class Job:
 
     def tokenize(self, begin: int, end: int) -> Tokenized:
         """Token ids of a stretch, any thread. InputError names the text that is too long or cannot be tokenized."""
+        started = time.monotonic()
         tokens = self._resources.tokenizer.encode(self._texts[begin:end], self._prompt, self._first + begin)
+        self._timings.tokenize += time.monotonic() - started
         limit = self._resources.settings.max_tokens
         if self._resources.config.truncate == "error" and any(tokens.truncated):
             index = tokens.truncated.index(True)
@@ -134,7 +158,7 @@ class Job:
             if self._pending or (self._waits and self._remaining() != 0):
                 return False
             raise
-        self._pending.append(_Window(begin, tokens, future))
+        self._pending.append(_Window(begin, tokens, future, time.monotonic()))
         return True
 
     @property
@@ -150,7 +174,7 @@ class Job:
     def collect(self) -> None:
         """Wait for the oldest window and take its vectors; without one, wait for others' to leave the queue.
 
-        OverloadError: not by the deadline.
+        DeadlineError: not by the deadline.
         """
         if not self._pending:
             time.sleep(self._patience(ticking=True) or 0)
@@ -178,7 +202,7 @@ class Job:
     def _tick(self, future: VectorsFuture) -> None:
         """A wait is over, and the window is not done: report how far it is, or give up."""
         if self._remaining() == 0:
-            raise OverloadError("The texts were not done by the deadline. Send fewer at once, or allow more.")
+            raise DeadlineError("The texts were not done by the deadline. Send fewer at once, or allow more.")
         self._report(future.delivered)
 
     def _report(self, delivered: int) -> None:
@@ -204,6 +228,9 @@ class Job:
         except NonFiniteVectorError as error:  # it counts from the window's first text
             raise NonFiniteVectorError(self._first + window.begin + error.index, error.tokens) from None
         self._pending.popleft()
+        begun = window.future.begun or window.submitted
+        self._timings.queue += max(0.0, begun - window.submitted)
+        self._timings.compute += time.monotonic() - begun
         settings = self._resources.settings
         end = window.begin + len(vectors)
         self.vectors[window.begin : end] = finish(vectors, settings.dimensions, settings.normalize)

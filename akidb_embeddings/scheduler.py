@@ -5,6 +5,7 @@ Plain data without threads or locks; the engine guards it.
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.errors import OverloadError
+from akidb_embeddings.errors import DeadlineError
 from akidb_embeddings.planner import Packer, padded_length
 from akidb_embeddings.vectors import Vectors
 
@@ -23,20 +24,25 @@ _SMALL_ROUNDS_IN_A_ROW = 8
 
 
 class VectorsFuture(Future[Vectors]):
-    """The future of a request, which also tells how far it is: ``delivered`` texts have their vectors."""
+    """The future of a request, which also tells how far it is: ``delivered`` texts have their vectors.
+
+    ``begun``: when the first of them left the queue, in seconds of ``time.monotonic``; None before.
+    """
 
     delivered = 0
+    begun: float | None = None
 
 
 @dataclass(eq=False)
 class Request:
-    """A caller's texts as token ids, and its future. ``deadline`` is in seconds of ``time.monotonic``."""
+    """A caller's texts as token ids, and its future. ``deadline`` and ``since`` are seconds of ``time.monotonic``."""
 
     rows: list[NDArray[np.int32]]
     pooling: str
     max_rows: int
     deadline: float | None = None
     future: VectorsFuture = field(default_factory=VectorsFuture)
+    since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         # Longest first: neighbours are of like length, and what needs most memory comes at once.
@@ -69,7 +75,7 @@ class Request:
     def expire(self, now: float) -> None:
         """Fail a request that waited past its deadline."""
         if self.deadline is not None and now >= self.deadline:
-            self.fail(OverloadError("The request waited past its deadline. Send fewer texts at once, or allow more."))
+            self.fail(DeadlineError("The request waited past its deadline. Send fewer texts at once, or allow more."))
 
 
 class Item(NamedTuple):
@@ -114,6 +120,10 @@ class Scheduler:
                 return items
         return []
 
+    def oldest(self) -> float | None:
+        """Since when the request waits that waits longest; None where none does."""
+        return min((request.since for request in (*self._small, *self._large)), default=None)
+
     def drain(self) -> list[Request]:
         """Remove and return every waiting request."""
         requests = [*self._small, *self._large]
@@ -147,6 +157,8 @@ class Scheduler:
                 if packer.count == side_by_side and packer.needs_another(padded_length(size)):
                     return
                 packer.add(padded_length(size))
+                if request.future.begun is None:
+                    request.future.begun = now
                 request.waiting_tokens -= size
                 self.waiting_tokens -= size
                 yield Item(request, request.waiting.popleft())

@@ -1,12 +1,13 @@
 """EmbeddingService: the face that people, adapters, the command line and servers use, sync and async."""
 
 import asyncio
+import copy
 import logging
 import os
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -15,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
-from akidb_embeddings.engine_table import acquire_engine, release_engine
+from akidb_embeddings.counts import Statistics
+from akidb_embeddings.engine_table import acquire_engine, release_engine, retain_engine
 from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.hub import resolve_model
 from akidb_embeddings.inputs import check_text, check_texts, check_vectors
-from akidb_embeddings.job import Job, Options, Resources
+from akidb_embeddings.job import Job, Options, Resources, Timings
 from akidb_embeddings.settings import Settings, apply_config, fingerprint
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
@@ -33,13 +35,14 @@ class EmbeddingResult:
 
     ``vectors``: float32 ``[n, dimension]``. ``token_counts[i]``: tokens of text i that the model saw, prompt and
     special tokens included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in;
-    vectors of different fingerprints must not be compared.
+    vectors of different fingerprints must not be compared. ``timings``: where the call's seconds went.
     """
 
     vectors: Vectors
     token_counts: list[int]
     truncated: list[bool]
     fingerprint: str
+    timings: Timings = field(default_factory=Timings)
 
 
 class EmbeddingService:
@@ -122,6 +125,35 @@ class EmbeddingService:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``."""
         return fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
 
+    def with_options(
+        self,
+        *,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        dimensions: int | None = None,
+        truncate: str | None = None,
+    ) -> "EmbeddingService":
+        """A service with the same model, tokenizer and MLX thread that makes other vectors; None: as this one does.
+
+        It costs next to nothing, and is to be closed like any other. ConfigurationError: a value is not allowed.
+        """
+        asked = {"pooling": pooling, "normalize": normalize, "dimensions": dimensions, "truncate": truncate}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        if not self._release.alive:
+            raise WorkerError("This EmbeddingService is closed; make a new one.")
+        other = copy.copy(self)
+        other._config = self._config.with_values(**changes)
+        other._settings = apply_config(other._config, self._checkpoint)
+        engine = retain_engine(self._resources.engine)
+        other._release = weakref.finalize(other, release_engine, engine)
+        other._resources = Resources(other._config, other._settings, self._resources.tokenizer, engine)
+        return other
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the MLX thread did so far and what waits for it; services that share the thread share the figures."""
+        return self._resources.engine.statistics
+
     @property
     def alive(self) -> bool:
         """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
@@ -158,14 +190,14 @@ class EmbeddingService:
             texts: Any number of texts; an empty list gives vectors of shape ``[0, dimension]``.
             prompt_name: ``"query"``, ``"document"`` or another of the model's prompts, put before each text.
             prompt: A prompt of your own instead.
-            timeout: Seconds after which the call fails with OverloadError, and what still waits is dropped.
+            timeout: Seconds after which the call fails with DeadlineError, and what still waits is dropped.
             progress: Called with a number of texts whenever so many more are done.
             wait: Wait for room where the engine's queue is full, instead of failing with OverloadError.
             first_index: What errors call the first text, where ``texts`` is part of a longer list.
 
         Raises:
             InputError: a text is no string, or too long with ``truncate: error``; it names the index.
-            OverloadError, WorkerError: see ``akidb_embeddings.errors``.
+            OverloadError, DeadlineError, WorkerError: see ``akidb_embeddings.errors``.
         """
         text = self._prompt(prompt_name, prompt)
         with self._start(texts, text, options) as job:
@@ -175,7 +207,7 @@ class EmbeddingService:
                     job.collect()
             while job.pending:
                 job.collect()
-        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
+        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text), job.timings)
 
     async def aencode(
         self,
@@ -197,7 +229,7 @@ class EmbeddingService:
                     await job.acollect()
             while job.pending:
                 await job.acollect()
-        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text))
+        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text), job.timings)
 
     async def aembed(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
         """``embed`` for event loops."""
@@ -216,13 +248,14 @@ class EmbeddingService:
         """``embed_documents`` for event loops."""
         return self._told(await self.aencode(texts, prompt_name="document", **options))
 
-    def accept(self, vectors: ArrayLike, count: int | None = None) -> Vectors:
+    def accept(self, vectors: ArrayLike, count: int | None = None, first_index: int = 0) -> Vectors:
         """Check vectors that come from elsewhere, to be mixed with this service's: float32 ``[n, dimension]``.
 
         They are normalized if this service's are. InputError names the row and what is wrong with it: its length, a
-        NaN, an infinity, a zero vector; or the number of vectors, if it is not ``count``.
+        NaN, an infinity, a zero vector; or the number of vectors, if it is not ``count``. Rows count from
+        ``first_index``.
         """
-        return finish(check_vectors(vectors, self.dimension, count), None, self._settings.normalize)
+        return finish(check_vectors(vectors, self.dimension, count, first_index), None, self._settings.normalize)
 
     def close(self) -> None:
         """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""

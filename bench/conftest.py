@@ -22,7 +22,7 @@ from bench.texts import BUILT_IN, Texts, exact_tokenizer, spread_evenly
 
 _HERE = Path(__file__).parent
 # The order of the report. Memory and cold start have processes of their own and disturb nobody.
-_ORDER = ("latency", "open_loop", "throughput", "concurrency", "memory", "cold_start", "peers")
+_ORDER = ("latency", "open_loop", "throughput", "concurrency", "server", "memory", "cold_start", "peers")
 _LONGEST_TEST = 6 * 3600
 # Percent of all cores that others may use before the report is doubted.
 _DISTURBING = 10

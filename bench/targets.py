@@ -19,6 +19,9 @@ ERRORS = f"errors at {OPEN_LOOP_RATE} queries a second"
 SATURATION = "answers a second, at most"
 MEMORY, PEAK = "memory", "peak"
 THROUGHPUT, QUERY_BATCH = "throughput", "32 queries in one call"
+SERVER, OVER_HTTP = "server", f"over HTTP, {AT_RATE}"
+HTTP_ERRORS = f"errors over HTTP at {OPEN_LOOP_RATE} queries a second"
+OVERHEAD = {name: f"{name}, more than in process" for name in ("REST", "OpenAI, base64", "gRPC")}
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ TARGETS = (
     Target("throughput, single queries", OPEN_LOOP, SATURATION, lambda found: found.p50, False, 50, "queries/s"),
     Target("throughput, batch of 32 queries", THROUGHPUT, QUERY_BATCH, lambda found: found.p50, False, 50, "queries/s"),
     Target("footprint at its peak", MEMORY, PEAK, lambda found: found.high, True, 1000, "MB"),
+    Target(f"P95 {OVER_HTTP}", SERVER, OVER_HTTP, lambda found: found.p95, True, 50, "ms"),
+    Target(HTTP_ERRORS, SERVER, HTTP_ERRORS, lambda found: found.high, True, 1, "errors"),
+    *(
+        Target(f"server overhead, {name}", SERVER, figure, lambda found: found.p50, True, 2, "ms")
+        for name, figure in OVERHEAD.items()
+    ),
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config_file import find_config_file
 from akidb_embeddings.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -344,32 +345,32 @@ def test_unreadable_file_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_nothing_found() -> None:
-    assert EmbeddingConfig._find_config_file() is None
+    assert find_config_file() is None
     assert EmbeddingConfig.from_yaml() == EmbeddingConfig()
     assert EmbeddingConfig.resolve() == EmbeddingConfig()
 
 
 def test_search_order(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_home = write(home / ".config/akidb/embedding_config.yaml", batch_size=1)
-    assert EmbeddingConfig._find_config_file() == in_home
+    assert find_config_file() == in_home
 
     in_xdg = write(tmp_path / "xdg/akidb/embedding_config.yaml", batch_size=2)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    assert EmbeddingConfig._find_config_file() == in_xdg
+    assert find_config_file() == in_xdg
 
     in_work = write(Path("embedding_config.yaml").absolute(), batch_size=3)
-    assert EmbeddingConfig._find_config_file() == in_work
+    assert find_config_file() == in_work
 
     named = write(tmp_path / "named.yaml", batch_size=4)
     monkeypatch.setenv("AKIDB_CONFIG", str(named))
-    assert EmbeddingConfig._find_config_file() == named
+    assert find_config_file() == named
     assert EmbeddingConfig.from_yaml().batch_size == 4
 
 
 def test_xdg_config_home_replaces_the_one_in_home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home / ".config/akidb/embedding_config.yaml", batch_size=1)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "empty"))
-    assert EmbeddingConfig._find_config_file() is None
+    assert find_config_file() is None
 
 
 @pytest.mark.parametrize("value", ["", "relative"])
@@ -379,21 +380,21 @@ def test_empty_or_relative_xdg_config_home_counts_as_unset(
     in_home = write(home / ".config/akidb/embedding_config.yaml", batch_size=1)
     write(Path("relative/akidb/embedding_config.yaml"), batch_size=2)
     monkeypatch.setenv("XDG_CONFIG_HOME", value)
-    assert EmbeddingConfig._find_config_file() == in_home
+    assert find_config_file() == in_home
 
 
 def test_place_that_cannot_be_looked_into_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "x" * 5000)  # stat fails, and not because nothing is there
-    assert EmbeddingConfig._find_config_file() is None
+    assert find_config_file() is None
 
 
 def test_directory_of_that_name_is_passed_over() -> None:
     Path("embedding_config.yaml").mkdir()
-    assert EmbeddingConfig._find_config_file() is None
+    assert find_config_file() is None
 
 
 @pytest.mark.parametrize(
-    "call", [EmbeddingConfig._find_config_file, EmbeddingConfig.from_yaml, EmbeddingConfig.resolve]
+    "call", [find_config_file, EmbeddingConfig.from_yaml, EmbeddingConfig.resolve]
 )
 def test_named_file_that_is_missing_is_an_error(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     write(Path("embedding_config.yaml"), batch_size=3)
@@ -406,13 +407,13 @@ def test_named_file_that_is_missing_is_an_error(call: Any, monkeypatch: pytest.M
 def test_named_file_may_start_at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(home / "akidb.yaml", batch_size=3)
     monkeypatch.setenv("AKIDB_CONFIG", "~/akidb.yaml")
-    assert EmbeddingConfig._find_config_file() == file
+    assert find_config_file() == file
 
 
 def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AKIDB_CONFIG", "")
     file = write(Path("embedding_config.yaml").absolute(), batch_size=3)
-    assert EmbeddingConfig._find_config_file() == file
+    assert find_config_file() == file
 
 
 def test_broken_file_that_was_found_is_an_error() -> None:

@@ -83,7 +83,7 @@ def test_a_configuration_that_the_model_cannot_follow_fails() -> None:
     write_config(model_name="minilm-l6-v2", dimensions=512)
     check = find("model")
     assert check.status == "fail"
-    assert "dimensions is 512; minilm-l6-v2 gives 384 at most" in check.text
+    assert "dimensions is 512; this model gives 384 at most" in check.text
 
 
 def test_a_damaged_model_fails_and_its_cache_warns(home: Path) -> None:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_model_options, configuration
 from akidb_embeddings.cli.output import table
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config_file import find_config_file
 
 _NO_FILE = "none (looked for $AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml)"
 
@@ -19,7 +19,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> int:
     config = configuration(options)
     # A file that sets nothing is no value's source, so the sources cannot tell which file was read.
-    file = options.config or EmbeddingConfig._find_config_file()
+    file = options.config or find_config_file()
     # What ``EmbeddingConfig`` was constructed with is what was given here.
     sources = {name: "command line" if source == "constructor" else source for name, source in config.sources.items()}
     values = config.to_dict()

@@ -4,11 +4,15 @@ from bench.figures import Recorder
 from bench.targets import (
     AT_RATE,
     ERRORS,
+    HTTP_ERRORS,
     MEMORY,
     OPEN_LOOP,
+    OVER_HTTP,
+    OVERHEAD,
     PEAK,
     QUERY_BATCH,
     SATURATION,
+    SERVER,
     TARGETS,
     THROUGHPUT,
     Judgement,
@@ -19,13 +23,19 @@ APPLE, OTHER = True, False
 DEFAULT, BUNDLED, RANDOM = "default", "bundled", "random"
 
 
-def measured(latency: float = 5, errors: int = 0, rate: float = 200, footprint: float = 400) -> Recorder:
+def measured(
+    latency: float = 5, errors: int = 0, rate: float = 200, footprint: float = 400, overhead: float = 1
+) -> Recorder:
     record = Recorder()
     record.figure(OPEN_LOOP, AT_RATE, "ms", [latency] * 10)
     record.figure(OPEN_LOOP, ERRORS, "errors", [errors])
     record.figure(OPEN_LOOP, SATURATION, "queries/s", [rate])
     record.figure(THROUGHPUT, QUERY_BATCH, "queries/s", [rate])
     record.figure(MEMORY, PEAK, "MB", [footprint / 2, footprint])
+    record.figure(SERVER, OVER_HTTP, "ms", [2 * latency] * 10)
+    record.figure(SERVER, HTTP_ERRORS, "errors", [0])
+    for name in OVERHEAD.values():
+        record.figure(SERVER, name, "ms", [overhead])
     return record
 
 
@@ -57,11 +67,15 @@ def test_where_the_targets_apply(machine: bool, model: str, applies: bool) -> No
     [
         (measured(latency=9.99), []),
         (measured(latency=10), ["P50 at 50 queries a second"]),
-        (measured(latency=25), ["P50 at 50 queries a second", "P95 at 50 queries a second"]),
+        (
+            measured(latency=25),
+            ["P50 at 50 queries a second", "P95 at 50 queries a second", "P95 over HTTP, 50 queries a second"],
+        ),
         (measured(errors=1), ["errors at 50 queries a second"]),
         (measured(rate=50), []),
         (measured(rate=49.9), ["throughput, single queries", "throughput, batch of 32 queries"]),
         (measured(footprint=1000), ["footprint at its peak"]),
+        (measured(overhead=2), [f"server overhead, {name}" for name in OVERHEAD]),
     ],
 )
 def test_bounds(record: Recorder, missed: list[str]) -> None:

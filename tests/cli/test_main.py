@@ -127,7 +127,7 @@ def test_a_misspelled_command_is_embedded_with_a_note(capsys: pytest.CaptureFixt
         (["text", "--mod", "x"], 2, "unrecognized arguments: --mod"),
         (["text", "--prompt", "query", "--prompt-text", "x"], 2, "not allowed with argument --prompt"),
         (["text", *BUNDLED, "--batch-size", "0"], 2, "batch_size: 0 is not allowed"),
-        (["text", *BUNDLED, "--dimensions", "999"], 2, "dimensions is 999; minilm-l6-v2 gives 384 at most"),
+        (["text", *BUNDLED, "--dimensions", "999"], 2, "dimensions is 999; this model gives 384 at most"),
         (["text", *BUNDLED, "--prompt", "poem"], 2, "this model has 'document', 'query'"),
         (["text", "--config", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
         (["text", *BUNDLED, "--output", "no/such/folder"], 2, "--output no/such/folder cannot be written"),

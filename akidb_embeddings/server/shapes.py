@@ -1,0 +1,213 @@
+"""The bodies of REST requests and answers: what a client may send, field by field, and what it gets."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from akidb_embeddings.server.refusal import Kind, Refusal
+
+_MOST_PROBLEMS = 3
+_TOO_MANY_TO_TELL = 1000
+Body = TypeVar("Body", bound=BaseModel)
+
+Pooling = Literal["auto", "mean", "cls", "last"]
+Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=0)]
+# One item that is wrong refuses a list: it may have millions, and to tell of each would take the server's memory.
+Texts = Annotated[list[str], Field(fail_fast=True)]
+Ids = Annotated[list[int], Field(fail_fast=True)]
+Vector = Annotated[list[float], Field(fail_fast=True)]
+
+
+class _Request(BaseModel):
+    # Strict: "5" is no number, 1 no boolean. An option that is misspelled must not be left out without a word.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class EmbedRequest(_Request):
+    """Texts to embed. What is left out is as the server is configured; null is the same."""
+
+    texts: Texts = Field(description="The texts; `/info` says how many at most.", examples=[["Hello world"]])
+    model: str | None = Field(None, description="A model of `/info`; the first by default.")
+    pooling: Pooling | None = Field(None, description="How hidden states become one vector; auto: as trained.")
+    normalize: bool | None = Field(None, description="Whether vectors are scaled to length 1.")
+    prompt: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="The name of one of the model's prompts: query, document, …"
+    )
+    dimensions: Dimensions | None = Field(None, description="Cut vectors to this length (Matryoshka).")
+    truncate: Literal["end", "error"] | None = Field(None, description="Longer texts: cut and flag, or refuse.")
+    embeddings: Annotated[list[Vector | None], Field(fail_fast=True)] | None = Field(
+        None,
+        description="Vectors you have already, one a text or null: those are checked and passed through, normalized as "
+        "asked, the others computed.",
+    )
+
+
+class TimingsBody(BaseModel):
+    """Milliseconds."""
+
+    tokenize_ms: float
+    queue_ms: float
+    compute_ms: float
+    total_ms: float
+
+
+class EmbedAnswer(BaseModel):
+    """Vectors and what became of each text. Vectors of different fingerprints must not be compared."""
+
+    model: str
+    dimension: Count
+    embeddings: list[list[float]]
+    token_counts: list[Count] = Field(description="Tokens the model saw, special ones included; 0 for given vectors.")
+    truncated: list[bool]
+    fingerprint: str
+    timings: TimingsBody
+
+
+class OpenAIRequest(_Request):
+    """OpenAI's `embeddings.create`."""
+
+    input: str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)] = Field(
+        description="One text or several. Token ids are refused, for they are of another vocabulary.",
+        examples=["Hello world"],
+    )
+    model: str | None = Field(None, description="A model of `/v1/models`; the first by default.")
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="float (the default), or base64 of little-endian float32."
+    )
+    dimensions: Dimensions | None = Field(None, description="Cut vectors to this length (Matryoshka).")
+    user: str | None = Field(None, description="Ignored.")
+
+
+class OpenAIVector(BaseModel):
+    """One text's vector."""
+
+    object: Literal["embedding"]
+    index: Count
+    embedding: list[float] | str
+
+
+class OpenAIUsage(BaseModel):
+    """Tokens the model saw."""
+
+    prompt_tokens: Count
+    total_tokens: Count
+
+
+class OpenAIAnswer(BaseModel):
+    """OpenAI's list of embeddings."""
+
+    object: Literal["list"]
+    model: str
+    data: list[OpenAIVector]
+    usage: OpenAIUsage
+
+
+class OpenAIModel(BaseModel):
+    """One model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class OpenAIModels(BaseModel):
+    """OpenAI's list of models."""
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
+
+
+class ModelInfo(BaseModel):
+    """What one model does without options. `prompts`: the names that `prompt` takes."""
+
+    name: str
+    default: bool
+    dimension: int
+    max_tokens: int
+    pooling: str
+    normalize: bool
+    truncate: str
+    prompts: list[str]
+    fingerprint: str
+
+
+class Info(BaseModel):
+    """Version, limits, models."""
+
+    version: str
+    limits: dict[str, float]
+    models: list[ModelInfo]
+
+
+class Status(BaseModel):
+    """Health."""
+
+    status: str
+    problems: list[str]
+
+
+class ErrorBody(BaseModel):
+    """A refusal. `field` and `limit` where one is at fault, `retry_after` in seconds."""
+
+    error: str
+    type: str
+    request_id: str
+    field: str | None = None
+    limit: float | None = None
+    retry_after: int | None = None
+
+
+class OpenAIErrorDetail(BaseModel):
+    """What OpenAI's clients read."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIErrorBody(BaseModel):
+    """A refusal in OpenAI's shape."""
+
+    error: OpenAIErrorDetail
+    request_id: str
+
+
+def parse(body: bytes, shape: type[Body]) -> Body:
+    """The body as a ``shape``. Refusal: malformed if it is no JSON object, else invalid, naming the fields."""
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error, shape) from None
+
+
+def _refusal(error: ValidationError, shape: type[BaseModel]) -> Refusal:
+    if error.error_count() > _TOO_MANY_TO_TELL:
+        return Refusal(Kind.INVALID, f"The body has {error.error_count()} fields that are not known here.")
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
+    if not first["loc"]:  # the body as a whole
+        return Refusal(Kind.MALFORMED, f"The body is no JSON object of the kind that is wanted: {first['msg']}.")
+    told = [_told(problem["loc"], problem["type"], problem["msg"], shape) for problem in problems[:_MOST_PROBLEMS]]
+    more = f"; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
+    return Refusal(Kind.INVALID, "; ".join(told) + more, field=_path(first["loc"]))
+
+
+def _told(place: tuple[int | str, ...], kind: str, message: str, shape: type[BaseModel]) -> str:
+    if kind == "extra_forbidden":
+        return f"{_path(place)} is no field here; allowed: {', '.join(shape.model_fields)}"
+    return f"{_path(place)}: {message}"
+
+
+def _path(place: tuple[int | str, ...]) -> str:
+    """``texts[3]``; names come from the client, and no longer than it needs to find them."""
+    first, *rest = place
+    return str(first)[:100] + "".join(f"[{part}]" for part in rest if isinstance(part, int))
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A shape's JSON schema, for OpenAPI, where it stands by itself."""
+    schema: dict[str, Any] = value.model_json_schema(ref_template="#/components/schemas/{model}")
+    return schema

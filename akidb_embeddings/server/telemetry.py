@@ -1,0 +1,42 @@
+"""OpenTelemetry, where its packages are installed; without them, nothing. Its own variables say what is exported."""
+
+import importlib.util
+from typing import Any
+
+from fastapi import FastAPI
+
+# Asked every few seconds by whatever watches the server, and of no interest one by one.
+_HEALTH = "/livez$,/readyz$,/metrics$"
+
+
+def traced(app: FastAPI) -> FastAPI:
+    """The application with a span for each request, if ``opentelemetry-instrumentation-asgi`` is installed.
+
+    As a middleware of its own, where newer FastAPIs see it; around it, they would make their spans as well.
+    """
+    if not _is_there("opentelemetry.instrumentation.asgi"):
+        return app
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    app.add_middleware(OpenTelemetryMiddleware, excluded_urls=_HEALTH, exclude_spans=["receive", "send"])
+    return app
+
+
+def interceptors(service: str) -> list[Any]:
+    """The same for calls of this gRPC service, if ``opentelemetry-instrumentation-grpc`` is installed.
+
+    Not for others: health is asked all the time, and what wraps its ``Watch`` would break it.
+    """
+    if not _is_there("opentelemetry.instrumentation.grpc"):
+        return []
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+
+    make: Any = aio_server_interceptor  # has no types
+    return [make(filter_=filters.service_name(service))]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent is missing
+        return False

@@ -1,0 +1,117 @@
+"""Servers for the tests: real ones in processes of their own, and such in this process whose models can be made fail."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from akidb_embeddings import EmbeddingConfig, EmbeddingService
+from akidb_embeddings.registry import BUNDLED
+from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.keys import Keys
+from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.run import serve_desk
+from akidb_embeddings.server.settings import ServerConfig
+from tests.conftest import LONG, REPOSITORY, eventually
+
+_REST = re.compile(r"REST on (https?://[^,\s\"]+)")
+_GRPC = re.compile(r"gRPC on ([^\s\"]+)")
+
+
+@dataclass
+class Running:
+    """A server that answers: ``url`` of REST, ``target`` of gRPC. ``lines``: its log so far."""
+
+    url: str
+    target: str
+    lines: list[str] = field(default_factory=list)
+    process: "subprocess.Popen[str] | None" = None
+    desk: Desk | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+
+@contextlib.contextmanager
+def server_process(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """``akidb-embed serve`` with free ports and these flags besides, ended by SIGTERM if it has not ended before."""
+    command = [sys.executable, "-m", "akidb_embeddings", "serve", "--port", "0", "--grpc-port", "0", *flags]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=os.environ | dict(environment or {}), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        stream = process.stderr
+        reader = threading.Thread(target=lambda: lines.extend(line.rstrip("\n") for line in stream), daemon=True)
+        reader.start()
+        try:
+            assert eventually(lambda: _GRPC.search("\n".join(lines)) or process.poll() is not None), "\n".join(lines)
+            assert process.poll() is None, "\n".join(lines)
+            yield Running(_found(_REST, lines), _found(_GRPC, lines), lines, process)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(LONG)
+            finally:
+                process.kill()
+            reader.join(LONG)
+
+
+@contextlib.contextmanager
+def server_here(
+    services: Mapping[str, EmbeddingService], *, keys: Keys | None = None, **settings: Any
+) -> Iterator[Running]:
+    """A server in this process over these services, on a thread and event loop of its own."""
+    config = ServerConfig(**{"port": 0, "grpc_port": 0} | settings)
+    desk = Desk(config, services, Metrics(services))
+    lines: list[str] = []
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def main() -> None:
+        ending = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), ending))
+        await serve_desk(desk, keys or Keys([]), lines.append, ending)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    try:
+        assert eventually(lambda: any(_GRPC.search(line) for line in lines) or not thread.is_alive())
+        yield Running(_found(_REST, lines), _found(_GRPC, lines), lines, desk=desk, loop=loops[0][0])
+    finally:
+        loop, ending = loops[0]
+        if thread.is_alive():
+            loop.call_soon_threadsafe(ending.set)
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Iterator[EmbeddingService]:
+    """The bundled model, as the servers have it."""
+    with EmbeddingService(config=EmbeddingConfig(model_name=BUNDLED)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Running]:
+    """One real server for all tests that leave it as it is."""
+    with server_process("--model", BUNDLED, "--log-format", "json") as running:
+        yield running
+
+
+def _found(pattern: re.Pattern[str], lines: list[str]) -> str:
+    match = pattern.search("\n".join(lines))
+    assert match, "\n".join(lines)
+    return match[1]

@@ -1,0 +1,99 @@
+"""What the documents say of the server is so: their programs run, their requests are answered, their names exist."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from akidb_embeddings.server.refusal import Kind
+from akidb_embeddings.server.rest import describe
+from akidb_embeddings.server.settings import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
+from akidb_embeddings.server.shapes import EmbedRequest, OpenAIRequest
+from tests.conftest import REPOSITORY
+from tests.server.conftest import Running
+
+TEXTS = {
+    name: (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/api.md", "docs/deployment.md")
+}
+API, DEPLOYMENT = TEXTS["docs/api.md"], TEXTS["docs/deployment.md"]
+
+
+def blocks(text: str, kind: str = "") -> list[str]:
+    found = re.findall(r"^```([a-z]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [block for label, block in found if label == kind]
+
+
+PROGRAMS = [(name, program) for name, text in TEXTS.items() for program in blocks(text, "py")]
+CURLS = [
+    words
+    for name, text in TEXTS.items()
+    for block in blocks(text)
+    for line in block.splitlines()
+    if line.startswith("curl localhost") and "Bearer" not in line
+    for words in [shlex.split(line, comments=True)]
+]
+
+
+@pytest.mark.parametrize(("name", "program"), PROGRAMS)
+def test_programs_run(name: str, program: str, server: Running) -> None:
+    program = program.replace("http://localhost:8080", server.url).replace("localhost:50051", server.target)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert not done.returncode, done.stderr
+    assert "384" in done.stdout  # every one of them tells the vectors' length
+
+
+def test_programs_are_found() -> None:
+    assert [name for name, _ in PROGRAMS] == ["README.md"] + ["docs/api.md"] * 3
+
+
+@pytest.mark.parametrize("words", CURLS, ids=lambda words: words[1])
+def test_requests_are_answered(words: list[str], server: Running) -> None:
+    url = words[1].replace("localhost:8080", server.url)
+    body = words[words.index("-d") + 1].encode() if "-d" in words else None
+    with urllib.request.urlopen(urllib.request.Request(url, data=body)) as response:
+        assert response.status == 200
+        assert json.load(response)
+
+
+def test_every_field_status_and_route_is_told() -> None:
+    for shape in (EmbedRequest, OpenAIRequest):
+        assert not [name for name in shape.model_fields if f"| `{name}`" not in API and f"`{name}` |" not in API]
+    for kind in Kind:
+        assert f"| {kind.status} | `{kind.label}` | {kind.grpc_status} |" in API
+    assert not [path for path in describe().openapi()["paths"] if path not in API]
+
+
+def test_every_limit_is_told_with_its_default() -> None:
+    for name, value in ServerConfig().limits.items():
+        assert re.search(rf"^\| `{name}` \| {value:,.0f}\b", API, re.MULTILINE), name
+
+
+def test_flags_and_variables_exist() -> None:
+    variables = set(re.findall(rf"\b{ENVIRONMENT_PREFIX}(\w+)", "\n".join(TEXTS.values())))
+    assert variables
+    assert {name.lower() for name in variables} <= set(FIELDS)
+    served = [line for text in TEXTS.values() for line in text.splitlines() if "akidb-embed serve " in line]
+    flags = {flag for line in served for flag in re.findall(r"(--[a-z-]+)", line.partition("akidb-embed serve ")[2])}
+    help_text = subprocess.run(
+        [sys.executable, "-m", "akidb_embeddings", "serve", "--help"], capture_output=True, text=True, check=True,
+        env=os.environ | {"COLUMNS": "200"},
+    ).stdout  # fmt: skip
+    assert "--model" in flags
+    assert not [flag for flag in flags if f"{flag} " not in help_text]
+
+
+def test_metrics_exist_and_none_is_left_out(server: Running) -> None:
+    def family(name: str) -> str:
+        return re.sub(r"_(bucket|count|sum)$", "", name)
+
+    with urllib.request.urlopen(f"{server.url}/metrics") as response:
+        shown = {family(name) for name in re.findall(r"^(akidb_\w+)", response.read().decode(), re.MULTILINE)}
+    manifests = "\n".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "deploy/kubernetes").iterdir())
+    told = {family(name) for name in re.findall(r"\bakidb_(?!embeddings)\w+", f"{DEPLOYMENT}\n{manifests}")}
+    assert "akidb_queue_tokens" in told
+    assert told == {name for name in shown if not name.endswith("_created")}

@@ -1,0 +1,81 @@
+"""The OpenAPI document: committed, equal to the code's, and complete enough to write a client from."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.server.conftest import Running
+from tests.server.rest_client import DOCUMENT, get
+
+SCRIPT = REPOSITORY / "scripts" / "openapi.py"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    return told
+
+
+def run_script(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_committed_document_is_the_codes() -> None:
+    found = run_script("--check")
+    assert found.returncode == 0, found.stderr
+
+
+def test_the_check_finds_a_document_that_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "openapi.json"
+    file.write_text(DOCUMENT.read_text(encoding="utf-8").replace("Vectors", "Victors"), encoding="utf-8")
+    found = run_script("--check", file)
+    assert found.returncode == 1
+    assert "scripts/openapi.py" in found.stderr
+    assert run_script(file).returncode == 0
+    assert file.read_text(encoding="utf-8") == DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_server_serves_the_document_and_a_page_of_it(server: Running, document: dict[str, Any]) -> None:
+    assert get(server, "/openapi.json").json() == document
+    assert "text/html" in get(server, "/docs").headers["content-type"]
+
+
+def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, Any]) -> None:
+    found = {(path, method) for path, operations in document["paths"].items() for method in operations}
+    assert found == {
+        ("/embed", "post"),
+        ("/v1/embeddings", "post"),
+        ("/v1/models", "get"),
+        ("/info", "get"),
+        ("/livez", "get"),
+        ("/readyz", "get"),
+        ("/metrics", "get"),
+    }
+    for path, operations in document["paths"].items():
+        [operation] = operations.values()
+        assert operation["description"]
+        wanted = {"200", "401", "413", "500"}
+        if "post" in operations:
+            assert operation["requestBody"]["required"]
+            wanted |= {"400", "404", "413", "422", "429", "503", "504"}
+        assert wanted <= set(operation["responses"])
+        shape = "OpenAIErrorBody" if path.startswith("/v1/") else "ErrorBody"
+        for status, response in operation["responses"].items():
+            if status != "200" and (path, status) != ("/readyz", "503"):
+                schema = response["content"]["application/json"]["schema"]
+                assert schema["$ref"] == f"#/components/schemas/{shape}"
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    names = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+    assert names == set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in text
