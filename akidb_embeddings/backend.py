@@ -65,10 +65,12 @@ def cpu(memory: str = "fast") -> Backend:
     """CPUs: float32 throughout, since 16-bit and quantized products are ten to a thousand times slower there.
 
     ``memory="fast"`` expands the weights at load; ``"compact"`` keeps them as stored and expands each in its turn.
-    Element-wise work is single-threaded in MLX, so each core gets a stream; small micro-batches stay in its cache.
+    Element-wise work is single-threaded in MLX, so each core gets a stream; small micro-batches stay in its cache. With
+    ``"compact"`` one stream is faster, which expands each layer once.
     """
-    storage = WeightStorage.PER_LAYER if memory == "compact" else WeightStorage.EXPANDED
-    streams = min(available_cores(), 8)
+    is_compact = memory == "compact"
+    storage = WeightStorage.PER_LAYER if is_compact else WeightStorage.EXPANDED
+    streams = 1 if is_compact else min(available_cores(), 8)
     return Backend("cpu", mx.Device(mx.cpu), mx.float32, mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 26)
 
 

@@ -4,7 +4,7 @@ Every class is called with and returns arrays of the compute dtype. ``weights`` 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from akidb_embeddings.runtime import mx
 
@@ -70,13 +70,20 @@ class PackedLinear:
 
 
 class PerLayerLinear:
-    """``x W^T + b`` with matrices kept as stored and expanded for this product alone, to save memory."""
+    """``x W^T + b`` with matrices kept as stored, each expanded for its product alone, to save memory."""
 
     def __init__(self, parts: list[Packed | mx.array], bias: mx.array | None, dtype: mx.Dtype) -> None:
         self.parts, self.bias, self.dtype = parts, bias, dtype
 
     def __call__(self, x: mx.array) -> mx.array:
-        return ExpandedLinear(stack_rows([expanded(part, self.dtype) for part in self.parts]).T, self.bias)(x)
+        outputs: list[mx.array] = []
+        for part in self.parts:
+            # One after the other, and not before there is something to multiply: left to itself MLX expands those
+            # of several layers ahead, since nothing holds them back.
+            matrix = expanded(_after(part, outputs[-1] if outputs else x), self.dtype)
+            outputs.append(x @ matrix.T)
+        y = outputs[0] if len(outputs) == 1 else mx.concatenate(outputs, axis=-1)
+        return y if self.bias is None else y + self.bias
 
 
 class SideBySide:
@@ -99,6 +106,13 @@ class Embedding:
         """``[...]`` int32 -> ``[..., dimension]``."""
         rows = self.table.rows(ids) if isinstance(self.table, Packed) else self.table[ids]
         return expanded(rows, self.dtype)
+
+
+def _after(matrix: Packed | mx.array, other: mx.array) -> Packed | mx.array:
+    """The matrix, available once ``other`` is computed."""
+    stored = matrix.weight if isinstance(matrix, Packed) else matrix
+    late: mx.array = mx.depends(stored, other)
+    return replace(matrix, weight=late) if isinstance(matrix, Packed) else late
 
 
 def expanded(matrix: Packed | mx.array, dtype: mx.Dtype) -> mx.array:

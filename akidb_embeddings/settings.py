@@ -64,8 +64,8 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
         return config.pooling
     if checkpoint.pooling is None:
         raise ConfigurationError(
-            f"Nothing in the folder {checkpoint.path.name} says how this {checkpoint.config['model_type']} model was pooled (there is "
-            "no 1_Pooling/config.json). Set pooling to mean, cls or last, as its authors trained it."
+            f"Nothing in the folder {checkpoint.path.name} says how this {checkpoint.config['model_type']} model was "
+            "pooled (there is no 1_Pooling/config.json). Set pooling to mean, cls or last, as its authors trained it."
         )
     return checkpoint.pooling
 
@@ -82,9 +82,7 @@ def _normalize(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
 
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     if config.dimensions is not None and config.dimensions > checkpoint.dimension:
-        raise ConfigurationError(
-            f"dimensions is {config.dimensions}; this model gives {checkpoint.dimension} at most."
-        )
+        raise ConfigurationError(f"dimensions is {config.dimensions}; this model gives {checkpoint.dimension} at most.")
     return config.dimensions or checkpoint.truncate_dim or checkpoint.dimension
 
 

@@ -393,9 +393,7 @@ def test_directory_of_that_name_is_passed_over() -> None:
     assert find_config_file() is None
 
 
-@pytest.mark.parametrize(
-    "call", [find_config_file, EmbeddingConfig.from_yaml, EmbeddingConfig.resolve]
-)
+@pytest.mark.parametrize("call", [find_config_file, EmbeddingConfig.from_yaml, EmbeddingConfig.resolve])
 def test_named_file_that_is_missing_is_an_error(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     write(Path("embedding_config.yaml"), batch_size=3)
     monkeypatch.setenv("AKIDB_CONFIG", "/nowhere/akidb.yaml")

@@ -1,4 +1,4 @@
-"""Servers for the tests: real ones in processes of their own, and such in this process whose models can be made fail."""
+"""Servers for the tests: real ones in processes of their own, and such in this process whose models can fail."""
 
 import asyncio
 import contextlib
