@@ -19,6 +19,10 @@ class Health:
         self._troubles = dict.fromkeys(desk.services, 0)  # what had gone wrong when a trial succeeded
         self._trials: dict[str, asyncio.Task[str]] = {}
 
+    def losses(self) -> list[str]:
+        """Models that will not come back by themselves: only a new process helps."""
+        return [f"{name}: its thread died for good" for name, one in self._desk.services.items() if not one.alive]
+
     async def problems(self) -> list[str]:
         """Why requests should go elsewhere; nothing if they may come."""
         if self._desk.draining:

@@ -82,22 +82,19 @@ def describe() -> FastAPI:
         """Version, limits, and what each model does without options."""
         return Response(orjson.dumps(information(desk_of(request))), media_type="application/json")
 
-    @app.get("/livez", tags=["about"], response_model=shapes.Status, responses=refusals(401, 413, 500))
-    async def livez() -> Response:
-        """The process answers."""
-        return Response(orjson.dumps({"status": "alive", "problems": []}), media_type="application/json")
+    unfit: dict[int | str, dict[str, Any]] = {
+        503: {"model": shapes.Status, "description": "Not ready, or for good not alive"}
+    }
 
-    @app.get(
-        "/readyz",
-        tags=["about"],
-        response_model=shapes.Status,
-        responses=refusals(401, 413, 500) | {503: {"model": shapes.Status, "description": "Not ready"}},
-    )
+    @app.get("/livez", tags=["about"], response_model=shapes.Status, responses=refusals(401, 413, 500) | unfit)
+    async def livez(request: Request) -> Response:
+        """The process answers, and no model's thread died for good: that only a restart of the process mends."""
+        return _status("alive", request.app.state.health.losses())
+
+    @app.get("/readyz", tags=["about"], response_model=shapes.Status, responses=refusals(401, 413, 500) | unfit)
     async def readyz(request: Request) -> Response:
         """Whether requests may come: every model's thread runs; after a failure or long idleness it is tried."""
-        problems = await request.app.state.health.problems()
-        body = orjson.dumps({"status": "not ready" if problems else "ready", "problems": problems})
-        return Response(body, status_code=503 if problems else 200, media_type="application/json")
+        return _status("ready", await request.app.state.health.problems())
 
     @app.get("/metrics", tags=["about"], response_class=Response, responses=refusals(401, 413, 500))
     async def metrics(request: Request) -> Response:
@@ -146,6 +143,11 @@ def _embed_answer(answer: Answer) -> dict[str, Any]:
             f"{name}_ms": round(1e3 * getattr(timings, name), 3) for name in ("tokenize", "queue", "compute", "total")
         },
     }
+
+
+def _status(wanted: str, problems: list[str]) -> Response:
+    body = orjson.dumps({"status": f"not {wanted}" if problems else wanted, "problems": problems})
+    return Response(body, status_code=503 if problems else 200, media_type="application/json")
 
 
 async def _refuse(request: Request, refusal: Refusal) -> Response:

@@ -217,6 +217,7 @@ def test_a_model_that_keeps_dying_is_given_up_and_its_neighbour_is_not(
         assert grpc_code(server, "light") is grpc.StatusCode.UNAVAILABLE
         assert time.monotonic() - begin < 5
         assert ready(server) == (503, "tiny: its thread died for good")
+        assert get(server.url, "/livez").status == 503  # a new process is the only cure
         assert eventually(lambda: not is_serving(server))
         assert metric(server.url, "akidb_worker_restarts_total") >= 2
         faults.error = None

@@ -93,7 +93,7 @@ def test_a_model_whose_thread_died_for_good_is_not_ready(slow: EmbeddingService,
         fake.faults = {CLS: SystemExit("dead")}
         assert eventually(lambda: post(here, json={"texts": ["x"]}).status_code == 503 and not slow.alive)
         assert problems(here) == ["m: its thread died for good"]
-        assert get(here, "/livez").status_code == 200
+        assert get(here, "/livez").json() == {"status": "not alive", "problems": ["m: its thread died for good"]}
         assert post(here, json={"texts": ["x"]}).status_code == 503
 
 
