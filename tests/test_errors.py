@@ -11,6 +11,7 @@ from akidb_embeddings import errors
 from akidb_embeddings.errors import (
     CheckpointError,
     ConfigurationError,
+    DeadlineError,
     DownloadError,
     EmbeddingError,
     InputError,
@@ -25,6 +26,7 @@ ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if erro
 KINDS = {
     CheckpointError: ValueError,
     ConfigurationError: ValueError,
+    DeadlineError: OverloadError,
     DownloadError: OSError,
     InputError: ValueError,
     ModelNotFoundError: LookupError,

@@ -119,7 +119,7 @@ def test_every_method_has_an_async_twin(name: str) -> None:
     assert inspect.iscoroutinefunction(twin)
     assert inspect.signature(method) == inspect.signature(twin)
     public = {name for name, _ in inspect.getmembers(EmbeddingService, inspect.isfunction) if name[0] != "_"}
-    assert public == {*METHODS, *("a" + name for name in METHODS), "accept", "fingerprint"}
+    assert public == {*METHODS, *("a" + name for name in METHODS), "accept", "fingerprint", "with_options"}
 
 
 async def test_twins_give_the_same_vectors(fake: FakeModel) -> None:

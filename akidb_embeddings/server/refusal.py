@@ -17,7 +17,7 @@ from akidb_embeddings.errors import (
 )
 
 _NAME = re.compile(r"(texts|embeddings)\[\d+\]|prompt|dimensions|pooling|truncate\b")
-_LIMIT = re.compile(r"(?:the limit is|max_queued_tokens is|; \S+ gives) (\d+)")
+_LIMIT = re.compile(r"(?:the limit is|max_queued_tokens is|; this model gives) (\d+)")
 
 
 class Kind(Enum):

@@ -97,14 +97,14 @@ def server_here(
         assert not thread.is_alive()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bundled() -> Iterator[EmbeddingService]:
     """The bundled model, as the servers have it."""
     with EmbeddingService(config=EmbeddingConfig(model_name=BUNDLED)) as service:
         yield service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Running]:
     """One real server for all tests that leave it as it is."""
     with server_process("--model", BUNDLED, "--log-format", "json") as running:

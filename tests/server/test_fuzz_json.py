@@ -87,7 +87,7 @@ BODIES: dict[str, bytes] = {
     "a long name": b'{"texts": ["a"], "' + b"x" * 100_000 + b'": 1}',
     "a long model": b'{"texts": ["a"], "model": "' + b"x" * 100_000 + b'"}',
     "a long prompt": b'{"texts": ["a"], "prompt": "' + b"x" * 100_000 + b'"}',
-    "many numbers for texts": b'{"texts": [' + b"1," * 1_000_000 + b'1], "input": [' + b"null," * 1_000_000 + b"1]}",
+    "many numbers for texts": b'{"texts": [' + b"1," * 300_000 + b'1], "input": [' + b"null," * 300_000 + b"1]}",
     "many names": b"{" + b",".join(b'"%d":0' % number for number in range(300_000)) + b"}",
     "many empty texts": b'{"texts": [' + b'"",' * 500_000 + b'""]}',
     "many empty vectors": b'{"texts": ["a"], "embeddings": [' + b"[]," * 500_000 + b"[]]}",

@@ -15,7 +15,7 @@ from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.refusal import Refusal
-from tests.conftest import LONG
+from tests.conftest import LONG, eventually
 from tests.server.conftest import Running, server_here, server_process
 from tests.server.rest_client import client, get, post, refused
 
@@ -148,10 +148,11 @@ def test_keys_and_texts_stay_out_of_the_plain_log(guarded: Running, connection: 
     assert connection.post("/embed", headers=headers, json={"texts": ["a plain secret"]}).status_code == 200
     connection.post("/embed", headers={"authorization": "Bearer a wrong secret"}, json={"texts": ["a plain secret"]})
     connection.get("/a%0Ab%1b", headers=headers)
+    assert eventually(lambda: "request_id=plain-1" in guarded.log)
     [line] = [line for line in guarded.lines if "request_id=plain-1" in line and "model=" in line]
     assert " info request protocol=http method=POST /embed outcome=200 ms=" in line
     assert f"model={BUNDLED} texts=1 tokens=" in line
-    assert r"method=GET /a\nb\x1b outcome=404" in guarded.log
+    assert eventually(lambda: r"method=GET /a\nb\x1b outcome=404" in guarded.log)
     assert not [word for word in ("secret", KEY, FROM_ENVIRONMENT, OTHER) if word in guarded.log]
 
 
