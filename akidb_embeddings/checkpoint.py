@@ -13,7 +13,14 @@ from typing import Any
 from akidb_embeddings.architectures import ARCHITECTURES, Architecture
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.json_file import read_json
-from akidb_embeddings.pipeline import Dense, dense_layers, read_steps, trained_pooling, transformer_settings
+from akidb_embeddings.pipeline import (
+    INT8_BY_TANH,
+    Dense,
+    dense_layers,
+    read_steps,
+    trained_pooling,
+    transformer_settings,
+)
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.tensor_files import Tensors, locate_tensors
 
@@ -31,10 +38,11 @@ PROMPTS_FILE = "config_sentence_transformers.json"
 class Checkpoint:
     """A model folder, read.
 
-    ``pooling`` and ``normalize`` are as trained; ``pooling`` is None where nothing says. ``dimension`` is that of the
-    vectors before Matryoshka truncation, ``truncate_dim`` what its authors cut them to, if they do. ``max_tokens`` is
-    the model's own limit, special tokens included; ``lowercase``: whether texts are lowercased before its tokenizer.
-    ``default_prompt`` precedes texts for which none is asked; ``quantization`` is config.json's, {} if there is none.
+    ``pooling`` and ``normalize`` are as trained; ``pooling`` is None where nothing says. ``int8_by_tanh``: whether
+    vectors end as integers, ``round(127 tanh(x))``. ``dimension`` is that of the vectors before Matryoshka truncation,
+    ``truncate_dim`` what its authors cut them to, if they do. ``max_tokens`` is the model's own limit, special tokens
+    included; ``lowercase``: whether texts are lowercased before its tokenizer. ``default_prompt`` precedes texts for
+    which none is asked; ``quantization`` is config.json's, {} if there is none.
     """
 
     path: Path
@@ -43,6 +51,7 @@ class Checkpoint:
     pooling: str | None
     dense: tuple[Dense, ...]
     normalize: bool
+    int8_by_tanh: bool
     dimension: int
     max_tokens: int
     truncate_dim: int | None
@@ -87,6 +96,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     """
     config = read_json(path / "config.json", required=True)
     architecture = _architecture(path, config)
+    config = {**config, **{key: config[name] for key, name in architecture.keys.items() if name in config}}
     if (path / "adapter_config.json").is_file():
         raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
     steps = read_steps(path)
@@ -105,8 +115,11 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         pooling=trained_pooling(steps) or (spec.pooling if spec else None) or architecture.pooling(config),
         dense=tuple(dense),
         normalize=not (path / "modules.json").is_file() or any(step.kind == "Normalize" for step in steps),
+        int8_by_tanh=any(step.kind == INT8_BY_TANH for step in steps),
         dimension=dense[-1].outputs if dense else hidden,
-        max_tokens=_max_tokens(path, config, transformer.max_seq_length or (spec.max_tokens if spec else None)),
+        max_tokens=_max_tokens(
+            path, config, architecture, transformer.max_seq_length or (spec.max_tokens if spec else None)
+        ),
         truncate_dim=description.get("truncate_dim"),
         lowercase=transformer.do_lower_case,
         prompts=prompts,
@@ -123,16 +136,18 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
     model_type = config.get("model_type")
-    if "AutoModel" in (config.get("auto_map") or {}):
+    architecture = ARCHITECTURES.get(str(model_type))
+    code = str((config.get("auto_map") or {}).get("AutoModel", ""))
+    if code and (architecture is None or code.rpartition(".")[2] != architecture.code):
         raise CheckpointError(
-            f"{path / 'config.json'} names code of its own for this {model_type} model (auto_map); it is not run here."
+            f"{path / 'config.json'} names code of its own for this {model_type} model (auto_map: {code}); it is not "
+            "run here."
         )
-    try:
-        return ARCHITECTURES[str(model_type)]
-    except KeyError:
+    if architecture is None:
         raise CheckpointError(
             f"{path / 'config.json'} names the architecture {model_type!r}; supported: {', '.join(ARCHITECTURES)}."
-        ) from None
+        )
+    return architecture
 
 
 def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
@@ -155,7 +170,7 @@ def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Ma
     return named, "" if default is None else named[default]
 
 
-def _max_tokens(path: Path, config: Mapping[str, Any], chosen: int | None) -> int:
+def _max_tokens(path: Path, config: Mapping[str, Any], architecture: Architecture, chosen: int | None) -> int:
     """The authors' limit, else the tokenizer's, and never more than there are positions.
 
     The authors' comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 in sentence_bert_config.json, its
@@ -163,6 +178,8 @@ def _max_tokens(path: Path, config: Mapping[str, Any], chosen: int | None) -> in
     """
     limit = chosen or read_json(path / "tokenizer_config.json").get("model_max_length")
     positions = config.get("max_position_embeddings")
+    if isinstance(positions, int):
+        positions -= architecture.unused_positions
     limits = [int(value) for value in (limit, positions) if isinstance(value, int | float) and value > 0]
     if not limits:
         raise CheckpointError(f"{path} does not say how many tokens its model takes (max_position_embeddings).")

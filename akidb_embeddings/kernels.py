@@ -7,7 +7,7 @@ from ``scripts/fit_kernels.py``; ``tests/test_kernels.py`` holds them to it.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +15,35 @@ from numpy.typing import NDArray
 from akidb_embeddings.runtime import mx
 
 Activation = Callable[[mx.array], mx.array]
+Allowed = NDArray[np.bool_]
+# What ``mask`` and ``bias`` make for ``attention`` of the same set, and nobody else looks into.
+AttentionMask = Any
 
 
 class Kernels(NamedTuple):
     """One machine's set.
 
     ``mask``: bool ``[B or 1, 1, L or 1, L]``, True where a key may be seen -> what ``attention`` takes as its mask.
+    ``bias(bias, allowed)``: ``[1, heads, L, L]``, to be added to scores that are scaled already -> the same, with what
+    ``allowed`` hides, if it is not None.
     ``attention(q, k, v, scale, mask)``: ``[B, heads, L, D]``, keys and values ``[B, kv_heads, L, D]`` -> like q.
     """
 
     gelu: Activation
     gelu_tanh: Activation
     silu: Activation
-    mask: Callable[[NDArray[np.bool_]], mx.array]
-    attention: Callable[[mx.array, mx.array, mx.array, float, mx.array | None], mx.array]
+    mask: Callable[[Allowed], AttentionMask]
+    bias: Callable[[mx.array, Allowed | None], AttentionMask]
+    attention: Callable[[mx.array, mx.array, mx.array, float, AttentionMask | None], mx.array]
 
 
 def _fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.array | None) -> mx.array:
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+
+
+def _hide(bias: mx.array, allowed: Allowed | None) -> mx.array:
+    """The bias, and next to nothing where a key is hidden: finite, for a row that sees nothing must not become NaN."""
+    return bias if allowed is None else mx.where(mx.array(allowed), bias, mx.finfo(bias.dtype).min / 2)
 
 
 FUSED = Kernels(
@@ -40,6 +51,7 @@ FUSED = Kernels(
     gelu_tanh=lambda x: 0.5 * x * (1.0 + mx.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
     silu=lambda x: x * mx.sigmoid(x),
     mask=mx.array,  # boolean: valid for every dtype, and a masked row stays finite
+    bias=_hide,
     attention=_fused_attention,
 )
 
@@ -85,24 +97,39 @@ def _exp2(x: mx.array) -> mx.array:
     return _horner(fraction, _EXP2) * power
 
 
-def _additive_mask(allowed: NDArray[np.bool_]) -> mx.array:
-    return mx.array(np.where(allowed, np.float32(0), np.float32(_HIDDEN)))
+class _Added(NamedTuple):
+    """What is added to scores: to those for powers of e, and to those for powers of 2."""
+
+    natural: mx.array
+    binary: mx.array
 
 
-def _polynomial_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.array | None) -> mx.array:
+def _additive_mask(allowed: Allowed) -> _Added:
+    mask = mx.array(np.where(allowed, np.float32(0), np.float32(_HIDDEN)))
+    return _Added(mask, mask)
+
+
+def _additive_bias(bias: mx.array, allowed: Allowed | None) -> _Added:
+    natural = _hide(bias, allowed)
+    return _Added(natural, natural * _LOG2_E)
+
+
+def _polynomial_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: _Added | None) -> mx.array:
     batch, heads, length, _ = q.shape
     scores = batch * heads * length * length
     if scores <= _FEW_SCORES:
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+        natural = None if mask is None else mask.natural
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=natural)
+    added = None if mask is None else mask.binary
     # Contiguous, for a product would copy keys and values again in every block.
     q, k, v = q * (scale * _LOG2_E), mx.contiguous(k).swapaxes(-1, -2), mx.contiguous(v)
     if scores <= _MANY_SCORES:
-        return _attend(q, k, v, mask)
+        return _attend(q, k, v, added)
     step = -(-length // min(-(-scores // _MANY_SCORES), -(-length // 16)))
     blocks: list[mx.array] = []
     for begin in range(0, length, step):
         rows = slice(begin, begin + step)
-        seen = mask if mask is None or mask.shape[2] == 1 else mask[:, :, rows]
+        seen = added if added is None or added.shape[2] == 1 else added[:, :, rows]
         queries = q[:, :, rows]
         if blocks:
             # One block after the other. Left to itself MLX takes all of them in step, so that none stays in the cache;
@@ -146,5 +173,6 @@ POLYNOMIAL = Kernels(
         (1.0, 0.1166707336781194, 0.0016044904369201408, 5.003696732660317e-06, 2.869671137938046e-09),
     ),
     mask=_additive_mask,
+    bias=_additive_bias,
     attention=_polynomial_attention,
 )  # fmt: skip

@@ -46,7 +46,7 @@ class MLXEmbeddingModel:
             (weights.linear(f"dense.{index}", layer.inputs, layer.outputs, layer.bias), _ACTIVATIONS[layer.activation])
             for index, layer in enumerate(checkpoint.dense)
         ]
-        self._dtype = dtype
+        self._dtype, self._int8_by_tanh = dtype, checkpoint.int8_by_tanh
         weights.finish(checkpoint.architecture.ignored)
 
     def forward(self, batches: Sequence[MicroBatch]) -> list[NDArray[np.float32]]:
@@ -68,4 +68,5 @@ class MLXEmbeddingModel:
         vectors = pool(self._encoder(mx.array(batch.ids), batch.lengths), batch.lengths, batch.pooling)
         for linear, activation in self._dense:
             vectors = activation(linear(vectors.astype(self._dtype)))
-        return vectors.astype(mx.float32)
+        vectors = vectors.astype(mx.float32)
+        return mx.round(mx.tanh(vectors) * 127) if self._int8_by_tanh else vectors

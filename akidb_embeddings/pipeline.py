@@ -34,7 +34,9 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "module_output_name": ("token_embeddings",),
 }
 _VECTOR = "sentence_embedding"
-_ORDER = re.compile("Transformer( Pooling)?( Dense)*( Normalize)?")
+# pplx-embed's own module, and what it does unless told otherwise: integers from -127 to 127 by tanh.
+INT8_BY_TANH = "st_quantize.FlexibleQuantizer"
+_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from akidb_embeddings.checkpoint import Checkpoint
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 from akidb_embeddings.json_file import read_json
 
+_BERT_TOKENIZERS = ("BertTokenizer", "MPNetTokenizer")
+
 
 @dataclass(frozen=True)
 class Tokenized:
@@ -51,7 +53,10 @@ class Tokenizer:
             _end_with(tokenizer, architecture.final_token, file)
         self._special = tokenizer.num_special_tokens_to_add(is_pair=False)
         if self._special < architecture.special_tokens:
-            raise CheckpointError(f"{file} adds {self._special} special tokens (post_processor); BERT needs 2.")
+            raise CheckpointError(
+                f"{file} adds {self._special} special tokens (post_processor); "
+                f"{checkpoint.config['model_type']} needs {architecture.special_tokens}."
+            )
         if max_tokens <= self._special:
             raise ConfigurationError(f"max_tokens is {max_tokens}; special tokens alone take {self._special}.")
         self._vocabulary = int(checkpoint.config["vocab_size"])
@@ -90,7 +95,7 @@ def _adopt_bert_settings(tokenizer: FastTokenizer, settings: Mapping[str, Any]) 
 
     Where it is silent, transformers' defaults count, whatever tokenizer.json says.
     """
-    if settings.get("tokenizer_class") in ("BertTokenizer", "BertTokenizerFast"):
+    if str(settings.get("tokenizer_class")).removesuffix("Fast") in _BERT_TOKENIZERS:
         tokenizer.normalizer = BertNormalizer(
             clean_text=True,
             handle_chinese_chars=settings.get("tokenize_chinese_chars", True),

@@ -6,7 +6,7 @@ reading this table costs nothing of MLX.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,18 +25,23 @@ class Architecture:
 
     ``pooling``: how it is pooled as trained where the model's files do not say, or None where that differs from model
     to model. ``final_token``: the token that must end every text pooled from its last. ``special_tokens``: how many its
-    tokenizer adds to every text, at least. ``float16``: whether its
-    activations stay within float16. ``prefix``: what some exporters put before every name. ``ignored``: tensors of
-    heads that embeddings do not pass through.
+    tokenizer adds to every text, at least. ``unused_positions``: how many of the table of positions no token can have.
+    ``float16``: whether its activations stay within float16. ``prefix``: what some exporters put before every name.
+    ``ignored``: tensors of heads that embeddings do not pass through. ``keys``: config.json's names for settings that
+    others call otherwise, by the others' name. ``code``: the class of the code that its models bring along (auto_map)
+    and that is computed here instead.
     """
 
     module: str
     pooling: Callable[[Config], str | None]
     final_token: str | None = None
     special_tokens: int = 0
+    unused_positions: int = 0
     float16: bool = True
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
 
     def build(self, config: Config, weights: "Weights", kernels: "Kernels") -> "Encoder":
         """The forward pass, with its weights taken from ``weights``."""
@@ -45,15 +50,51 @@ class Architecture:
         return encoder
 
 
+def _unknown(config: Config) -> None:
+    """Pooling that differs from model to model."""
+
+
+_BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
+
 ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
-    "bert": Architecture(
-        "bert",
-        lambda config: None,
+    "bert": Architecture("bert", _unknown, special_tokens=2, prefix="bert.", ignored=_BERT_HEADS),
+    "xlm-roberta": Architecture(
+        "xlm_roberta",
+        _unknown,
+        special_tokens=2,
+        unused_positions=2,
+        prefix="roberta.",
+        ignored=(*_BERT_HEADS, "lm_head."),
+    ),
+    "mpnet": Architecture(
+        "mpnet",
+        _unknown,
+        special_tokens=2,
+        unused_positions=2,
+        prefix="mpnet.",
+        ignored=(*_BERT_HEADS, "lm_head."),
+    ),
+    "modernbert": Architecture("modernbert", _unknown, special_tokens=2, ignored=("head.", "decoder.")),
+    "nomic_bert": Architecture(
+        "nomic_bert",
+        _unknown,
         special_tokens=2,
         prefix="bert.",
-        ignored=("pooler.", "embeddings.position_ids", "cls."),
+        ignored=_BERT_HEADS,
+        keys={
+            "hidden_size": "n_embd",
+            "num_hidden_layers": "n_layer",
+            "num_attention_heads": "n_head",
+            "intermediate_size": "n_inner",
+            "max_position_embeddings": "n_positions",
+            "layer_norm_eps": "layer_norm_epsilon",
+        },
+        code="NomicBertModel",
     ),
     "qwen3": Architecture("qwen3", lambda config: "last", final_token="<|endoftext|>", ignored=("lm_head.",)),
+    "bidirectional_pplx_qwen3": Architecture(
+        "pplx_qwen3", lambda config: "mean", ignored=("lm_head.",), code="PPLXQwen3Model"
+    ),
     "gemma3_text": Architecture(
         "gemma3",
         lambda config: "mean" if config.get("use_bidirectional_attention") else "last",

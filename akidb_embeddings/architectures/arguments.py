@@ -26,6 +26,13 @@ def supported(config: Config, key: str, default: Any, *allowed: Any) -> Any:
     return value
 
 
+def layer_kinds(config: Config) -> list[str]:
+    """``full_attention`` or ``sliding_attention`` for each layer; empty where config.json does not list them."""
+    allowed = ("sliding_attention", "full_attention")
+    kinds = config.get("layer_types") or []
+    return [str(supported({"layer_types": kind}, "layer_types", None, *allowed)) for kind in kinds]
+
+
 def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float | None = None) -> float:
     """The base of rotary position embeddings; CheckpointError where nothing gives it and there is no ``default``.
 

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import required, rope_theta, supported
+from akidb_embeddings.architectures.arguments import layer_kinds, required, rope_theta, supported
 from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
-from akidb_embeddings.kernels import Kernels
+from akidb_embeddings.kernels import AttentionMask, Kernels
 from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
@@ -36,25 +36,24 @@ class Block:
         self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, inner, kernels.gelu_tanh)
         self.after_mlp = RMSNorm(weights, f"{name}.post_feedforward_layernorm", hidden, eps, _OFFSET)
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
         x = x + self.after_attention(self.attention(self.before_attention(x), mask))
         return x + self.after_mlp(self.mlp(self.before_mlp(x)))
 
 
 class Gemma3:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
-        self.hidden, layers, words, window = required(
-            config, "hidden_size", "num_hidden_layers", "vocab_size", "sliding_window"
-        )
+        self.hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
         supported(config, "hidden_activation", "gelu_pytorch_tanh", "gelu_pytorch_tanh")
         supported(config, "attn_logit_softcapping", None, None)
         self.bidirectional = bool(config.get("use_bidirectional_attention"))
         supported(config, "is_causal", None, None, not self.bidirectional)
-        self.window = window
+        kinds = layer_types(config, layers)
+        self.window = required(config, "sliding_window")[0] if "sliding_attention" in kinds else None
         self.words = weights.embedding("embed_tokens", words, self.hidden)
         self.blocks = [
             Block(weights, f"layers.{i}", config, kind == "full_attention", kernels)
-            for i, kind in enumerate(layer_types(config, layers))
+            for i, kind in enumerate(kinds)
         ]
         self.norm = RMSNorm(weights, "norm", self.hidden, config.get("rms_norm_eps", 1e-6), _OFFSET)
         self.kernels = kernels
@@ -69,10 +68,12 @@ class Gemma3:
 
     def _masks(self, lengths: NDArray[np.int32], length: int) -> tuple[Mask | None, Mask | None]:
         """What local and what global layers may see."""
+        far = padding_mask(lengths, length) if self.bidirectional else causal_mask(length)
+        if self.window is None:
+            return None, far
         if self.bidirectional:
-            near = symmetric_window_mask(lengths, length, symmetric_reach(self.window))
-            return near, padding_mask(lengths, length)
-        return causal_mask(length, self.window), causal_mask(length)
+            return symmetric_window_mask(lengths, length, symmetric_reach(self.window)), far
+        return causal_mask(length, self.window), far
 
 
 def symmetric_reach(window: int) -> int:
@@ -86,11 +87,9 @@ def symmetric_reach(window: int) -> int:
 
 def layer_types(config: Config, layers: int) -> list[str]:
     """``full_attention`` or ``sliding_attention`` for each layer; older files give only every how many is full."""
-    if config.get("layer_types"):
-        allowed = ("sliding_attention", "full_attention")
-        return [str(supported({"layer_types": kind}, "layer_types", None, *allowed)) for kind in config["layer_types"]]
     pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6
-    return ["sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(layers)]
+    by_pattern = ["sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(layers)]
+    return layer_kinds(config) or by_pattern
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

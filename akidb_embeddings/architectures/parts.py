@@ -1,18 +1,21 @@
 """The parts that several architectures are made of."""
 
+from collections.abc import Sequence
+
 from akidb_embeddings.architectures import Config
 from akidb_embeddings.architectures.arguments import required
-from akidb_embeddings.kernels import Activation, Kernels
+from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.kernels import Activation, AttentionMask, Kernels
 from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
 
 class LayerNorm:
-    """Mean and variance normalized, then ``weight * x + bias``."""
+    """Mean and variance normalized, then ``weight * x + bias``, or without the latter."""
 
-    def __init__(self, weights: Weights, name: str, size: int, eps: float) -> None:
+    def __init__(self, weights: Weights, name: str, size: int, eps: float, bias: bool = True) -> None:
         self.weight = weights.vector(f"{name}.weight", (size,))
-        self.bias = weights.vector(f"{name}.bias", (size,))
+        self.bias = weights.vector(f"{name}.bias", (size,)) if bias else None
         self.eps = eps
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -28,6 +31,42 @@ class RMSNorm:
 
     def __call__(self, x: mx.array) -> mx.array:
         return mx.fast.rms_norm(x, self.weight, self.eps)
+
+
+class SelfAttention:
+    """Attention with as many key heads as query heads.
+
+    ``qkv`` names one matrix or three; ``theta`` is the base of rotary positions, None where there are none.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        qkv: str | Sequence[str],
+        output: str,
+        config: Config,
+        kernels: Kernels,
+        *,
+        bias: bool,
+        theta: float | None = None,
+    ) -> None:
+        hidden, self.heads = required(config, "hidden_size", "num_attention_heads")
+        if hidden % self.heads:
+            raise CheckpointError(
+                f"config.json gives hidden_size {hidden}, not divisible by {self.heads} attention heads."
+            )
+        self.qkv = weights.linear(qkv, hidden, 3 * hidden if isinstance(qkv, str) else [hidden] * 3, bias)
+        self.output = weights.linear(output, hidden, hidden, bias)
+        self.theta, self.kernels = theta, kernels
+
+    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
+        B, L, D = x.shape
+        size = D // self.heads
+        q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
+        if self.theta is not None:
+            q, k = rotate(q, self.theta), rotate(k, self.theta)
+        mixed = self.kernels.attention(q, k, v, size**-0.5, mask)
+        return self.output(mixed.transpose(0, 2, 1, 3).reshape(B, L, D))
 
 
 class GroupedAttention:
@@ -51,17 +90,18 @@ class GroupedAttention:
         self.k_norm = RMSNorm(weights, f"{name}.k_norm", self.head_dim, eps, offset)
         self.theta, self.scale, self.kernels = theta, scale, kernels
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
         B, L, _ = x.shape
         heads = self.qkv(x).reshape(B, L, -1, self.head_dim)
         q, k, v = mx.split(heads, [self.heads, self.heads + self.kv_heads], axis=2)
-        q, k = self._rotate(self.q_norm(q)), self._rotate(self.k_norm(k))
+        q, k = (rotate(x.transpose(0, 2, 1, 3), self.theta) for x in (self.q_norm(q), self.k_norm(k)))
         mixed = self.kernels.attention(q, k, v.transpose(0, 2, 1, 3), self.scale, mask)
         return self.output(mixed.transpose(0, 2, 1, 3).reshape(B, L, -1))
 
-    def _rotate(self, x: mx.array) -> mx.array:
-        x = x.transpose(0, 2, 1, 3)
-        return mx.fast.rope(x, self.head_dim, traditional=False, base=self.theta, scale=1.0, offset=0)
+
+def rotate(x: mx.array, theta: float) -> mx.array:
+    """Rotary positions with base ``theta`` for ``[B, heads, L, D]``: the first half of D turns with the second."""
+    return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=1.0, offset=0)
 
 
 class GatedMLP:

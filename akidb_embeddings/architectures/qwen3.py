@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
 from akidb_embeddings.architectures.arguments import required, rope_theta, supported
-from akidb_embeddings.architectures.masks import causal_mask
+from akidb_embeddings.architectures.masks import causal_mask, padding_mask
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
-from akidb_embeddings.kernels import Kernels
+from akidb_embeddings.kernels import AttentionMask, Kernels
 from akidb_embeddings.runtime import mx
 from akidb_embeddings.weights import Weights
 
@@ -23,27 +23,28 @@ class Block:
         self.mlp_norm = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, offset=0.0)
         self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, inner, kernels.silu)
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
         x = x + self.attention(self.attention_norm(x), mask)
         return x + self.mlp(self.mlp_norm(x))
 
 
 class Qwen3:
-    def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
+    def __init__(self, config: Config, weights: Weights, kernels: Kernels, is_causal: bool = True) -> None:
         hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
         supported(config, "hidden_act", "silu", "silu")
         supported(config, "use_sliding_window", False, False, None)
-        supported(config, "is_causal", True, True, None)
+        supported(config, "is_causal", is_causal, is_causal, None)
+        supported(config, "use_bidirectional_attention", not is_causal, not is_causal, None)
         for kind in config.get("layer_types") or []:
             supported({"layer_types": kind}, "layer_types", None, "full_attention")
         self.words = weights.embedding("embed_tokens", words, hidden)
         self.blocks = [Block(weights, f"layers.{i}", config, kernels) for i in range(layers)]
         self.norm = RMSNorm(weights, "norm", hidden, config.get("rms_norm_eps", 1e-6), offset=0.0)
-        self.kernels = kernels
+        self.is_causal, self.kernels = is_causal, kernels
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        causal = causal_mask(ids.shape[1])
-        mask = None if causal is None else self.kernels.mask(causal)
+        seen = causal_mask(ids.shape[1]) if self.is_causal else padding_mask(lengths, ids.shape[1])
+        mask = None if seen is None else self.kernels.mask(seen)
         x = self.words(ids)
         for block in self.blocks:
             x = block(x, mask)

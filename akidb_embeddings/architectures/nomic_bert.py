@@ -1,0 +1,68 @@
+"""NomicBERT: BERT with rotary positions and a gated MLP, without biases in its products (Nussbaum et al., 2024)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.architectures import Config, Encoder
+from akidb_embeddings.architectures.arguments import required, rope_theta, supported
+from akidb_embeddings.architectures.masks import padding_mask
+from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
+from akidb_embeddings.kernels import AttentionMask, Kernels
+from akidb_embeddings.runtime import mx
+from akidb_embeddings.weights import Weights
+
+_EPS = 1e-12
+# What the published code can do besides, and none of the published text models does.
+_UNUSED = (
+    "causal", "prenorm", "parallel_block", "use_rms_norm", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias",
+    "rotary_emb_interleaved", "rotary_emb_scale_base", "rotary_scaling_factor", "num_experts",
+)  # fmt: skip
+
+
+class Block:
+    """Attention and MLP, each followed by a norm of the sum."""
+
+    def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
+        hidden, inner = required(config, "hidden_size", "intermediate_size")
+        theta, eps = rope_theta(config, None, "rotary_emb_base", 1000.0), config.get("layer_norm_eps", _EPS)
+        self.attention = SelfAttention(
+            weights, f"{name}.attn.Wqkv", f"{name}.attn.out_proj", config, kernels, bias=False, theta=theta
+        )
+        self.attention_norm = LayerNorm(weights, f"{name}.norm1", hidden, eps)
+        self.up_gate = weights.linear([f"{name}.mlp.fc11", f"{name}.mlp.fc12"], hidden, [inner, inner], bias=False)
+        self.down = weights.linear(f"{name}.mlp.fc2", inner, hidden, bias=False)
+        self.output_norm = LayerNorm(weights, f"{name}.norm2", hidden, eps)
+        self.activation = kernels.silu
+
+    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
+        x = self.attention_norm(x + self.attention(x, mask))
+        up, gate = mx.split(self.up_gate(x), 2, axis=-1)
+        return self.output_norm(x + self.down(up * self.activation(gate)))
+
+
+class NomicBert:
+    def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
+        hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
+        for key in _UNUSED:
+            supported(config, key, None, None, False, 0)
+        supported(config, "rotary_emb_fraction", 1.0, 1.0)
+        supported(config, "activation_function", "swiglu", "swiglu")
+        supported(config, "hidden_act", "silu", "silu")
+        self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
+        self.types = weights.embedding("embeddings.token_type_embeddings", config.get("type_vocab_size", 2), hidden)
+        self.norm = LayerNorm(weights, "emb_ln", hidden, config.get("layer_norm_eps", _EPS))
+        self.blocks = [Block(weights, f"encoder.layers.{i}", config, kernels) for i in range(layers)]
+        self.kernels = kernels
+
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
+        seen = padding_mask(lengths, ids.shape[1])
+        mask = None if seen is None else self.kernels.mask(seen)
+        # Every token is of type 0: texts come alone, never in pairs.
+        x = self.norm(self.words(ids) + self.types(mx.array([0])))
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
+
+
+def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:
+    return NomicBert(config, weights, kernels)
