@@ -159,11 +159,16 @@ def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
 
 
 def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Mapping[str, str], str]:
-    """Prompts by name, and the one that texts get when none is asked for."""
+    """Prompts by name, and the one that texts get when none is asked for.
+
+    The registry's are there too, for names that the folder does not give: some authors describe a prompt on the model's
+    page only, and some call that of a query otherwise.
+    """
+    named = dict(spec.prompts) if spec else {}
     prompts = description.get("prompts")
     if not isinstance(prompts, Mapping):
-        return (spec.prompts if spec else {}), ""
-    named = {str(name): text for name, text in prompts.items() if isinstance(text, str)}
+        return named, ""
+    named |= {str(name): text for name, text in prompts.items() if isinstance(text, str)}
     default = description.get("default_prompt_name")
     if default is not None and default not in named:
         raise CheckpointError(f"default_prompt_name is {default!r}, but the prompts are {', '.join(named) or 'none'}.")

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from akidb_embeddings.registry import MODELS
-
 TEMPLATE = Path(__file__).with_suffix(".md.in")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "roofline.md"
 
@@ -195,7 +193,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def pairs() -> list[tuple[str, Dimensions, Machine]]:
-    return [(name, DIMENSIONS[name], chip) for name in MODELS for chip in CHIPS]
+    return [(name, DIMENSIONS[name], chip) for name in DIMENSIONS for chip in CHIPS]
 
 
 def model_table() -> str:
@@ -212,7 +210,7 @@ def model_table() -> str:
         ]
 
     head = ["model", "computes in", "weights read, M", "bits a weight", "MB read", "GFLOP a token", "overhead, ms"]
-    return table(head, [row(name, DIMENSIONS[name]) for name in MODELS], 2)
+    return table(head, [row(name, DIMENSIONS[name]) for name in DIMENSIONS], 2)
 
 
 def prediction_table() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +119,10 @@ def test_what_the_bundled_model_says() -> None:
 
 def test_prompts_of_the_folder_come_before_the_registry(tmp_path: Path) -> None:
     folder = copy_model("tiny-qwen3", tmp_path / "model")
-    spec = MODELS["minilm-l6-v2"].__class__(
-        name="x", repo="a/b", dimension=32, license="", size_bytes=0, description="", prompts={"query": "registry: "}
-    )
+    spec = replace(MODELS["bge-small-en-v1.5"], dimension=32, prompts={"query": "registry: "})
     assert read_checkpoint(folder, spec).prompts["query"].startswith("Instruct: ")
+    named_otherwise = replace(spec, prompts={"clustering": "cluster: "})
+    assert read_checkpoint(folder, named_otherwise).prompts.keys() == {"query", "document", "clustering"}
     (folder / "config_sentence_transformers.json").unlink()
     assert read_checkpoint(folder, spec).prompts == {"query": "registry: "}
     assert read_checkpoint(folder).prompts == {}

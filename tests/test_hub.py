@@ -21,14 +21,14 @@ from akidb_embeddings.errors import (
     EmbeddingError,
     ModelNotFoundError,
 )
-from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.registry import MODELS
 from tests.hub_server import Files, HubServer, commit_of, isolate, safetensors, tiny_model, write_files
 
 # huggingface_hub 0.x leaves its sockets to the garbage collector, which then complains.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 REPO = "org/name"
-KNOWN = "qwen3-0.6b-4bit"
+KNOWN = next(name for name, spec in MODELS.items() if not spec.bundled and spec.revision is None)
 BUNDLED = "minilm-l6-v2"
 BIG = tiny_model(**{"model.safetensors": safetensors(50_000)})
 
@@ -141,7 +141,7 @@ def test_a_registry_name_takes_its_pinned_revision_unless_asked_otherwise(
 ) -> None:
     pinned, other = tiny_model(**{"config.json": b"[1]"}), tiny_model(**{"config.json": b"[2]"})
     server.add("org/pinned", v1=pinned, v2=other)
-    spec = ModelSpec("pinned", "org/pinned", 4, "MIT", 1, "", revision="v1")
+    spec = replace(MODELS["minilm-l6-v2"], name="pinned", repo="org/pinned", revision="v1", bundled=False)
     monkeypatch.setattr(finder, "MODELS", {"pinned": spec})
     assert hub.download_model("pinned").revision == commit_of(pinned)
     assert hub.download_model("pinned", revision="v2").revision == commit_of(other)

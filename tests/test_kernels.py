@@ -41,11 +41,18 @@ def test_nan_stays_nan() -> None:
 
 
 def reference(
-    q: NDArray[np.float64], k: NDArray[np.float64], v: NDArray[np.float64], scale: float, mask: Mask | None
+    q: NDArray[np.float64],
+    k: NDArray[np.float64],
+    v: NDArray[np.float64],
+    scale: float,
+    mask: Mask | None,
+    bias: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     heads = q.shape[1] // k.shape[1]
     k, v = (np.repeat(array, heads, axis=1) for array in (k, v))
     scores = q @ k.swapaxes(-1, -2) * scale
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -76,6 +83,31 @@ def test_attention_equals_float64(
         given = None if mask is None else which.mask(mask)
         computed = np.array(which.attention(mx.array(q), mx.array(k), mx.array(v), 0.3, given))
         np.testing.assert_allclose(computed, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("many", [1 << 19, 4096], ids=["one block", "blocks"])
+@pytest.mark.parametrize("few", [0, 1 << 40], ids=["vectorized", "small"])
+@pytest.mark.parametrize("mask", [None, padding_mask(LENGTHS, 152)], ids=["none", "padding"])
+def test_attention_with_a_bias_equals_float64(
+    monkeypatch: pytest.MonkeyPatch, mask: Mask | None, few: int, many: int
+) -> None:
+    monkeypatch.setattr(kernels, "_FEW_SCORES", few)
+    monkeypatch.setattr(kernels, "_MANY_SCORES", many)
+    generator = np.random.default_rng(4)
+    q, k, v = (generator.standard_normal((3, 4, 152, 16), np.float32) for _ in range(3))
+    bias = 3 * generator.standard_normal((1, 4, 152, 152), np.float32)
+    expected = reference(*(x.astype(np.float64) for x in (q, k, v)), 0.3, mask, bias.astype(np.float64))
+    for which in (POLYNOMIAL, FUSED):
+        given = which.bias(mx.array(bias), mask)
+        computed = np.array(which.attention(mx.array(q), mx.array(k), mx.array(v), 0.3, given))
+        np.testing.assert_allclose(computed, expected, atol=3e-6)
+
+
+def test_a_bias_in_float16_hides_too() -> None:
+    q = mx.ones((1, 2, 6, 8), dtype=mx.float16)
+    v = mx.broadcast_to(mx.arange(6, dtype=mx.float16)[None, None, :, None], (1, 2, 6, 8))
+    given = FUSED.bias(mx.zeros((1, 2, 6, 6), dtype=mx.float16), padding_mask(np.array([2], np.int32), 6))
+    np.testing.assert_allclose(np.array(FUSED.attention(q, q, v, 1.0, given)), 0.5, atol=1e-3)
 
 
 def test_large_scores_do_not_overflow() -> None:

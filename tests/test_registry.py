@@ -2,19 +2,47 @@
 
 import hashlib
 import json
+import re
 
+import pytest
+
+from akidb_embeddings.architectures import ARCHITECTURES
 from akidb_embeddings.checkpoint import read_checkpoint
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.pooling import POOLINGS
+from akidb_embeddings.registry import MODELS, ModelSpec
 from tests.fixtures import BUNDLED
 
 
 def test_names_and_dimensions() -> None:
-    assert {name: spec.dimension for name, spec in MODELS.items()} == {
-        "qwen3-0.6b-4bit": 1024,
-        "gemma-300m-4bit": 768,
-        "minilm-l6-v2": 384,
-    }
+    dimensions = {name: spec.dimension for name, spec in MODELS.items()}
+    assert dimensions["qwen3-0.6b-4bit"] == 1024
+    assert dimensions["gemma-300m-4bit"] == 768
+    assert dimensions["minilm-l6-v2"] == 384
+    assert next(iter(MODELS)) == EmbeddingConfig().model_name
     assert all(name == spec.name and "/" in spec.repo for name, spec in MODELS.items())
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
+def test_entries_are_whole(spec: ModelSpec) -> None:
+    assert spec.architecture in ARCHITECTURES
+    assert spec.pooling in POOLINGS
+    assert spec.max_tokens
+    assert re.fullmatch("[0-9a-f]{40}", spec.revision or "0" * 40)
+    assert spec.weights in ("4 bits", "8 bits", "bfloat16", "float16", "float32")
+    assert spec.license in ("Apache-2.0", "Gemma", "MIT")
+    assert all(1 <= length < spec.dimension for length in spec.matryoshka if length != spec.dimension)
+    assert set(spec.prompts) <= {"query", "document", "clustering", "classification"}
+    assert spec.size_bytes > 10_000_000
+
+
+def test_no_two_names_share_files() -> None:
+    places = [(spec.repo, spec.revision) for spec in MODELS.values()]
+    assert len(set(places)) == len(places)
+
+
+def test_every_architecture_has_a_model() -> None:
+    assert {spec.architecture for spec in MODELS.values()} == set(ARCHITECTURES)
 
 
 def test_prompts_to_the_letter() -> None:
@@ -25,8 +53,15 @@ def test_prompts_to_the_letter() -> None:
     }
 
 
+def test_instructions_end_as_their_authors_wrote_them() -> None:
+    ends = {name: spec.prompts["query"].partition("\n")[2] for name, spec in MODELS.items() if "query" in spec.prompts}
+    assert {name for name, end in ends.items() if end == "Query:"} == {name for name in MODELS if "qwen3" in name}
+    with_space = {"harrier-0.6b", "harrier-270m", "multilingual-e5-large-instruct"}
+    assert {name for name, end in ends.items() if end == "Query: "} == with_space
+
+
 def test_card_examples_have_a_score_for_each_pair() -> None:
-    for spec in MODELS.values():
+    for spec in (spec for spec in MODELS.values() if spec.card is not None):
         assert spec.card
         assert len(spec.card.scores) == len(spec.card.queries)
         assert {len(row) for row in spec.card.scores} == {len(spec.card.documents)}

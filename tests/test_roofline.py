@@ -18,12 +18,12 @@ def test_the_page_is_what_the_script_makes() -> None:
     assert roofline.PAGE.read_text(encoding="utf-8") == roofline.page(), "run: python scripts/roofline.py"
 
 
-def test_every_registered_model_has_its_dimensions() -> None:
-    assert DIMENSIONS.keys() == MODELS.keys()
-    for name, spec in MODELS.items():
-        assert DIMENSIONS[name].hidden == spec.dimension
-        weights = DIMENSIONS[name].read_weights + DIMENSIONS[name].tables * DIMENSIONS[name].hidden
-        stored = replace(DIMENSIONS[name], value_bytes=2).packed_bytes  # files keep scales in 16 bits
+def test_dimensions_are_those_of_the_registry() -> None:
+    for name, dimensions in DIMENSIONS.items():
+        spec = MODELS[name]
+        assert dimensions.hidden == spec.dimension
+        weights = dimensions.read_weights + dimensions.tables * dimensions.hidden
+        stored = replace(dimensions, value_bytes=2).packed_bytes  # files keep scales in 16 bits
         # The rest are norms, biases and, where the model is small enough for it to show, the tokenizer.
         assert weights * stored == pytest.approx(spec.size_bytes, rel=0.07)
 

@@ -98,6 +98,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
     "gemma3_text": Architecture(
         "gemma3",
         lambda config: "mean" if config.get("use_bidirectional_attention") else "last",
+        final_token="<eos>",
         float16=False,
         ignored=("lm_head.",),
     ),

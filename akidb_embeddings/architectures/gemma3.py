@@ -52,8 +52,7 @@ class Gemma3:
         self.window = required(config, "sliding_window")[0] if "sliding_attention" in kinds else None
         self.words = weights.embedding("embed_tokens", words, self.hidden)
         self.blocks = [
-            Block(weights, f"layers.{i}", config, kind == "full_attention", kernels)
-            for i, kind in enumerate(kinds)
+            Block(weights, f"layers.{i}", config, kind == "full_attention", kernels) for i, kind in enumerate(kinds)
         ]
         self.norm = RMSNorm(weights, "norm", self.hidden, config.get("rms_norm_eps", 1e-6), _OFFSET)
         self.kernels = kernels

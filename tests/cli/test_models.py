@@ -46,7 +46,8 @@ def test_models_lists_the_registry(home: Path, capsys: pytest.CaptureFixture[str
 def test_a_model_of_the_registry_is_listed_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_files(home / ".cache/akidb/models/gemma-300m-4bit", TINY_FILES)
     sizes = {name: len(content) for name, content in TINY_FILES.items()}
-    cache.Manifest("gemma-300m-4bit", MODELS["gemma-300m-4bit"].repo, None, "0" * 40, sizes, "").write(folder)
+    spec = MODELS["gemma-300m-4bit"]
+    cache.Manifest(spec.name, spec.repo, spec.revision, "0" * 40, sizes, "").write(folder)
     assert main(["models"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("gemma-300m-4bit") == 1
@@ -161,5 +162,5 @@ def test_info_of_a_folder_with_prompts_and_unknown_pooling(capsys: pytest.Captur
 
 
 def test_info_of_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "qwen3-0.6b"]) == 1
+    assert main(["info", "qwen3-0.6b-4bits"]) == 1
     assert "did you mean 'qwen3-0.6b-4bit'?" in capsys.readouterr().err

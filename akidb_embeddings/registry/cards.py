@@ -1,0 +1,84 @@
+"""Similarities that models' authors published, with their sources."""
+
+from akidb_embeddings.registry.spec import CardExample
+
+QWEN3 = CardExample(
+    queries=("What is the capital of China?", "Explain gravity"),
+    documents=(
+        "The capital of China is Beijing.",
+        "Gravity is a force that attracts two bodies towards each other. It gives weight to physical objects and is "
+        "responsible for the movement of planets around the sun.",
+    ),
+    scores=((0.7646, 0.1414), (0.1355, 0.6000)),
+    source="https://huggingface.co/Qwen/Qwen3-Embedding-0.6B",
+)
+
+GEMMA = CardExample(
+    queries=("Which planet is known as the Red Planet?",),
+    documents=(
+        "Venus is often called Earth's twin because of its similar size and proximity.",
+        "Mars, known for its reddish appearance, is often referred to as the Red Planet.",
+        "Jupiter, the largest planet in our solar system, has a prominent red spot.",
+        "Saturn, famous for its rings, is sometimes mistaken for the Red Planet.",
+    ),
+    scores=((0.3011, 0.6359, 0.4930, 0.4889),),
+    source="https://huggingface.co/google/embeddinggemma-300m",
+)
+
+MINILM = CardExample(
+    queries=("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."),
+    documents=("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."),
+    scores=((1.0000, 0.6660, 0.1046), (0.6660, 1.0000, 0.1411), (0.1046, 0.1411, 1.0000)),
+    source="https://sbert.net/docs/quickstart.html",
+)
+
+GTE_MODERNBERT = CardExample(
+    queries=("what is the capital of China?",),
+    documents=("how to implement quick sort in python?", "Beijing", "sorting algorithms"),
+    scores=((0.4289, 0.7131, 0.3366),),
+    source="https://huggingface.co/Alibaba-NLP/gte-modernbert-base",
+)
+
+BGE_M3 = CardExample(
+    queries=("What is BGE M3?", "Defination of BM25"),
+    documents=(
+        "BGE M3 is an embedding model supporting dense retrieval, lexical matching and multi-vector interaction.",
+        "BM25 is a bag-of-words retrieval function that ranks a set of documents based on the query terms appearing in "
+        "each document",
+    ),
+    scores=((0.6265, 0.3477), (0.3499, 0.6780)),
+    source="https://huggingface.co/BAAI/bge-m3",
+)
+
+MODERNBERT_EMBED = CardExample(
+    queries=("What is TSNE?", "Who is Laurens van der Maaten?"),
+    documents=("TSNE is a dimensionality reduction algorithm created by Laurens van Der Maaten",),
+    scores=((0.7214,), (0.3260,)),
+    source="https://huggingface.co/nomic-ai/modernbert-embed-base",
+)
+
+E5_INSTRUCT = CardExample(
+    queries=("how much protein should a female eat", "南瓜的家常做法"),
+    documents=(
+        "As a general guideline, the CDC's average requirement of protein for women ages 19 to 70 is 46 grams per day. "
+        "But, as you can see from this chart, you'll need to increase that if you're expecting or training for a "
+        "marathon. Check out the chart below to see how much protein you should be eating each day.",
+    ),
+    scores=((0.9193,), (0.7038,)),
+    source="https://huggingface.co/intfloat/multilingual-e5-large-instruct",
+)
+
+
+def _arctic(name: str, scores: tuple[tuple[float, ...], ...]) -> CardExample:
+    return CardExample(
+        queries=("what is snowflake?", "Where can I get the best tacos?"),
+        documents=("The Data Cloud!", "Mexico City of Course!"),
+        scores=scores,
+        source=f"https://huggingface.co/Snowflake/{name}",
+    )
+
+
+ARCTIC_XS = _arctic("snowflake-arctic-embed-xs", ((0.5752, 0.4580), (0.5045, 0.5636)))
+ARCTIC_L = _arctic("snowflake-arctic-embed-l", ((0.2898, 0.1907), (0.2515, 0.3865)))
+ARCTIC_M_V15 = _arctic("snowflake-arctic-embed-m-v1.5", ((0.3521, 0.2358), (0.2389, 0.3884)))
+ARCTIC_L_V2 = _arctic("snowflake-arctic-embed-l-v2.0", ((0.2715, 0.0661), (0.1250, 0.2797)))

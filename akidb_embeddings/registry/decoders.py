@@ -1,0 +1,147 @@
+"""Decoders turned into embedders: Qwen3 and Gemma 3, and what was made of them."""
+
+from dataclasses import replace
+
+from akidb_embeddings.registry import cards
+from akidb_embeddings.registry.spec import ModelSpec, variant
+
+_SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
+_GEMMA_PROMPTS = {"query": "task: search result | query: ", "document": "title: none | text: "}
+
+_QWEN3_06B = ModelSpec(
+    name="qwen3-0.6b",
+    repo="Qwen/Qwen3-Embedding-0.6B",
+    revision="97b0c614be4d77ee51c0cef4e5f07c00f9eb65b3",
+    architecture="qwen3",
+    dimension=1024,
+    weights="bfloat16",
+    license="Apache-2.0",
+    size_bytes=1_203_000_000,
+    description="Qwen3-Embedding-0.6B: multilingual, takes tasks",
+    pooling="last",
+    max_tokens=32768,
+    prompts={"query": f"Instruct: {_SEARCH}\nQuery:", "document": ""},
+    matryoshka=range(32, 1025),
+    card=cards.QWEN3,
+)
+_QWEN3_4B = replace(
+    _QWEN3_06B,
+    name="qwen3-4b",
+    repo="Qwen/Qwen3-Embedding-4B",
+    revision="5cf2132abc99cad020ac570b19d031efec650f2b",
+    dimension=2560,
+    size_bytes=8_055_000_000,
+    description="Qwen3-Embedding-4B: multilingual, takes tasks",
+    matryoshka=range(32, 2561),
+    card=None,
+)
+_QWEN3_8B = replace(
+    _QWEN3_4B,
+    name="qwen3-8b",
+    repo="Qwen/Qwen3-Embedding-8B",
+    revision="1d8ad4ca9b3dd8059ad90a75d4983776a23d44af",
+    dimension=4096,
+    size_bytes=15_146_000_000,
+    description="Qwen3-Embedding-8B: multilingual, takes tasks",
+    matryoshka=range(32, 4097),
+)
+_GEMMA = ModelSpec(
+    name="gemma-300m",
+    repo="google/embeddinggemma-300m",
+    revision="57c266a740f537b4dc058e1b0cda161fd15afa75",
+    architecture="gemma3_text",
+    dimension=768,
+    weights="float32",
+    license="Gemma",
+    size_bytes=1_250_000_000,
+    description="EmbeddingGemma-300m: multilingual, takes tasks; the original needs consent and a token",
+    pooling="mean",
+    max_tokens=2048,
+    prompts=_GEMMA_PROMPTS,
+    matryoshka=(512, 256, 128),
+    card=cards.GEMMA,
+)
+_HARRIER_270M = ModelSpec(
+    name="harrier-270m",
+    repo="microsoft/harrier-oss-v1-270m",
+    revision="31de22b673913c7d658c0f03f792d77c2dcf8ebd",
+    architecture="gemma3_text",
+    dimension=640,
+    weights="bfloat16",
+    license="MIT",
+    size_bytes=570_000_000,
+    description="harrier-oss-v1-270m: multilingual, takes tasks",
+    pooling="last",
+    max_tokens=32768,
+    prompts={"query": f"Instruct: {_SEARCH}\nQuery: ", "document": ""},
+)
+
+DECODERS = (
+    variant(
+        _QWEN3_06B,
+        "4 bits",
+        "Qwen3-Embedding-0.6B-4bit-DWQ",
+        335_000_000,
+        "6c3ae70858513f1a78e9cdca3cae330d9075cd2a",
+    ),
+    variant(
+        _QWEN3_06B,
+        "8 bits",
+        "Qwen3-Embedding-0.6B-8bit",
+        645_000_000,
+        "407ad2329cd30702720aafe83f74a1ba30fdfbca",
+    ),
+    _QWEN3_06B,
+    variant(
+        _QWEN3_4B,
+        "4 bits",
+        "Qwen3-Embedding-4B-4bit-DWQ",
+        2_270_000_000,
+        "b5d88f1fe49b50d2ac01b4692ca2d387f14f9c72",
+    ),
+    _QWEN3_4B,
+    variant(_QWEN3_8B, "4 bits", "Qwen3-Embedding-8B-4bit-DWQ", 4_270_000_000),
+    _QWEN3_8B,
+    replace(
+        _QWEN3_06B,
+        name="harrier-0.6b",
+        repo="microsoft/harrier-oss-v1-0.6b",
+        revision="f9b9dc8d367d443f2479d27aa5d8d2850c0774ee",
+        license="MIT",
+        description="harrier-oss-v1-0.6b: multilingual, takes tasks",
+        prompts=_HARRIER_270M.prompts,
+        matryoshka=(),
+        card=None,
+    ),
+    ModelSpec(
+        name="pplx-embed-0.6b",
+        repo="perplexity-ai/pplx-embed-v1-0.6b",
+        revision="2c4d510dd4a732063c31a0f70193e35067b51fd8",
+        architecture="bidirectional_pplx_qwen3",
+        dimension=1024,
+        weights="float32",
+        license="MIT",
+        size_bytes=2_400_000_000,
+        description="pplx-embed-v1-0.6b: multilingual, vectors of integers",
+        pooling="mean",
+        max_tokens=32768,
+    ),
+    ModelSpec(
+        name="pplx-embed-4b",
+        repo="perplexity-ai/pplx-embed-v1-4b",
+        revision="06456497a00540a582918fe8dcd3a5eabb207772",
+        architecture="bidirectional_pplx_qwen3",
+        dimension=2560,
+        weights="float32",
+        license="MIT",
+        size_bytes=16_100_000_000,
+        description="pplx-embed-v1-4b: multilingual, vectors of integers",
+        pooling="mean",
+        max_tokens=32768,
+    ),
+    variant(_GEMMA, "4 bits", "embeddinggemma-300m-4bit", 173_000_000, "5d9ef074df3957afc5c77127f208fddbc3c54187"),
+    variant(_GEMMA, "8 bits", "embeddinggemma-300m-8bit", 345_000_000, "c8316c9e35cf8830541b04d315398c67faa6e497"),
+    variant(_GEMMA, "bfloat16", "embeddinggemma-300m-bf16", 650_000_000, "2f420efb007317a1ef2aa1608f87ef24226e6807"),
+    _GEMMA,
+    _HARRIER_270M,
+)

@@ -1,0 +1,109 @@
+"""Write docs/models.md, the page of known models, from the registry.
+
+Run: ``python scripts/models_page.py``. With ``--check`` it writes nothing, and exits with 1 if the file is not what it
+would write.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from akidb_embeddings.architectures import ARCHITECTURES
+from akidb_embeddings.registry import MODELS, ModelSpec
+
+FILE = Path(__file__).parent.parent / "docs" / "models.md"
+_HUB = "https://huggingface.co"
+_HEADING = """\
+# Models
+
+Made from the registry by `python scripts/models_page.py`; do not edit it.
+
+A name below works wherever a model is named: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
+`model_name:` in YAML. So does any Hugging Face repository or folder of one of these architectures (config.json's
+`model_type`): {architectures}.
+Other decoders work through the extra `mlx-lm`, with last-token or mean pooling.
+
+Repositories are fetched at the revision that stands here; without one, at their main branch. *Cut to*: the lengths,
+below the full one, to which the authors trained vectors to be cut (`dimensions=`); others need
+`untrained_dimensions=True`. ✓: `akidb-embed verify` compares with similarities that the authors published; for the
+others it checks what needs no published numbers.
+
+The weights of most of these models could not be downloaded where this was written. Tested is every architecture, on
+small checkpoints with random weights in the published layout against transformers and sentence-transformers, and
+all-MiniLM-L6-v2 with its real weights. Names, revisions, prompts, limits and sizes come from the models' own pages,
+from mteb's registry of models, and from other public code that pins them.
+"""
+_COLUMNS = "| name | repository | weights | size | dimensions | cut to | pooling | tokens | prompts | licence | ✓ |"
+
+
+def page() -> str:
+    """The whole page."""
+    architectures = ", ".join(f"`{name}`" for name in ARCHITECTURES)
+    parts = [_HEADING.format(architectures=architectures)]
+    for name in dict.fromkeys(spec.architecture for spec in MODELS.values()):
+        specs = [spec for spec in MODELS.values() if spec.architecture == name]
+        rows = "\n".join(map(_row, specs))
+        parts.append(f"## {name}\n\n{_COLUMNS}\n|{'---|' * (_COLUMNS.count('|') - 1)}\n{rows}\n")
+    parts.append(_prompts())
+    return "\n".join(parts)
+
+
+def _row(spec: ModelSpec) -> str:
+    revision = f" @ `{spec.revision[:8]}`" if spec.revision else ""
+    where = "bundled; from " if spec.bundled else ""
+    cells = (
+        f"`{spec.name}`",
+        f"{where}[{spec.repo}]({_HUB}/{spec.repo}){revision}",
+        spec.weights,
+        _size(spec.size_bytes),
+        str(spec.dimension),
+        _lengths(spec.matryoshka),
+        spec.pooling or "",
+        str(spec.max_tokens or ""),
+        ", ".join(spec.prompts) or "none",
+        spec.license,
+        "✓" if spec.card else "",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _lengths(allowed: Collection[int]) -> str:
+    if isinstance(allowed, range):
+        return f"{allowed.start} to {allowed.stop - 1}"
+    return ", ".join(map(str, sorted(allowed, reverse=True)))
+
+
+def _prompts() -> str:
+    """Every different set of prompts, with the models that have it."""
+    sets: dict[str, list[str]] = {}
+    for spec in MODELS.values():
+        if spec.prompts:
+            sets.setdefault(json.dumps(dict(spec.prompts), ensure_ascii=False), []).append(spec.name)
+    return "## Prompts\n\n" + "\n".join(_prompt_lines(json.loads(text), names) for text, names in sets.items())
+
+
+def _prompt_lines(prompts: dict[str, str], names: Iterable[str]) -> str:
+    lines = [f"- `{name}`: `{json.dumps(text, ensure_ascii=False)}`" for name, text in prompts.items()]
+    return f"{', '.join(f'`{name}`' for name in names)}:\n\n" + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the page of known models.")
+    parser.add_argument("file", nargs="?", type=Path, default=FILE)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file differs")
+    options = parser.parse_args()
+    text = page()
+    if not options.check:
+        options.file.write_text(text, encoding="utf-8")
+    elif not options.file.is_file() or options.file.read_text(encoding="utf-8") != text:
+        sys.exit(f"{options.file} is not what the registry says; run `python scripts/models_page.py`")
+
+
+if __name__ == "__main__":
+    main()
