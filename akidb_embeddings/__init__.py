@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from akidb_embeddings.hub import get_model_info as get_model_info
     from akidb_embeddings.hub import is_model_cached as is_model_cached
     from akidb_embeddings.hub import list_cached_models as list_cached_models
+    from akidb_embeddings.precision import from_base64 as from_base64
+    from akidb_embeddings.precision import quantize as quantize
+    from akidb_embeddings.precision import similarity as similarity
+    from akidb_embeddings.precision import to_base64 as to_base64
     from akidb_embeddings.registry import MODELS as MODELS
     from akidb_embeddings.service import EmbeddingResult as EmbeddingResult
     from akidb_embeddings.service import EmbeddingService as EmbeddingService
@@ -51,6 +55,7 @@ _HOMES = {
         "WorkerError",
     ),
     "hub": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
+    "precision": ("from_base64", "quantize", "similarity", "to_base64"),
     "registry": ("MODELS",),
     "service": ("EmbeddingResult", "EmbeddingService"),
     "shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),

@@ -17,10 +17,11 @@ import numpy as np
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.engine import Engine
 from akidb_embeddings.errors import DeadlineError, InputError, NonFiniteVectorError, OverloadError
+from akidb_embeddings.precision import Quantized, quantize
 from akidb_embeddings.scheduler import VectorsFuture
 from akidb_embeddings.settings import Settings
 from akidb_embeddings.tokenizer import Tokenized, Tokenizer
-from akidb_embeddings.vectors import Vectors, finish
+from akidb_embeddings.vectors import finish
 
 # Enough to sort by length: 2,048 would save 0.3 % of padding, and hold a footprint that grows until it is full.
 _WINDOW_TEXTS = 512
@@ -38,13 +39,14 @@ class Options(TypedDict, total=False):
     ``timeout``: seconds after which it fails with DeadlineError, and what still waits is dropped. ``progress``: called
     with a number of texts whenever so many more are done. ``wait``: wait for room where the queue is full, instead of
     failing with OverloadError. ``first_index``: what errors call the first text, where the list is part of a longer
-    one.
+    one. ``precision``: what form the vectors come out in, as ``quantize`` makes them without ranges.
     """
 
     timeout: float | None
     progress: Callable[[int], object] | None
     wait: bool
     first_index: int
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Job:
         progress: Callable[[int], object] | None = None,
         wait: bool = False,
         first_index: int = 0,
+        precision: str = "float32",
     ) -> None:
         self._resources, self._texts, self._prompt, self._first = resources, texts, prompt, first_index
         self._progress, self._reported, self._waits = progress, 0, wait
@@ -100,7 +103,10 @@ class Job:
         self._pending: deque[_Window] = deque()
         self._begin = time.monotonic()
         self._timings = Timings()
-        self.vectors: Vectors = np.empty((len(texts), resources.settings.dimensions), dtype=np.float32)
+        # Also says at once that there is no such precision.
+        empty = quantize(np.empty((0, resources.settings.dimensions), dtype=np.float32), precision)
+        self.precision = precision
+        self.vectors: Quantized = np.empty((len(texts), empty.shape[1]), dtype=empty.dtype)
         self.token_counts: list[int] = []
         self.truncated: list[bool] = []
 
@@ -233,7 +239,8 @@ class Job:
         self._timings.compute += time.monotonic() - begun
         settings = self._resources.settings
         end = window.begin + len(vectors)
-        self.vectors[window.begin : end] = finish(vectors, settings.dimensions, settings.normalize)
+        finished = finish(vectors, settings.dimensions, settings.normalize)
+        self.vectors[window.begin : end] = quantize(finished, self.precision, first_index=self._first + window.begin)
         self.token_counts += [len(ids) for ids in window.tokens.ids]
         self.truncated += window.tokens.truncated
         self._report(len(vectors))

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
@@ -22,6 +21,7 @@ from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.hub import resolve_model
 from akidb_embeddings.inputs import check_text, check_texts, check_vectors
 from akidb_embeddings.job import Job, Options, Resources, Timings
+from akidb_embeddings.precision import Quantized
 from akidb_embeddings.settings import Settings, apply_config, fingerprint
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
@@ -33,12 +33,13 @@ _log = logging.getLogger(__name__)
 class EmbeddingResult:
     """Vectors and what became of the texts.
 
-    ``vectors``: float32 ``[n, dimension]``. ``token_counts[i]``: tokens of text i that the model saw, prompt and
-    special tokens included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in;
-    vectors of different fingerprints must not be compared. ``timings``: where the call's seconds went.
+    ``vectors``: ``[n, dimension]`` of the precision asked for, float32 if none was; ``[n, ceil(dimension / 8)]`` for
+    ``binary`` and ``ubinary``. ``token_counts[i]``: tokens of text i that the model saw, prompt and special tokens
+    included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in; vectors of
+    different fingerprints must not be compared. ``timings``: where the call's seconds went.
     """
 
-    vectors: Vectors
+    vectors: Quantized
     token_counts: list[int]
     truncated: list[bool]
     fingerprint: str
@@ -121,9 +122,13 @@ class EmbeddingService:
         """The length of the vectors."""
         return self._settings.dimensions
 
-    def fingerprint(self, prompt: str | None = None) -> str:
-        """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``."""
-        return fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
+    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
+        """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
+
+        A precision other than float32 is appended, for vectors of two precisions must not be mixed.
+        """
+        name = fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
+        return name if precision == "float32" else f"{name}-{precision}"
 
     def with_options(
         self,
@@ -159,21 +164,24 @@ class EmbeddingService:
         """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
         return self._release.alive and self._resources.engine.alive
 
-    def embed(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
-        """Vectors of texts as they are, float32 ``[n, dimension]``. Options and errors are those of ``encode``."""
+    def embed(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+        """Vectors of texts as they are, float32 ``[n, dimension]`` unless ``precision`` says otherwise.
+
+        Options and errors of this and the next three are those of ``encode``.
+        """
         return self._told(self.encode(texts, **options))
 
-    def embed_query(self, text: str, **options: Unpack[Options]) -> NDArray[np.float32]:
-        """The vector of one query, with the model's query prompt, float32 ``[dimension]``."""
-        vector: NDArray[np.float32] = self.embed_queries([check_text(text)], **options)[0]
+    def embed_query(self, text: str, **options: Unpack[Options]) -> Quantized:
+        """The vector of one query, with the model's query prompt, ``[dimension]``."""
+        vector: Quantized = self.embed_queries([check_text(text)], **options)[0]
         return vector
 
-    def embed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
-        """Vectors of queries, each with the model's query prompt, float32 ``[n, dimension]``."""
+    def embed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+        """Vectors of queries, each with the model's query prompt, ``[n, dimension]``."""
         return self._told(self.encode(texts, prompt_name="query", **options))
 
-    def embed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
-        """Vectors of documents, each with the model's document prompt, float32 ``[n, dimension]``."""
+    def embed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+        """Vectors of documents, each with the model's document prompt, ``[n, dimension]``."""
         return self._told(self.encode(texts, prompt_name="document", **options))
 
     def encode(
@@ -194,9 +202,12 @@ class EmbeddingService:
             progress: Called with a number of texts whenever so many more are done.
             wait: Wait for room where the engine's queue is full, instead of failing with OverloadError.
             first_index: What errors call the first text, where ``texts`` is part of a longer list.
+            precision: ``"float32"``, or ``"float16"``, ``"int8"``, ``"binary"``, ``"ubinary"``: what ``quantize`` makes
+                of the float32 vectors.
 
         Raises:
-            InputError: a text is no string, or too long with ``truncate: error``; it names the index.
+            InputError: a text is no string, or too long with ``truncate: error``; it names the index. Or there is no
+                such precision, or not without ranges.
             OverloadError, DeadlineError, WorkerError: see ``akidb_embeddings.errors``.
         """
         text = self._prompt(prompt_name, prompt)
@@ -207,7 +218,7 @@ class EmbeddingService:
                     job.collect()
             while job.pending:
                 job.collect()
-        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text), job.timings)
+        return self._result(job, text)
 
     async def aencode(
         self,
@@ -229,22 +240,22 @@ class EmbeddingService:
                     await job.acollect()
             while job.pending:
                 await job.acollect()
-        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, self.fingerprint(text), job.timings)
+        return self._result(job, text)
 
-    async def aembed(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
+    async def aembed(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
         """``embed`` for event loops."""
         return self._told(await self.aencode(texts, **options))
 
-    async def aembed_query(self, text: str, **options: Unpack[Options]) -> NDArray[np.float32]:
+    async def aembed_query(self, text: str, **options: Unpack[Options]) -> Quantized:
         """``embed_query`` for event loops."""
-        vector: NDArray[np.float32] = (await self.aembed_queries([check_text(text)], **options))[0]
+        vector: Quantized = (await self.aembed_queries([check_text(text)], **options))[0]
         return vector
 
-    async def aembed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
+    async def aembed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
         """``embed_queries`` for event loops."""
         return self._told(await self.aencode(texts, prompt_name="query", **options))
 
-    async def aembed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Vectors:
+    async def aembed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
         """``embed_documents`` for event loops."""
         return self._told(await self.aencode(texts, prompt_name="document", **options))
 
@@ -277,7 +288,11 @@ class EmbeddingService:
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
-    def _told(self, result: EmbeddingResult) -> Vectors:
+    def _result(self, job: Job, prompt: str) -> EmbeddingResult:
+        name = self.fingerprint(prompt, precision=job.precision)
+        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, name, job.timings)
+
+    def _told(self, result: EmbeddingResult) -> Quantized:
         """The vectors alone. The flags are lost with the rest, so the first time a text was cut, a warning says so."""
         if any(result.truncated) and not self._has_told:
             self._has_told = True

@@ -4,16 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.hub import get_model_info
+from akidb_embeddings.precision import Similarities, similarity
 from akidb_embeddings.registry import MODELS, CardExample
 from akidb_embeddings.service import EmbeddingService
-from akidb_embeddings.vectors import Vectors, finish
-
-Similarities = NDArray[np.float32]
 
 # Cards give four digits, of runs in bfloat16 that are 3e-3 off themselves.
 _TOLERANCE = 0.005
@@ -65,12 +62,6 @@ def tolerance(bits: int | None) -> float:
     return _TOLERANCE if bits is None else _TOLERANCES.get(bits, _COARSEST)
 
 
-def cosine(a: Vectors, b: Vectors) -> Similarities:
-    """Cosine similarities ``[len(a), len(b)]``, whether the vectors are normalized or not."""
-    matrix: Similarities = finish(a, None, True) @ finish(b, None, True).T
-    return matrix
-
-
 def verify(
     name: str,
     *,
@@ -88,7 +79,7 @@ def verify(
         queries = service.embed_queries(card.queries)
         documents = service.embed_documents(card.documents)
         bits = service.checkpoint.quantization.get("bits")
-    return Verification(name, card, bits, cosine(queries, documents), tolerance(bits))
+    return Verification(name, card, bits, similarity(queries, documents), tolerance(bits))
 
 
 def _card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample:

@@ -10,7 +10,7 @@ from akidb_embeddings import registry, verify
 from akidb_embeddings.convert import convert
 from akidb_embeddings.errors import ConfigurationError, ModelNotFoundError
 from akidb_embeddings.registry import BUNDLED, MODELS, CardExample
-from akidb_embeddings.verify import Verification, cosine, tolerance
+from akidb_embeddings.verify import Verification, tolerance
 from tests.fixtures import original_minilm
 from tests.hub_server import isolate
 
@@ -95,9 +95,3 @@ def test_a_model_without_published_similarities(tmp_path: Path) -> None:
 def test_a_model_that_is_not_here_and_may_not_be_downloaded() -> None:
     with pytest.raises(ModelNotFoundError, match="not on this machine"):
         verify.verify("gemma-300m-4bit", auto_download=False)
-
-
-def test_cosine_does_not_depend_on_lengths() -> None:
-    a = np.array([[3, 4], [0, 2], [0, 0]], dtype=np.float32)
-    b = np.array([[10, 0]], dtype=np.float32)
-    np.testing.assert_allclose(cosine(a, b), [[0.6], [0.0], [0.0]], atol=1e-7)

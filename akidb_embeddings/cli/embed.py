@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.options import add_model_options, add_prompt_option, configuration, open_service
+from akidb_embeddings.cli.options import (
+    add_model_options,
+    add_precision_option,
+    add_prompt_option,
+    configuration,
+    open_service,
+)
 from akidb_embeddings.cli.output import note
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
@@ -16,6 +22,7 @@ from akidb_embeddings.errors import InputError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from akidb_embeddings.precision import Quantized
     from akidb_embeddings.service import EmbeddingResult, EmbeddingService
 
 # One window of the service's own: enough to keep the engine busy, little to hold.
@@ -33,20 +40,26 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=tuple(_FORMATS), default="jsonl", help="JSON lines or a NumPy array (default: jsonl)"
     )
+    parser.add_argument("--base64", action="store_true", help="jsonl: vectors as base64 of their little-endian bytes")
     parser.add_argument("--output", metavar="FILE", default="-", help="where to write (default: standard output)")
+    add_precision_option(parser)
     add_model_options(parser)
 
 
 def _run(options: Namespace) -> int:
+    if options.base64 and options.format == "npy":
+        raise InputError("--base64 is for --format jsonl; npy has the bytes as they are")
     texts = read_texts(options.texts)
     to_terminal = options.output == "-" and sys.stdout.isatty()
     if options.format == "npy" and to_terminal:
         raise InputError("npy is binary and no sight for a terminal: give --output FILE, or redirect with > FILE")
     with open_service(configuration(options)) as service:
         prompt = options.prompt_text if options.prompt is None else service.settings.prompt(options.prompt)
-        embedding = _Embedding(service, texts, prompt, show_progress=sys.stderr.isatty() and not to_terminal)
+        show_progress = sys.stderr.isatty() and not to_terminal
+        embedding = _Embedding(service, texts, prompt, options.precision, show_progress)
+        write = _base64_lines if options.base64 else _FORMATS[options.format]
         with _open_output(options.output) as stream, contextlib.closing(embedding):
-            for piece in _FORMATS[options.format](embedding.results(), service.dimension):
+            for piece in write(embedding.results(), embedding.empty):
                 stream.write(piece)
                 stream.flush()
         _report(options, service, embedding, prompt)
@@ -56,11 +69,23 @@ def _run(options: Namespace) -> int:
 class _Embedding:
     """The results of long input, stretch by stretch, with a progress bar and a count of what was cut."""
 
-    def __init__(self, service: "EmbeddingService", texts: Texts, prompt: str | None, show_progress: bool) -> None:
+    def __init__(
+        self, service: "EmbeddingService", texts: Texts, prompt: str | None, precision: str, show_progress: bool
+    ) -> None:
         self._service, self._texts, self._prompt, self._show_progress = service, texts, prompt, show_progress
+        self._precision = precision
         self._bar: tqdm[NoReturn] | None = None
         self.count = 0
         self.truncated = 0
+
+    @property
+    def empty(self) -> "Quantized":
+        """What no texts give: an array ``[0, values a row]`` of the results' type."""
+        import numpy as np
+
+        from akidb_embeddings.precision import quantize
+
+        return quantize(np.empty((0, self._service.dimension)), self._precision)
 
     def results(self) -> Results:
         """Stretches of texts, each with its result."""
@@ -68,7 +93,9 @@ class _Embedding:
             if self._bar is None:
                 self._bar = self._start_bar(len(chunk))
             with self._texts.numbered(self.count):
-                result = self._service.encode(chunk, prompt=self._prompt, progress=self._bar.update)
+                result = self._service.encode(
+                    chunk, prompt=self._prompt, progress=self._bar.update, precision=self._precision
+                )
             self.count += len(chunk)
             self.truncated += sum(result.truncated)
             yield chunk, result
@@ -90,7 +117,8 @@ class _Embedding:
 def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, prompt: str | None) -> None:
     if options.format == "npy":  # which has no place for it
         used = service.settings.default_prompt if prompt is None else prompt
-        note(f"float32 [{embedding.count}, {service.dimension}], fingerprint {service.fingerprint(used)}")
+        fingerprint = service.fingerprint(used, precision=options.precision)
+        note(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
     if embedding.truncated:
         limit, most = service.settings.max_tokens, service.checkpoint.max_tokens
         way_out = f"--max-tokens may be up to {most}" if limit < most else "the model takes no more"
@@ -110,36 +138,51 @@ def _open_output(path: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _json_lines(results: Results, dimension: int) -> Iterator[bytes]:
-    """One object a line. Numbers are the shortest that give the same float32 again."""
+def _json_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
+    """One object a line. Numbers are the shortest that give the same ones again in their precision."""
     for texts, result in results:
-        fingerprint = json.dumps(result.fingerprint)
-        lines = []
-        for text, vector, tokens, cut in zip(texts, result.vectors, result.token_counts, result.truncated, strict=True):
-            numbers = ", ".join(vector.astype(str).tolist())
-            lines.append(
-                f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}], "tokens": {tokens}, '
-                f'"truncated": {json.dumps(cut)}, "fingerprint": {fingerprint}}}\n'
-            )
-        yield "".join(lines).encode()
+        yield _lines(texts, result, (f"[{', '.join(vector.astype(str).tolist())}]" for vector in result.vectors))
 
 
-def _npy(results: Results, dimension: int) -> Iterator[bytes]:
-    """A float32 array ``[n, dimension]``. Its header has the count, so it is all kept until the end."""
+def _base64_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
+    """The same with base64 in place of numbers."""
+    from akidb_embeddings.precision import to_base64
+
+    for texts, result in results:
+        yield _lines(texts, result, map(json.dumps, to_base64(result.vectors)))
+
+
+def _lines(texts: list[str], result: "EmbeddingResult", vectors: Iterable[str]) -> bytes:
+    fingerprint = json.dumps(result.fingerprint)
+    return "".join(
+        f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": {vector}, "tokens": {tokens}, '
+        f'"truncated": {json.dumps(cut)}, "fingerprint": {fingerprint}}}\n'
+        for text, vector, tokens, cut in zip(texts, vectors, result.token_counts, result.truncated, strict=True)
+    ).encode()
+
+
+def _npy(results: Results, empty: "Quantized") -> Iterator[bytes]:
+    """One array, a row a text. Its header has the count, so it is all kept until the end."""
     import io
 
     import numpy as np
 
-    vectors = [result.vectors for _, result in results]
+    from akidb_embeddings.precision import little_endian
+
+    vectors = [little_endian(result.vectors) for _, result in results]
     header = io.BytesIO()
-    shape = (sum(map(len, vectors)), dimension)
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    form = {
+        "descr": little_endian(empty).dtype.str,
+        "fortran_order": False,
+        "shape": (sum(map(len, vectors)), empty.shape[1]),
+    }
+    np.lib.format.write_array_header_1_0(header, form)
     yield header.getvalue()
     for part in vectors:
-        yield part.astype("<f4").tobytes()
+        yield part.tobytes()
 
 
-_FORMATS: Mapping[str, Callable[[Results, int], Iterator[bytes]]] = {"jsonl": _json_lines, "npy": _npy}
+_FORMATS: Mapping[str, Callable[[Results, "Quantized"], Iterator[bytes]]] = {"jsonl": _json_lines, "npy": _npy}
 
 EMBED = Command(
     "embed texts: vectors as JSON lines or a NumPy file",
@@ -152,7 +195,10 @@ any other, so line n of the output belongs to line n of the input; the end of th
 
 jsonl: one object a text, {"text", "embedding", "tokens", "truncated", "fingerprint"}: the tokens that the model saw,
 whether there were more, and the name of the space that the vector lies in. Vectors of different fingerprints must not
-be compared. Numbers give the same float32 when they are read again. Output comes in stretches of 2048 texts.
-npy: one float32 array [texts, dimension]; the fingerprint is printed on stderr.""",
+be compared. Numbers give the same float32 when they are read again; with --base64, "embedding" is a string. Output
+comes in stretches of 2048 texts.
+npy: one array [texts, dimension], float32 unless --precision says otherwise; the fingerprint is printed on stderr.
+
+--precision binary and ubinary have a bit for each dimension, and so an eighth as many bytes a text as dimensions.""",
     takes_texts=True,
 )

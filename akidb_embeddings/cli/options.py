@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from akidb_embeddings.service import EmbeddingService
 
+# All of ``precision.PRECISIONS`` but uint8, which needs ranges.
+WITHOUT_RANGES = ("float32", "float16", "int8", "binary", "ubinary")
 _CONFIG_PLACES = "$AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml"
 
 
@@ -83,6 +85,17 @@ def add_prompt_option(container: "Container") -> None:
         metavar="NAME",
         help="put a prompt of the model before each text: query, document, or another of its own, which "
         "`akidb-embed info` lists (default: what the model has for texts of no kind, mostly nothing)",
+    )
+
+
+def add_precision_option(container: "Container") -> None:
+    """What form vectors come out in."""
+    container.add_argument(
+        "--precision",
+        choices=WITHOUT_RANGES,
+        default="float32",
+        help="the form of vectors: int8 scales each by its largest value; binary (signed bytes) and ubinary (unsigned) "
+        "are signs, eight a byte (default: float32)",
     )
 
 

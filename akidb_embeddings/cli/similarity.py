@@ -6,13 +6,19 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.options import add_model_options, add_prompt_option, configuration, open_service
+from akidb_embeddings.cli.options import (
+    add_model_options,
+    add_precision_option,
+    add_prompt_option,
+    configuration,
+    open_service,
+)
 from akidb_embeddings.cli.output import shorten
 from akidb_embeddings.cli.texts import read_texts
 from akidb_embeddings.errors import InputError
 
 if TYPE_CHECKING:
-    from akidb_embeddings.verify import Similarities
+    from akidb_embeddings.precision import Similarities
 
 _SHORTEST_LABEL = 12
 
@@ -21,6 +27,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="two texts or more (default: standard input's lines)")
     parser.add_argument("--json", action="store_true", help="print texts, full matrix and fingerprint as JSON")
     add_prompt_option(parser)
+    add_precision_option(parser)
     add_model_options(parser)
 
 
@@ -29,11 +36,12 @@ def _run(options: Namespace) -> int:
     texts = list(given.items)
     if len(texts) < 2:
         raise InputError(f"similarity needs two texts at least, and got {len(texts)}")
-    from akidb_embeddings.verify import cosine
+    from akidb_embeddings.precision import similarity
 
     with open_service(configuration(options)) as service, given.numbered(0):
-        result = service.encode(texts, prompt_name=options.prompt)
-    matrix = cosine(result.vectors, result.vectors)
+        result = service.encode(texts, prompt_name=options.prompt, precision=options.precision)
+        dimension = service.dimension
+    matrix = similarity(result.vectors, result.vectors, precision=options.precision, dimension=dimension)
     if options.json:
         content = {"texts": texts, "similarity": matrix.tolist(), "fingerprint": result.fingerprint}
         print(json.dumps(content, ensure_ascii=False))

@@ -12,11 +12,12 @@ import numpy as np
 
 from akidb_embeddings.errors import InputError, NonFiniteVectorError
 from akidb_embeddings.job import Timings
+from akidb_embeddings.precision import Quantized, quantize
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.refusal import Kind, Refusal, refusal_of
 from akidb_embeddings.server.settings import ServerConfig
 from akidb_embeddings.service import EmbeddingResult, EmbeddingService
-from akidb_embeddings.vectors import Vectors, non_finite_rows
+from akidb_embeddings.vectors import non_finite_rows
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,21 @@ class Question:
     prompt: str | None = None
     dimensions: int | None = None
     truncate: str | None = None
+    precision: str | None = None
     embeddings: list[list[float] | None] | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Vectors ``[n, dimension]``, and what became of each text; see ``EmbeddingResult``. ``model`` is its name."""
+    """Vectors in ``precision``, and what became of each text; see ``EmbeddingResult``. ``model`` is its name.
+
+    ``dimension`` is the vectors', also where eight of them are packed into a byte.
+    """
 
     model: str
-    vectors: Vectors
+    dimension: int
+    precision: str
+    vectors: Quantized
     token_counts: list[int]
     truncated: list[bool]
     fingerprint: str
@@ -101,7 +108,16 @@ class Desk:
         finally:
             self.metrics.request(protocol, outcome, time.monotonic() - begin)
         self.metrics.texts(name, len(question.texts), sum(result.token_counts))
-        return Answer(name, result.vectors, result.token_counts, result.truncated, result.fingerprint, result.timings)
+        return Answer(
+            model=name,
+            dimension=question.dimensions or service.dimension,
+            precision=_precision(question),
+            vectors=result.vectors,
+            token_counts=result.token_counts,
+            truncated=result.truncated,
+            fingerprint=result.fingerprint,
+            timings=result.timings,
+        )
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -159,11 +175,14 @@ async def _encode(service: EmbeddingService, question: Question, seconds: float)
     """The result of what is to be computed, with what was given in its places."""
     given = question.embeddings or [None] * len(question.texts)
     with _as_asked(service, question) as asked:
-        accepted = _accept(asked, given)
+        accepted = _accept(asked, given, _precision(question))
         missing = [index for index in range(len(given)) if index not in accepted]
         try:
             result = await asked.aencode(
-                [question.texts[index] for index in missing], prompt_name=question.prompt, timeout=seconds
+                [question.texts[index] for index in missing],
+                prompt_name=question.prompt,
+                timeout=seconds,
+                precision=_precision(question),
             )
         except (InputError, NonFiniteVectorError) as error:
             raise _renumbered(error, missing) from error
@@ -171,7 +190,7 @@ async def _encode(service: EmbeddingService, question: Question, seconds: float)
             raise AssertionError("the engine let a vector with NaN or infinity through")
         if not accepted:
             return result
-        vectors = np.empty((len(given), asked.dimension), dtype=np.float32)
+        vectors = np.empty((len(given), result.vectors.shape[1]), dtype=result.vectors.dtype)
         counts, truncated = [0] * len(given), [False] * len(given)
         for row, index in enumerate(missing):
             vectors[index] = result.vectors[row]
@@ -197,13 +216,17 @@ def _as_asked(service: EmbeddingService, question: Question) -> contextlib.Abstr
     return service.with_options(pooling=pooling, normalize=normalize, dimensions=dimensions, truncate=truncate)
 
 
-def _accept(service: EmbeddingService, given: list[list[float] | None]) -> dict[int, Vectors]:
-    """The given vectors by index, checked and normalized as asked. Refusal: one cannot be used."""
+def _precision(question: Question) -> str:
+    return "float32" if question.precision is None else question.precision
+
+
+def _accept(service: EmbeddingService, given: list[list[float] | None], precision: str) -> dict[int, Quantized]:
+    """The given vectors by index, checked, normalized and converted as asked. Refusal: one cannot be used."""
     accepted = {}
     for index, vector in enumerate(given):
         if vector is not None:
             try:
-                accepted[index] = service.accept([vector], first_index=index)[0]
+                accepted[index] = quantize(service.accept([vector], first_index=index), precision, first_index=index)[0]
             except InputError as error:
                 reason = str(error).replace("vectors[", "embeddings[")
                 raise Refusal(Kind.INVALID, reason, field=f"embeddings[{index}]") from error

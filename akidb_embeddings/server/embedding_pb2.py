@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'akidb_embeddings/server/embedding.proto\x12\x12\x61kidb.embedding.v1\"\xb3\x02\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x12\n\x05model\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07pooling\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x16\n\tnormalize\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x13\n\x06prompt\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x17\n\ndimensions\x18\x06 \x01(\rH\x04\x88\x01\x01\x12\x15\n\x08truncate\x18\x07 \x01(\tH\x05\x88\x01\x01\x12.\n\nembeddings\x18\x08 \x03(\x0b\x32\x1a.akidb.embedding.v1.Vector\x12\x12\n\nrequest_id\x18\t \x01(\tB\x08\n\x06_modelB\n\n\x08_poolingB\x0c\n\n_normalizeB\t\n\x07_promptB\r\n\x0b_dimensionsB\x0b\n\t_truncate\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xc2\x01\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\r\x12\x0f\n\x07vectors\x18\x03 \x01(\x0c\x12\x14\n\x0ctoken_counts\x18\x04 \x03(\r\x12\x11\n\ttruncated\x18\x05 \x03(\x08\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12,\n\x07timings\x18\x07 \x01(\x0b\x32\x1b.akidb.embedding.v1.Timings\x12\x12\n\nrequest_id\x18\x08 \x01(\t\"J\n\x07Timings\x12\x10\n\x08tokenize\x18\x01 \x01(\x01\x12\r\n\x05queue\x18\x02 \x01(\x01\x12\x0f\n\x07\x63ompute\x18\x03 \x01(\x01\x12\r\n\x05total\x18\x04 \x01(\x01\"\x82\x01\n\x13\x45mbedStreamResponse\x12\x35\n\x08response\x18\x01 \x01(\x0b\x32!.akidb.embedding.v1.EmbedResponseH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.akidb.embedding.v1.ErrorH\x00\x42\x08\n\x06result\"\xae\x01\n\x05\x45rror\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\r\x12\x12\n\x05\x66ield\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05limit\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bretry_after\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\x08\n\x06_fieldB\x08\n\x06_limitB\x0e\n\x0c_retry_after\"\r\n\x0bInfoRequest\"\xb7\x01\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12<\n\x06limits\x18\x02 \x03(\x0b\x32,.akidb.embedding.v1.InfoResponse.LimitsEntry\x12)\n\x06models\x18\x03 \x03(\x0b\x32\x19.akidb.embedding.v1.Model\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa9\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x02 \x01(\x08\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x0f\n\x07pooling\x18\x05 \x01(\t\x12\x11\n\tnormalize\x18\x06 \x01(\x08\x12\x10\n\x08truncate\x18\x07 \x01(\t\x12\x0f\n\x07prompts\x18\x08 \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t2\x89\x02\n\x10\x45mbeddingService\x12L\n\x05\x45mbed\x12 .akidb.embedding.v1.EmbedRequest\x1a!.akidb.embedding.v1.EmbedResponse\x12\\\n\x0b\x45mbedStream\x12 .akidb.embedding.v1.EmbedRequest\x1a\'.akidb.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x12I\n\x04Info\x12\x1f.akidb.embedding.v1.InfoRequest\x1a .akidb.embedding.v1.InfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'akidb_embeddings/server/embedding.proto\x12\x12\x61kidb.embedding.v1\"\xd9\x02\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x12\n\x05model\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07pooling\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x16\n\tnormalize\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x13\n\x06prompt\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x17\n\ndimensions\x18\x06 \x01(\rH\x04\x88\x01\x01\x12\x15\n\x08truncate\x18\x07 \x01(\tH\x05\x88\x01\x01\x12.\n\nembeddings\x18\x08 \x03(\x0b\x32\x1a.akidb.embedding.v1.Vector\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x16\n\tprecision\x18\n \x01(\tH\x06\x88\x01\x01\x42\x08\n\x06_modelB\n\n\x08_poolingB\x0c\n\n_normalizeB\t\n\x07_promptB\r\n\x0b_dimensionsB\x0b\n\t_truncateB\x0c\n\n_precision\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xd5\x01\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\r\x12\x0f\n\x07vectors\x18\x03 \x01(\x0c\x12\x14\n\x0ctoken_counts\x18\x04 \x03(\r\x12\x11\n\ttruncated\x18\x05 \x03(\x08\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12,\n\x07timings\x18\x07 \x01(\x0b\x32\x1b.akidb.embedding.v1.Timings\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x11\n\tprecision\x18\t \x01(\t\"J\n\x07Timings\x12\x10\n\x08tokenize\x18\x01 \x01(\x01\x12\r\n\x05queue\x18\x02 \x01(\x01\x12\x0f\n\x07\x63ompute\x18\x03 \x01(\x01\x12\r\n\x05total\x18\x04 \x01(\x01\"\x82\x01\n\x13\x45mbedStreamResponse\x12\x35\n\x08response\x18\x01 \x01(\x0b\x32!.akidb.embedding.v1.EmbedResponseH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.akidb.embedding.v1.ErrorH\x00\x42\x08\n\x06result\"\xae\x01\n\x05\x45rror\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\r\x12\x12\n\x05\x66ield\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05limit\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bretry_after\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\x08\n\x06_fieldB\x08\n\x06_limitB\x0e\n\x0c_retry_after\"\r\n\x0bInfoRequest\"\xb7\x01\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12<\n\x06limits\x18\x02 \x03(\x0b\x32,.akidb.embedding.v1.InfoResponse.LimitsEntry\x12)\n\x06models\x18\x03 \x03(\x0b\x32\x19.akidb.embedding.v1.Model\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa9\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x02 \x01(\x08\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x0f\n\x07pooling\x18\x05 \x01(\t\x12\x11\n\tnormalize\x18\x06 \x01(\x08\x12\x10\n\x08truncate\x18\x07 \x01(\t\x12\x0f\n\x07prompts\x18\x08 \x03(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t2\x89\x02\n\x10\x45mbeddingService\x12L\n\x05\x45mbed\x12 .akidb.embedding.v1.EmbedRequest\x1a!.akidb.embedding.v1.EmbedResponse\x12\\\n\x0b\x45mbedStream\x12 .akidb.embedding.v1.EmbedRequest\x1a\'.akidb.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x12I\n\x04Info\x12\x1f.akidb.embedding.v1.InfoRequest\x1a .akidb.embedding.v1.InfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFORESPONSE_LIMITSENTRY']._loaded_options = None
   _globals['_INFORESPONSE_LIMITSENTRY']._serialized_options = b'8\001'
   _globals['_EMBEDREQUEST']._serialized_start=64
-  _globals['_EMBEDREQUEST']._serialized_end=371
-  _globals['_VECTOR']._serialized_start=373
-  _globals['_VECTOR']._serialized_end=397
-  _globals['_EMBEDRESPONSE']._serialized_start=400
-  _globals['_EMBEDRESPONSE']._serialized_end=594
-  _globals['_TIMINGS']._serialized_start=596
-  _globals['_TIMINGS']._serialized_end=670
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=673
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=803
-  _globals['_ERROR']._serialized_start=806
-  _globals['_ERROR']._serialized_end=980
-  _globals['_INFOREQUEST']._serialized_start=982
-  _globals['_INFOREQUEST']._serialized_end=995
-  _globals['_INFORESPONSE']._serialized_start=998
-  _globals['_INFORESPONSE']._serialized_end=1181
-  _globals['_INFORESPONSE_LIMITSENTRY']._serialized_start=1136
-  _globals['_INFORESPONSE_LIMITSENTRY']._serialized_end=1181
-  _globals['_MODEL']._serialized_start=1184
-  _globals['_MODEL']._serialized_end=1353
-  _globals['_EMBEDDINGSERVICE']._serialized_start=1356
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1621
+  _globals['_EMBEDREQUEST']._serialized_end=409
+  _globals['_VECTOR']._serialized_start=411
+  _globals['_VECTOR']._serialized_end=435
+  _globals['_EMBEDRESPONSE']._serialized_start=438
+  _globals['_EMBEDRESPONSE']._serialized_end=651
+  _globals['_TIMINGS']._serialized_start=653
+  _globals['_TIMINGS']._serialized_end=727
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=730
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=860
+  _globals['_ERROR']._serialized_start=863
+  _globals['_ERROR']._serialized_end=1037
+  _globals['_INFOREQUEST']._serialized_start=1039
+  _globals['_INFOREQUEST']._serialized_end=1052
+  _globals['_INFORESPONSE']._serialized_start=1055
+  _globals['_INFORESPONSE']._serialized_end=1238
+  _globals['_INFORESPONSE_LIMITSENTRY']._serialized_start=1193
+  _globals['_INFORESPONSE_LIMITSENTRY']._serialized_end=1238
+  _globals['_MODEL']._serialized_start=1241
+  _globals['_MODEL']._serialized_end=1410
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1413
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1678
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,5 @@
 """OpenAI's shape of the same, for its clients."""
 
-import base64
 import time
 from typing import Any
 
@@ -8,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from akidb_embeddings.precision import to_base64
 from akidb_embeddings.server import shapes
 from akidb_embeddings.server.answering import answered, body_of, desk_of, json_response, refusals
 from akidb_embeddings.server.desk import Answer, Question
@@ -59,14 +59,7 @@ def _texts(given: list[str] | list[int] | list[list[int]]) -> list[str]:
 
 def _body(answer: Answer, as_base64: bool) -> dict[str, Any]:
     tokens = sum(answer.token_counts)
-    rows = answer.vectors.astype("<f4", copy=False)
-    data = [
-        {
-            "object": "embedding",
-            "index": index,
-            "embedding": base64.b64encode(row.tobytes()).decode() if as_base64 else row,
-        }
-        for index, row in enumerate(rows)
-    ]
+    rows = to_base64(answer.vectors) if as_base64 else answer.vectors
+    data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "model": answer.model, "data": data, "usage": usage}

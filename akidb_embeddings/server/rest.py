@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
+from akidb_embeddings.precision import to_base64
 from akidb_embeddings.server import openai, shapes, telemetry
 from akidb_embeddings.server.answering import KINDS, answered, body_of, desk_of, json_response, refusals
 from akidb_embeddings.server.desk import Answer, Desk, Question
@@ -72,8 +73,8 @@ def describe() -> FastAPI:
     async def embed(request: Request) -> Response:
         """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
         asked = shapes.parse(await request.body(), shapes.EmbedRequest)
-        answer = await answered(request, Question(**asked.model_dump()), "rest")
-        return await json_response(_embed_answer(answer), answer)
+        answer = await answered(request, Question(**asked.model_dump(exclude={"encoding_format"})), "rest")
+        return await json_response(_embed_answer(answer, asked.encoding_format == "base64"), answer)
 
     app.include_router(openai.ROUTER)
 
@@ -130,12 +131,13 @@ def _model(name: str, service: EmbeddingService, is_default: bool) -> dict[str, 
     }
 
 
-def _embed_answer(answer: Answer) -> dict[str, Any]:
+def _embed_answer(answer: Answer, as_base64: bool) -> dict[str, Any]:
     timings = answer.timings
     return {
         "model": answer.model,
-        "dimension": answer.vectors.shape[1],
-        "embeddings": answer.vectors,
+        "dimension": answer.dimension,
+        "embeddings": to_base64(answer.vectors) if as_base64 else answer.vectors,
+        "precision": answer.precision,
         "token_counts": answer.token_counts,
         "truncated": answer.truncated,
         "fingerprint": answer.fingerprint,

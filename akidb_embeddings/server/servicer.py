@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc.aio import ServicerContext as Context
 
+from akidb_embeddings.precision import little_endian
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.desk import Answer, Desk, Question
 from akidb_embeddings.server.logs import LOG, log_request, request_id
@@ -159,7 +160,7 @@ def _identity(request: pb.EmbedRequest | None) -> str:
 def _question(request: pb.EmbedRequest) -> Question:
     """The request as the desk takes it."""
     given = [list(vector.values) or None for vector in request.embeddings]
-    names = ("model", "pooling", "normalize", "prompt", "dimensions", "truncate")
+    names = ("model", "pooling", "normalize", "prompt", "dimensions", "truncate", "precision")
     options = {name: getattr(request, name) for name in names if request.HasField(name)}
     return Question(list(request.texts), embeddings=given or None, **options)
 
@@ -168,8 +169,9 @@ def _response(answer: Answer, identity: str) -> pb.EmbedResponse:
     timings = {name: 1e3 * getattr(answer.timings, name) for name in ("tokenize", "queue", "compute", "total")}
     return pb.EmbedResponse(
         model=answer.model,
-        dimension=answer.vectors.shape[1],
-        vectors=answer.vectors.astype("<f4", copy=False).tobytes(),
+        dimension=answer.dimension,
+        precision=answer.precision,
+        vectors=little_endian(answer.vectors).tobytes(),
         token_counts=answer.token_counts,
         truncated=answer.truncated,
         fingerprint=answer.fingerprint,

@@ -10,6 +10,8 @@ _MOST_PROBLEMS = 3
 _TOO_MANY_TO_TELL = 1000
 Body = TypeVar("Body", bound=BaseModel)
 
+# All of ``precision.PRECISIONS`` but uint8, which needs ranges.
+Precision = Literal["float32", "float16", "int8", "binary", "ubinary"]
 Pooling = Literal["auto", "mean", "cls", "last"]
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
@@ -38,8 +40,16 @@ class EmbedRequest(_Request):
     truncate: Literal["end", "error"] | None = Field(None, description="Longer texts: cut and flag, or refuse.")
     embeddings: Annotated[list[Vector | None], Field(fail_fast=True)] | None = Field(
         None,
-        description="Vectors you have already, one a text or null: those are checked and passed through, normalized as "
-        "asked, the others computed.",
+        description="Vectors you have already, one a text or null: those are checked and passed through, normalized "
+        "and converted as asked, the others computed.",
+    )
+    precision: Precision | None = Field(
+        None,
+        description="The form of the vectors, float32 by default. int8: each scaled by its largest value; binary, "
+        "ubinary: signs, eight a byte, signed or unsigned.",
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="Numbers (the default), or base64 of the precision's little-endian bytes."
     )
 
 
@@ -57,7 +67,8 @@ class EmbedAnswer(BaseModel):
 
     model: str
     dimension: Count
-    embeddings: list[list[float]]
+    embeddings: list[list[float]] | list[str]
+    precision: Precision
     token_counts: list[Count] = Field(description="Tokens the model saw, special ones included; 0 for given vectors.")
     truncated: list[bool]
     fingerprint: str

@@ -23,7 +23,7 @@ CLEAN = {CODE.OK, CODE.INVALID_ARGUMENT, CODE.NOT_FOUND, CODE.RESOURCE_EXHAUSTED
 FEW = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 WHOLE = pb.EmbedRequest(
     texts=["one", "two"], model="minilm-l6-v2", pooling="cls", normalize=False, prompt="query", dimensions=384,
-    truncate="end", embeddings=[pb.Vector(), pb.Vector(values=[1.0] * 384)], request_id="id",
+    truncate="end", embeddings=[pb.Vector(), pb.Vector(values=[1.0] * 384)], request_id="id", precision="int8",
 ).SerializeToString()  # fmt: skip
 
 
@@ -91,7 +91,9 @@ def test_calls_that_are_of_another_kind_than_their_method(server: Running) -> No
 
 
 words = st.one_of(
-    st.none(), st.text(max_size=20), st.sampled_from(["", "mean", "end", "error", "query", "minilm-l6-v2"])
+    st.none(),
+    st.text(max_size=20),
+    st.sampled_from(["", "mean", "end", "error", "query", "minilm-l6-v2", "float16", "int8", "binary"]),
 )
 numbers = st.one_of(st.floats(width=32), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 3e38, 1e-45]))
 vectors: st.SearchStrategy[list[float]] = st.one_of(
@@ -110,7 +112,7 @@ texts = st.one_of(
 @FEW
 @given(
     texts=st.lists(texts, max_size=4),
-    options=st.fixed_dictionaries(dict.fromkeys(("model", "pooling", "prompt", "truncate"), words)),
+    options=st.fixed_dictionaries(dict.fromkeys(("model", "pooling", "prompt", "truncate", "precision"), words)),
     normalize=st.sampled_from([None, True, False]),
     dimensions=st.sampled_from([None, None, 0, 1, 383, 384, 385, 2**31, 2**32 - 1]),
     embeddings=st.lists(vectors, max_size=4),
@@ -129,9 +131,15 @@ def test_any_values_of_the_fields(
 
 
 @FEW
-@given(given_vectors=st.lists(vectors, min_size=1, max_size=3), normalize=st.booleans())
-def test_any_numbers_in_given_vectors(server: Running, given_vectors: list[list[float]], normalize: bool) -> None:
-    check(server, ["a"] * len(given_vectors), given_vectors, normalize=normalize)
+@given(
+    given_vectors=st.lists(vectors, min_size=1, max_size=3),
+    normalize=st.booleans(),
+    precision=st.sampled_from([None, "float16", "int8", "ubinary"]),
+)
+def test_any_numbers_in_given_vectors(
+    server: Running, given_vectors: list[list[float]], normalize: bool, precision: str | None
+) -> None:
+    check(server, ["a"] * len(given_vectors), given_vectors, normalize=normalize, precision=precision)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.server.rest_client import client, post, refused
 
 PATHS = ("/embed", "/v1/embeddings")
 NAMES = ("texts", "model", "pooling", "normalize", "prompt", "dimensions", "truncate", "embeddings", "input",
-         "encoding_format", "user", "", "texts\x00", "__class__")  # fmt: skip
+         "encoding_format", "precision", "user", "", "texts\x00", "__class__")  # fmt: skip
 DEEP = 100_000
 
 
@@ -138,6 +138,7 @@ right = st.fixed_dictionaries(
         "truncate": st.sampled_from(["end", "error", None]),
         "embeddings": st.lists(st.none() | number.map(lambda value: [value] * 384), max_size=3),
         "encoding_format": st.sampled_from(["float", "base64", None]),
+        "precision": st.sampled_from(["float32", "float16", "int8", "binary", "ubinary", None]),
         "user": text,
     },
 )
@@ -150,8 +151,7 @@ wrong = st.dictionaries(st.sampled_from(NAMES) | text, anything, max_size=2)
 def test_any_json_is_answered_rightly_or_refused(
     connection: httpx.Client, path: str, texts: list[str], body: dict[str, Any], noise: dict[str, Any]
 ) -> None:
-    other = ("encoding_format", "user") if path == "/embed" else ("pooling", "normalize", "prompt", "truncate",
-                                                                  "embeddings")  # fmt: skip
+    other = ("user",) if path == "/embed" else ("pooling", "normalize", "prompt", "truncate", "precision", "embeddings")
     known = {name: value for name, value in body.items() if name not in other}
     content = json.dumps({"texts" if path == "/embed" else "input": texts} | known | noise)
     check(connection.post(path, content=content.encode("utf-8", "surrogatepass")))

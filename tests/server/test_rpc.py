@@ -23,9 +23,14 @@ TEXTS = ["Hello world", "Bonjour le monde", "", "line\nbreak \U0001f600", "word 
 CODE = grpc.StatusCode
 
 
-def unpacked(response: pb.EmbedResponse) -> NDArray[np.float32]:
+TYPES = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "i1", "ubinary": "u1"}
+
+
+def unpacked(response: pb.EmbedResponse) -> NDArray[Any]:
     """The rows, as a client in Python reads them."""
-    return np.frombuffer(response.vectors, dtype="<f4").reshape(len(response.token_counts), response.dimension)
+    width = -(-response.dimension // 8) if response.precision in ("binary", "ubinary") else response.dimension
+    rows = np.frombuffer(response.vectors, dtype=TYPES[response.precision])
+    return rows.reshape(len(response.token_counts), width)
 
 
 def refused(call: Callable[[], object]) -> Any:

@@ -1,0 +1,98 @@
+"""Vectors of the service in each precision: those that ``quantize`` makes, from every method, window by window."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from akidb_embeddings import EmbeddingService, InputError, quantize, similarity
+from akidb_embeddings.precision import PRECISIONS
+from akidb_embeddings.registry import BUNDLED
+from tests.fixtures import model_path
+from tests.golden.texts import QUERIES
+
+FORMS = {"float32": "f4", "float16": "f2", "int8": "i1", "binary": "i1", "ubinary": "u1"}
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Iterator[EmbeddingService]:
+    with EmbeddingService(BUNDLED) as service:
+        yield service
+
+
+def test_every_precision_but_uint8_is_tested_here() -> None:
+    assert set(PRECISIONS) == {*FORMS, "uint8"}
+
+
+@pytest.mark.parametrize("precision", FORMS)
+async def test_every_method_gives_the_precision_asked_for(bundled: EmbeddingService, precision: str) -> None:
+    plain = bundled.encode(QUERIES)
+    result = bundled.encode(QUERIES, precision=precision)
+    expected = quantize(plain.vectors, precision)
+    found = [
+        result.vectors,
+        bundled.embed(QUERIES, precision=precision),
+        bundled.embed_queries(QUERIES, precision=precision),
+        bundled.embed_documents(QUERIES, precision=precision),
+        [bundled.embed_query(text, precision=precision) for text in QUERIES],
+        (await bundled.aencode(QUERIES, precision=precision)).vectors,
+        [await bundled.aembed_query(text, precision=precision) for text in QUERIES],
+    ]
+    if precision == "float32":
+        assert result.fingerprint == plain.fingerprint
+    else:
+        assert result.fingerprint == f"{plain.fingerprint}-{precision}"
+    assert result.fingerprint == bundled.fingerprint(precision=precision)
+    assert expected.dtype == FORMS[precision]
+    assert result.vectors.dtype == expected.dtype
+    for vectors in found:  # one text alone is computed in another shape than among others: its last bit may differ
+        if precision in ("binary", "ubinary"):
+            ours, theirs = (np.unpackbits(np.asarray(each).view(np.uint8), axis=1) for each in (vectors, expected))
+            assert (ours != theirs).mean() < 0.001
+        else:
+            np.testing.assert_allclose(
+                np.asarray(vectors, np.float64), expected, atol=1 if precision == "int8" else 1e-3
+            )
+
+
+def test_a_long_list_is_converted_window_by_window() -> None:
+    many = [f"text number {index}" for index in range(600)]
+    with EmbeddingService(model_path("tiny-bert"), dimensions=20) as service:
+        plain = service.encode(many)
+        for precision in ("int8", "binary"):
+            found = service.encode(many, precision=precision).vectors
+            np.testing.assert_array_equal(found, quantize(plain.vectors, precision))
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"), [("uint8", "needs ranges.*neighbours"), ("int4", "it must be one of float32, float16")]
+)
+async def test_a_precision_that_cannot_be_had_is_refused_before_anything_is_computed(
+    bundled: EmbeddingService, precision: str, message: str
+) -> None:
+    before = bundled.statistics.texts
+    with pytest.raises(InputError, match=message):
+        bundled.embed(QUERIES, precision=precision)
+    with pytest.raises(InputError, match=message):
+        await bundled.aembed_query(QUERIES[0], precision=precision)
+    assert bundled.statistics.texts == before
+
+
+@pytest.mark.parametrize("precision", FORMS)
+def test_a_query_finds_its_document_in_every_form(bundled: EmbeddingService, precision: str) -> None:
+    passages = [
+        "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen.",
+        "The Treaty of Westphalia ended the Thirty Years' War in 1648.",
+        "A binary search halves the interval of a sorted list at each step.",
+        "Sourdough bread rises by wild yeast and bacteria instead of baker's yeast.",
+        "Sugar is sold in bags of one kilogram.",
+        "The bakery is closed on Mondays.",
+    ]
+    queries = ["how do plants make sugar?", "which peace ended the war of 1648?", "search in sorted data", "wild yeast"]
+    found = similarity(
+        bundled.embed_queries(queries, precision=precision),
+        bundled.embed_documents(passages, precision=precision),
+        precision=precision,
+        dimension=bundled.dimension,
+    )
+    assert found.argmax(axis=1).tolist() == [0, 1, 2, 3]
