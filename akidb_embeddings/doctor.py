@@ -178,9 +178,13 @@ def _embedding() -> _Finding:
     from akidb_embeddings.registry import BUNDLED
     from akidb_embeddings.verify import verify
 
-    found = verify(BUNDLED)
-    text = f"{BUNDLED} differs from its published similarities by {found.largest:.4f}, tolerance {found.tolerance:g}"
-    return _Finding("ok", text) if found.reproduced else _Finding("fail", text, "akidb-embed verify minilm-l6-v2")
+    found, cure = verify(BUNDLED), f"akidb-embed verify {BUNDLED}"
+    failed = [f"{check.name}: {check.text}" for check in found.checks if not check.passed]
+    if failed or found.comparison is None:
+        return _Finding("fail", f"{BUNDLED}: {'; '.join(failed)}", cure)
+    largest, tolerance = found.comparison.largest, found.comparison.tolerance
+    text = f"{BUNDLED} differs from its published similarities by {largest:.4f}, tolerance {tolerance:g}"
+    return _Finding("ok", text) if found.comparison.reproduced else _Finding("fail", text, cure)
 
 
 def _memory() -> _Finding:

@@ -1,13 +1,16 @@
-"""Whether a model gives the similarities its authors published, and by how much it differs."""
+"""Whether a model gives the similarities its authors published, and does what every model must do."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from akidb_embeddings.checkpoint import read_checkpoint
+from akidb_embeddings.checks import Check, run_checks
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.hub import get_model_info
+from akidb_embeddings.finder import find_spec
+from akidb_embeddings.hub import get_model_info, resolve_model
 from akidb_embeddings.precision import Similarities, similarity
 from akidb_embeddings.registry import MODELS, CardExample
 from akidb_embeddings.service import EmbeddingService
@@ -24,15 +27,13 @@ _COARSEST = 0.1
 
 
 @dataclass(frozen=True)
-class Verification:
+class Comparison:
     """Published and computed similarities, ``[queries, documents]``.
 
-    ``bits`` is None for weights that are not quantized; ``tolerance`` is the largest difference that rounding explains.
+    ``tolerance`` is the largest difference that rounding explains.
     """
 
-    name: str
     card: CardExample
-    bits: int | None
     computed: Similarities
     tolerance: float
 
@@ -57,6 +58,25 @@ class Verification:
         return self.largest <= self.tolerance
 
 
+@dataclass(frozen=True)
+class Verification:
+    """What was found out about the model ``name``.
+
+    ``bits`` is None for weights that are not quantized; ``comparison`` is None where no similarities are published, or
+    the vectors are no numbers; ``checks`` are what must hold for every model.
+    """
+
+    name: str
+    bits: int | None
+    comparison: Comparison | None
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all checks passed, and the published similarities, if there are any, were reproduced."""
+        return all(check.passed for check in self.checks) and (self.comparison is None or self.comparison.reproduced)
+
+
 def tolerance(bits: int | None) -> float:
     """The largest difference from published similarities that ``bits`` a weight explain."""
     return _TOLERANCE if bits is None else _TOLERANCES.get(bits, _COARSEST)
@@ -65,26 +85,53 @@ def tolerance(bits: int | None) -> float:
 def verify(
     name: str,
     *,
+    card: str | None = None,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     auto_download: bool = True,
 ) -> Verification:
-    """Compute what the card of the model ``name`` shows, as it was trained, whatever is configured.
+    """Compute what the card of the model ``name`` shows, and run the checks, as it was trained, whatever is configured.
 
-    Raises ConfigurationError where nothing is published, and what ``EmbeddingService`` raises.
+    ``card`` is the registry's name of the model whose card to take, for a folder or a repository that holds the same
+    model; None for the model's own, if it has one.
+
+    Raises ConfigurationError where nothing is published for ``card``, and what ``EmbeddingService`` raises.
     """
-    card = _card(name, revision, cache_dir)
-    config = EmbeddingConfig(model_name=name, revision=revision, cache_dir=cache_dir, auto_download=auto_download)
-    with EmbeddingService(config=config) as service:
-        queries = service.embed_queries(card.queries)
-        documents = service.embed_documents(card.documents)
+    example = _card(name, revision, cache_dir) if card is None else _card_of(card)
+    config = EmbeddingConfig(
+        model_name=name, revision=revision, cache_dir=cache_dir, auto_download=auto_download, normalize=True
+    )
+    service, assumed = _open(config)
+    with service:
         bits = service.checkpoint.quantization.get("bits")
-    return Verification(name, card, bits, similarity(queries, documents), tolerance(bits))
+        checks = (*assumed, *run_checks(service))
+        comparison = None
+        if example and all(check.passed for check in checks if check.name == "finite"):
+            queries = service.encode(example.queries, prompt_name=example.query_prompt_name).vectors
+            documents = service.encode(example.documents, prompt_name=example.document_prompt_name).vectors
+            comparison = Comparison(example, similarity(queries, documents), tolerance(bits))
+    return Verification(name, bits, comparison, checks)
 
 
-def _card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample:
+def _open(config: EmbeddingConfig) -> tuple[EmbeddingService, list[Check]]:
+    """The service; where nothing says how the model is pooled, one that takes the mean, and a check that failed."""
+    files = resolve_model(
+        config.model_name, revision=config.revision, cache_dir=config.cache_dir, auto_download=config.auto_download
+    )
+    if read_checkpoint(files.path, files.spec).pooling is not None:
+        return EmbeddingService(config=config), []
+    text = "nothing in the folder says mean, cls or last; what follows is computed with mean"
+    return EmbeddingService(config=config.with_values(pooling="mean")), [Check("pooling", False, text)]
+
+
+def _card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample | None:
     spec = get_model_info(name, revision=revision, cache_dir=cache_dir).spec
+    return spec.card if spec else None
+
+
+def _card_of(name: str) -> CardExample:
+    spec = find_spec(name)
     if spec is None or spec.card is None:
         known = ", ".join(spec.name for spec in MODELS.values() if spec.card is not None)
-        raise ConfigurationError(f"No similarities to verify {name!r} with are known; they are for {known}.")
+        raise ConfigurationError(f"No similarities of {name!r} are known; they are for {known}.")
     return spec.card

@@ -29,7 +29,7 @@ class Architecture:
     ``float16``: whether its activations stay within float16. ``prefix``: what some exporters put before every name.
     ``ignored``: tensors of heads that embeddings do not pass through. ``keys``: config.json's names for settings that
     others call otherwise, by the others' name. ``code``: the class of the code that its models bring along (auto_map)
-    and that is computed here instead.
+    and that is computed here instead. ``words``: the last part of the name of its table of token embeddings.
     """
 
     module: str
@@ -42,6 +42,7 @@ class Architecture:
     ignored: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
+    words: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
 
     def build(self, config: Config, weights: "Weights", kernels: "Kernels") -> "Encoder":
         """The forward pass, with its weights taken from ``weights``."""

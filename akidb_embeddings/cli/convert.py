@@ -2,32 +2,50 @@
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from akidb_embeddings.checkpoint import read_checkpoint
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
-from akidb_embeddings.cli.output import size
-from akidb_embeddings.convert import BITS, GROUP_SIZES, convert
+from akidb_embeddings.cli.output import note, shorten, size
+from akidb_embeddings.convert import BITS, DTYPES, GROUP_SIZES, convert
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.hub import resolve_model
 
+if TYPE_CHECKING:
+    from akidb_embeddings.convert import Conversion
+    from akidb_embeddings.quality import Quality
+
 _GROUP_SIZE = 64
+_LABEL_WIDTH = 48
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a model folder, or a Hugging Face repository to download")
     parser.add_argument("destination", metavar="DEST", type=Path, help="a folder that does not exist yet, or is empty")
-    parser.add_argument("--bits", type=int, choices=BITS, help="bits a weight (default: weights stay as they are)")
+    parser.add_argument("--bits", type=int, choices=BITS, help="bits a weight (default: weights are not quantized)")
     parser.add_argument(
         "--group-size", type=int, choices=GROUP_SIZES, help=f"weights that share a scale (default: {_GROUP_SIZE})"
+    )
+    parser.add_argument(
+        "--mixed", action="store_true", help="keep the table of token embeddings at 8 bits, with fewer --bits"
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of what is not quantized, and of scales (default: what the source has)"
+    )
+    parser.add_argument(
+        "--no-quality",
+        dest="measure",
+        action="store_false",
+        help="do not compare vectors with the source's (default: compare; both models are loaded, one after the other)",
     )
     add_revision_option(parser)
     add_place_options(parser)
 
 
 def _run(options: Namespace) -> int:
-    if options.group_size and not options.bits:
-        raise InputError("--group-size says how to quantize: give --bits too")
+    if not options.bits and (options.group_size or options.mixed):
+        raise InputError(f"{'--mixed' if options.mixed else '--group-size'} says how to quantize: give --bits too")
     config = configuration(options)
     # The configured revision is that of the configured model, not of this one.
     revision = vars(options).get("revision")
@@ -37,13 +55,50 @@ def _run(options: Namespace) -> int:
     tensors = read_checkpoint(files.path, files.spec).tensors
     before = sum(file.stat().st_size for file in {location.file for location in tensors.values()})
     group_size = options.group_size or _GROUP_SIZE
-    result = convert(files.path, options.destination, bits=options.bits, group_size=group_size)
-    how = f" to {options.bits} bits, group size {group_size}" if options.bits else ""
-    print(
-        f"{result.path}: {size(before)} -> {size(result.size_bytes)}, "
-        f"{result.quantized} of {result.tensors} tensors quantized{how}"
+    if options.measure:
+        note("converting, and then comparing vectors, which takes longer; --no-quality leaves that out")
+    result = convert(
+        files.path,
+        options.destination,
+        bits=options.bits,
+        group_size=group_size,
+        mixed=options.mixed,
+        dtype=options.dtype,
+        spec=files.spec,
+        measure=options.measure,
     )
+    print(f"{result.path}: {size(before)} -> {size(result.size_bytes)}, {_how(result, options, group_size)}")
+    if result.quality:
+        print(_quality_line(result.quality))
     return 0
+
+
+def _how(result: "Conversion", options: Namespace, group_size: int) -> str:
+    parts = [f"{result.quantized} of {result.tensors} tensors quantized"]
+    if options.bits:
+        parts[0] += f" to {options.bits} bits, group size {group_size}"
+    if options.mixed:
+        parts.append("token embeddings to 8 bits")
+    if result.kept:
+        noun = "matrix" if result.kept == 1 else "matrices"
+        parts.append(f"{result.kept} {noun} kept, with rows that do not divide into groups of {group_size}")
+    if options.dtype:
+        parts.append(f"{'the rest' if options.bits else 'all'} in {options.dtype}")
+    return ", ".join(parts)
+
+
+def _quality_line(quality: "Quality") -> str:
+    text = shorten(quality.texts[quality.worst_text], _LABEL_WIDTH)
+    line = (
+        f"quality: cosine to full precision mean {_cosine(quality.mean)}, worst {_cosine(quality.worst)} "
+        f'(text {quality.worst_text + 1} of {len(quality.texts)}: "{text}")'
+    )
+    return f"{line}; nothing says how this model is pooled, so by {quality.pooling}" if quality.assumed else line
+
+
+def _cosine(value: float) -> str:
+    """Four digits, or six where four would show no difference from 1."""
+    return f"{value:.4f}" if value < 0.9995 else f"{value:.6f}"
 
 
 CONVERT = Command(
@@ -51,5 +106,9 @@ CONVERT = Command(
     _add_arguments,
     _run,
     "akidb-embed convert BAAI/bge-small-en-v1.5 ./bge-small-8bit --bits 8",
-    "The result has the layout mlx-community uses, and loads like every other folder: --model ./bge-small-8bit.",
+    """\
+The result has the layout mlx-community uses, and loads like every other folder: --model ./bge-small-8bit. Pooling,
+prompts and limits that the source's folder lacks and this library knows are added to it.
+
+The last line compares vectors of built-in texts, of the source and of the result: the mean and the lowest cosine.""",
 )

@@ -1,7 +1,10 @@
 """``akidb-embed doctor`` and ``verify``: whether this machine computes, how fast, and whether it is right."""
 
+import json
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
@@ -11,7 +14,7 @@ from akidb_embeddings.hub import is_model_cached
 if TYPE_CHECKING:
     from akidb_embeddings.doctor import Check
     from akidb_embeddings.measure import Measurement
-    from akidb_embeddings.verify import Verification
+    from akidb_embeddings.verify import Comparison, Verification
 
 _LABEL_WIDTH = 40
 
@@ -67,6 +70,13 @@ def _add_verify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help="default: the configured model if it is here, else the bundled one"
     )
+    parser.add_argument(
+        "--card",
+        metavar="NAME",
+        help="compare with what is published for this model of `akidb-embed models`, for a folder or a repository that "
+        "holds the same one",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_revision_option(parser)
     add_place_options(parser)
 
@@ -82,26 +92,65 @@ def _verify(options: Namespace) -> int:
         if not is_model_cached(model, revision=revision, cache_dir=config.cache_dir):
             note(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
             model, revision = BUNDLED, None
-    found = verify(model, revision=revision, cache_dir=config.cache_dir, auto_download=config.auto_download)
-    print(_verification(found))
-    return 0 if found.reproduced else 1
+    found = verify(
+        model,
+        card=options.card,
+        revision=revision,
+        cache_dir=config.cache_dir,
+        auto_download=config.auto_download,
+    )
+    print(json.dumps(_as_json(found), ensure_ascii=False) if options.json else _verification(found))
+    return 0 if found.passed else 1
 
 
 def _verification(found: "Verification") -> str:
     weights = f"{found.bits} bits" if found.bits else "not quantized"
+    lines = [f"{found.name} ({weights})"]
+    lines += [f"{'ok' if check.passed else 'FAIL':<4}  {check.name:<22}  {check.text}" for check in found.checks]
+    failed = sum(not check.passed for check in found.checks)
+    lines.append(
+        f"{failed} of {len(found.checks)} checks FAILED" if failed else f"all {len(found.checks)} checks passed"
+    )
+    if found.comparison:
+        lines += ["", _comparison(found.comparison, weights)]
+    elif all(check.passed for check in found.checks if check.name == "finite"):
+        lines.append("no similarities are published for it: whether vectors are the authors' own is not known")
+    return "\n".join(lines)
+
+
+def _comparison(found: "Comparison", weights: str) -> str:
     rows = [("PUBLISHED", "OURS", "DIFFERENCE", "QUERY", "DOCUMENT")]
-    for row, query in enumerate(found.card.queries):
-        for column, document in enumerate(found.card.documents):
-            published, ours, difference = (
-                matrix[row, column] for matrix in (found.published, found.computed, found.differences)
-            )
-            numbers = f"{published:9.4f}", f"{ours:.4f}", f"{difference:+10.4f}"
-            rows.append((*numbers, shorten(query, _LABEL_WIDTH), shorten(document, _LABEL_WIDTH)))
+    for query, document, published, ours in _pairs(found):
+        numbers = f"{published:9.4f}", f"{ours:.4f}", f"{ours - published:+10.4f}"
+        rows.append((*numbers, shorten(query, _LABEL_WIDTH), shorten(document, _LABEL_WIDTH)))
     verdict = "reproduced" if found.reproduced else "NOT reproduced"
     return (
-        f"{found.name} ({weights}) and what {found.card.source} publishes\n{table(rows)}\n"
+        f"what {found.card.source} publishes\n{table(rows)}\n"
         f"{verdict}: the largest difference is {found.largest:.4f}, the tolerance {found.tolerance:g} ({weights})"
     )
+
+
+def _pairs(found: "Comparison") -> Iterator[tuple[str, str, float, float]]:
+    for row, query in enumerate(found.card.queries):
+        for column, document in enumerate(found.card.documents):
+            yield query, document, found.card.scores[row][column], float(found.computed[row, column])
+
+
+def _as_json(found: "Verification") -> dict[str, Any]:
+    published = None
+    if found.comparison:
+        published = {
+            "source": found.comparison.card.source,
+            "reproduced": found.comparison.reproduced,
+            "largest_difference": found.comparison.largest,
+            "tolerance": found.comparison.tolerance,
+            "similarities": [
+                {"query": query, "document": document, "published": published, "computed": ours}
+                for query, document, published, ours in _pairs(found.comparison)
+            ],
+        }
+    checks = [asdict(check) for check in found.checks]
+    return {"model": found.name, "bits": found.bits, "passed": found.passed, "checks": checks, "published": published}
 
 
 DOCTOR = Command(
@@ -116,12 +165,17 @@ Exits with 1 when something is wrong, with 0 when there are warnings only. Nothi
 texts on plain MLX, in another process without our BLAS, on the same stored weights, and scales that time to 32.""",
 )
 VERIFY = Command(
-    "reproduce the similarities that a model's authors published",
+    "check a model: what its authors published, and what must hold for every model",
     _add_verify_arguments,
     _verify,
     "akidb-embed verify qwen3-0.6b-4bit",
     """\
-Prints by how much ours differ, and exits with 1 when that is more than rounding explains: 0.005 for weights that are
-not quantized, 0.01 for 8 bits, 0.03 for 6, 0.06 for 5, 0.1 for 4 and fewer. Computes as the model was trained, whatever
-is configured.""",
+Works for every model. Checked is that a text alone gives the vector it gets in a padded batch, in any order, and twice;
+that vectors are finite, of length 1, and differ where texts differ; that texts beyond the limit are flagged; and, where
+the last token is pooled, that it is the right one.
+
+Where similarities are published, prints by how much ours differ. Rounding explains 0.005 for weights that are not
+quantized, 0.01 for 8 bits, 0.03 for 6, 0.06 for 5, 0.1 for 4 and fewer. Only they tell whether the model is pooled as
+it was trained: for a converted folder, name the model with --card. Computes as the model was trained, whatever is
+configured. Exits with 1 if anything fails.""",
 )

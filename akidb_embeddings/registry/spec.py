@@ -6,12 +6,18 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class CardExample:
-    """Similarities a model's authors published, to be reproduced by ``akidb-embed verify``."""
+    """Similarities a model's authors published, to be reproduced by ``akidb-embed verify``.
+
+    The names of prompts are those the card puts before queries and documents; None where it puts none, or what the
+    model has for texts of no kind.
+    """
 
     queries: tuple[str, ...]
     documents: tuple[str, ...]
     scores: tuple[tuple[float, ...], ...]  # cosine similarity, [len(queries)][len(documents)]
     source: str
+    query_prompt_name: str | None = "query"
+    document_prompt_name: str | None = "document"
 
 
 @dataclass(frozen=True, kw_only=True)

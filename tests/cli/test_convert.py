@@ -1,32 +1,71 @@
 """``akidb-embed convert``, from a folder and from a repository."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from akidb_embeddings import finder
+from akidb_embeddings.checkpoint import read_checkpoint
 from akidb_embeddings.cli import main
+from akidb_embeddings.registry import MODELS
 from tests.cli.tools import TINY
+from tests.fixtures import DATA
 from tests.hub_server import HubServer
+from tests.random_models import BERT, random_model
+
+GEMMA = DATA / "models" / "tiny-gemma3"
 
 
 def test_a_folder_is_quantized_and_loads(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", TINY[1], "small", "--bits", "8", "--group-size", "32"]) == 0
-    shown = capsys.readouterr().out
+    shown, quality = capsys.readouterr().out.splitlines()
     before = Path(TINY[1], "model.safetensors").stat().st_size
     after = Path("small/model.safetensors").stat().st_size
     assert after < before / 2
     assert shown.startswith(f"small: {before / 1e3:.0f} kB -> {after / 1e3:.3g} kB, ")
-    assert shown.endswith(" tensors quantized to 8 bits, group size 32\n")
+    assert shown.endswith(" tensors quantized to 8 bits, group size 32")
+    assert re.fullmatch(
+        r'quality: cosine to full precision mean 0\.999\d*, worst 0\.99\d* \(text \d+ of \d+: ".+"\)', quality
+    )
     config = json.loads(Path("small/config.json").read_text(encoding="utf-8"))
     assert config["quantization"] == {"group_size": 32, "bits": 8}
     assert main(["text", "--model", "./small"]) == 0
 
 
 def test_without_bits_weights_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["convert", TINY[1], "same"]) == 0
-    assert ", 0 of " in capsys.readouterr().out
+    assert main(["convert", TINY[1], "same", "--no-quality"]) == 0
+    shown = capsys.readouterr()
+    assert ", 0 of " in shown.out
+    assert "quality" not in shown.out + shown.err
     assert "quantization" not in json.loads(Path("same/config.json").read_text(encoding="utf-8"))
+
+
+def test_mixed_dtype_and_what_was_kept_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    model = random_model(Path("model").absolute(), {**BERT, "intermediate_size": 96})
+    (model / "1_Pooling" / "config.json").unlink()
+    assert main(["convert", "./model", "new", "--bits", "4", "--mixed", "--dtype", "bfloat16"]) == 0
+    shown, quality = capsys.readouterr().out.splitlines()
+    assert shown.endswith(
+        " tensors quantized to 4 bits, group size 64, token embeddings to 8 bits, "
+        "2 matrices kept, with rows that do not divide into groups of 64, the rest in bfloat16"
+    )
+    assert quality.endswith("; nothing says how this model is pooled, so by mean")
+
+
+def test_what_the_registry_knows_goes_into_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {path.relative_to(TINY[1]).as_posix(): path.read_bytes() for path in Path(TINY[1]).rglob("*.*")}
+    del files["1_Pooling/config.json"], files["modules.json"]
+    known = MODELS["bge-small-en-v1.5"]
+    spec = replace(known, name="tiny", repo="org/tiny", revision=None, dimension=32, prompts={"query": "find: "})
+    monkeypatch.setattr(finder, "MODELS", {"tiny": spec})
+    with HubServer() as hub:
+        hub.add("org/tiny", files)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert main(["convert", "tiny", "new"]) == 0
+    assert read_checkpoint(Path("new")).pooling == "cls"
 
 
 def test_a_repository_is_downloaded(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -46,6 +85,9 @@ def test_a_repository_is_downloaded(monkeypatch: pytest.MonkeyPatch, home: Path)
     [
         ([TINY[1], "new", "--bits", "7"], 2, "argument --bits: invalid choice: 7"),
         ([TINY[1], "new", "--group-size", "32"], 2, "give --bits too"),
+        ([TINY[1], "new", "--mixed"], 2, "--mixed says how to quantize: give --bits too"),
+        ([TINY[1], "new", "--bits", "8", "--mixed"], 2, "and bits is 8. Give bits as one of 2, 3, 4, 5, 6"),
+        ([str(GEMMA), "new", "--dtype", "float16"], 2, "gemma3_text models overflow it. Give bfloat16"),
         ([TINY[1], "full", "--bits", "8"], 2, "full exists already"),
         (["minilm-l6-v2", "new", "--bits", "4"], 1, "is quantized already"),
         ([TINY[1], "new", "--bits", "8", "--group-size", "128"], 1, "divisible by group_size 128"),

@@ -1,5 +1,6 @@
 """``akidb-embed doctor`` and ``verify``: what they print, and how they exit."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from akidb_embeddings.cli import main
 from akidb_embeddings.doctor import Check
 from akidb_embeddings.measure import Measurement, Plain
 from tests.cli.tools import TINY
+from tests.test_checks import with_nan
 
 
 def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
@@ -60,29 +62,55 @@ def test_measurements_with_and_without_comparison(
     assert "ratio" not in shown
 
 
-def test_verify_says_which_model_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_says_which_model_it_takes_and_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "akidb-embed: qwen3-0.6b-4bit is not on this machine; verifying the bundled minilm-l6-v2\n"
-    assert shown.out.startswith("minilm-l6-v2 (8 bits) and what https://")
+    assert shown.out.startswith("minilm-l6-v2 (8 bits)\nok    finite                  all ")
+    assert "\nok    alone and in a batch    lowest cosine " in shown.out
+    assert "\nall 7 checks passed\n\nwhat https://" in shown.out
     assert "\n   0.6660  0.6649     -0.0011  The weather is lovely today.  It's so sunny outside!\n" in shown.out
     assert shown.out.endswith("reproduced: the largest difference is 0.0020, the tolerance 0.01 (8 bits)\n")
 
-    Path("embedding_config.yaml").write_text("embedding: {model_name: minilm-l6-v2, pooling: cls}", encoding="utf-8")
+
+def test_verify_takes_the_configured_model_if_it_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("embedding_config.yaml").write_text(f"embedding: {{model_name: {TINY[1]}, pooling: cls}}", encoding="utf-8")
     assert main(["verify"]) == 0
-    assert capsys.readouterr().err == ""
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out.startswith(f"{TINY[1]} (not quantized)\n")
+    assert shown.out.endswith(
+        "all 7 checks passed\nno similarities are published for it: whether vectors are the authors' own is not known\n"
+    )
 
 
 def test_verify_fails_beyond_the_tolerance(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "tolerance", lambda bits: 0.001)
-    assert main(["verify", "minilm-l6-v2"]) == 1
-    assert "\nNOT reproduced: the largest difference is 0.0020, the tolerance 0.001" in capsys.readouterr().out
+    assert main(["verify", "minilm-l6-v2", "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["model"], shown["bits"], shown["passed"]) == ("minilm-l6-v2", 8, False)
+    assert [check["passed"] for check in shown["checks"]] == [True] * 7
+    assert shown["checks"][1]["figure"] >= shown["checks"][1]["limit"] > 0.999
+    published = shown["published"]
+    assert (published["reproduced"], published["tolerance"], len(published["similarities"])) == (False, 0.001, 9)
+    assert published["largest_difference"] == pytest.approx(0.002, abs=1e-4)
+    assert published["similarities"][1]["published"] == 0.666
+
+
+def test_verify_fails_for_a_broken_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = str(with_nan(tmp_path))
+    assert main(["verify", broken]) == 1
+    shown = capsys.readouterr().out
+    assert "\nFAIL  finite " in shown
+    assert shown.endswith("\n1 of 1 checks FAILED\n")
+    assert main(["verify", broken, "--json", "--card", "minilm-l6-v2"]) == 1
+    assert json.loads(capsys.readouterr().out)["published"] is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([TINY[1]], 2, "they are for qwen3-0.6b-4bit, gemma-300m-4bit, minilm-l6-v2"),
+        ([TINY[1], "--card", "none"], 2, "No similarities of 'none' are known; they are for qwen3-0.6b-4bit, "),
         (["nothing"], 1, "Unknown model 'nothing'"),
         (["gemma-300m-4bit", "--no-download"], 1, "is not on this machine"),
     ],
