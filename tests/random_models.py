@@ -30,8 +30,29 @@ GEMMA3 = {
     "sliding_window": 16, "sliding_window_pattern": 3, "use_bidirectional_attention": True,
     "max_position_embeddings": 256,
 }  # fmt: skip
-CONFIGS: dict[str, dict[str, Any]] = {"bert": BERT, "qwen3": QWEN3, "gemma3": GEMMA3}
-_TOKENIZERS = {"bert": "tiny-bert", "qwen3": "tiny-qwen3", "gemma3_text": "tiny-gemma3"}
+XLM_ROBERTA = BERT | {"model_type": "xlm-roberta", "type_vocab_size": 1, "max_position_embeddings": 258}
+MPNET = BERT | {"model_type": "mpnet", "relative_attention_num_buckets": 32, "max_position_embeddings": 258}
+NOMIC_BERT = BERT | {"model_type": "nomic_bert", "rotary_emb_base": 1000}
+MODERNBERT = BERT | {
+    "model_type": "modernbert", "num_hidden_layers": 3, "intermediate_size": 96, "local_attention": 32,
+    "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0,
+}  # fmt: skip
+PPLX = QWEN3 | {"model_type": "bidirectional_pplx_qwen3", "use_bidirectional_attention": True}
+# Those whose matrices differ; XLM-RoBERTa's are BERT's, and pplx-embed's are Qwen3's.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "bert": BERT, "qwen3": QWEN3, "gemma3": GEMMA3, "mpnet": MPNET, "nomic-bert": NOMIC_BERT, "modernbert": MODERNBERT,
+}  # fmt: skip
+_TOKENIZERS = {
+    "bert": "tiny-bert",
+    "qwen3": "tiny-qwen3",
+    "gemma3_text": "tiny-gemma3",
+    "xlm-roberta": "tiny-xlm-roberta",
+    "mpnet": "tiny-mpnet",
+    "nomic_bert": "tiny-nomic-bert",
+    "modernbert": "tiny-modernbert",
+    "bidirectional_pplx_qwen3": "tiny-pplx",
+}
+_SAYS_NOTHING_OF_POOLING = ("bert", "xlm-roberta", "mpnet", "nomic_bert", "modernbert")
 
 
 class _Recorder:
@@ -73,14 +94,14 @@ def random_model(folder: Path, config: dict[str, Any], dense: Sequence[tuple[int
     (folder / "config.json").write_text(json.dumps(config))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tiny / file, folder / file)
-    if config["model_type"] == "bert":
+    if config["model_type"] in _SAYS_NOTHING_OF_POOLING:
         (folder / "1_Pooling").mkdir()
         edit_json(folder / "1_Pooling" / "config.json", pooling_mode_mean_tokens=True)
     save_file(recorder.tensors, folder / "model.safetensors")
     return folder
 
 
-# (bits, group size, mode) of a tensor by its name, or None to keep it
+# (bits, group size, mode) of a tensor by its name, or None to keep it, as those are whose rows no group divides
 Rule = Callable[[str], tuple[int, int, str] | None]
 
 
@@ -92,11 +113,9 @@ def quantize_folder(source: Path, packed: Path, expanded: Path, rule: Rule) -> N
     meant: dict[str, NDArray[Any]] = {}
     entries: dict[str, Any] = {"group_size": 64, "bits": 4}
     for name, values in load_file(source / "model.safetensors").items():
-        layer, chosen = (
-            name.removesuffix(".weight"),
-            rule(name) if name.endswith(".weight") and values.ndim == 2 else None,
-        )
-        if chosen is None:
+        layer = name.removesuffix(".weight")
+        chosen = rule(name) if name.endswith(".weight") and values.ndim == 2 else None
+        if chosen is None or values.shape[1] % chosen[1]:
             stored[name], meant[name] = mx.array(values), values
             continue
         bits, group, mode = chosen

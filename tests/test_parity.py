@@ -1,5 +1,6 @@
 """The promise: vectors are those of sentence-transformers, whatever the batch. Goldens: see ``golden/README.md``."""
 
+import json
 import os
 import random
 import subprocess
@@ -10,13 +11,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.errors import InputError
 from tests.conftest import REPOSITORY
-from tests.fixtures import BUNDLED, TINY, cosines, golden, model_path
-from tests.golden.texts import DOCUMENTS, QUERIES, TEXTS, counted_text
+from tests.fixtures import BUNDLED, TINY, copy_model, cosines, golden, model_path
+from tests.golden.texts import DOCUMENTS, PADDING_TEXTS, QUERIES, TEXTS, counted_text
 
-LIMITS = {"tiny-bert": 2048, "tiny-bert-cls": 512, "tiny-qwen3": 4096, "tiny-gemma3": 2048, "tiny-gemma3-causal": 2048}
+LIMITS = {
+    "tiny-bert": 2048,
+    "tiny-bert-cls": 512,
+    "tiny-qwen3": 4096,
+    "tiny-gemma3": 2048,
+    "tiny-gemma3-causal": 2048,
+    "tiny-xlm-roberta": 512,
+    "tiny-modernbert": 1024,
+    "tiny-nomic-bert": 1024,
+    "tiny-mpnet": 512,
+    "tiny-pplx": 1024,
+    "tiny-llama": 1024,
+}
+# What the authors' masked language models have before and beside the names of the encoder.
+LANGUAGE_MODELS = {
+    "tiny-xlm-roberta": ("roberta.", "lm_head.dense.weight"),
+    "tiny-modernbert": ("model.", "head.dense.weight"),
+    "tiny-mpnet": ("mpnet.", "lm_head.dense.weight"),
+}
 
 
 def service(name: str, **overrides: Any) -> EmbeddingService:
@@ -41,8 +62,96 @@ def test_vectors_are_those_of_sentence_transformers(name: str, memory: str) -> N
     assert result.truncated == (expected["full_token_counts"] > expected["token_counts"]).tolist()
 
 
+@pytest.mark.parametrize("memory", ["fast", "compact"])
+def test_pplx_gives_its_authors_integers(memory: str) -> None:
+    """But for sums of float32 that fall to the other side of a half: one step, in one of a hundred places."""
+    expected = golden("tiny-pplx")
+    with service("tiny-pplx", memory=memory, normalize=False) as embedder:
+        result = embedder.encode(TEXTS[1:])  # the first is empty
+        queries, documents = embedder.embed_queries(QUERIES), embedder.embed_documents(DOCUMENTS)
+    vectors = np.concatenate([result.vectors, queries, documents])
+    integers = np.concatenate([expected["texts"][1:], expected["queries"], expected["documents"]])
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, np.rint(vectors))
+    difference = np.abs(vectors - integers)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 0.01
+    assert result.token_counts == expected["token_counts"][1:].tolist()
+    assert result.truncated == (expected["full_token_counts"] > expected["token_counts"])[1:].tolist()
+
+
+def test_pplx_normalizes_its_integers() -> None:
+    with service("tiny-pplx") as scaled, service("tiny-pplx", normalize=False) as whole:
+        vectors, integers = scaled.embed(QUERIES), whole.embed(QUERIES)
+    np.testing.assert_allclose(vectors, integers / np.linalg.norm(integers, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_pplx_without_its_quantizer_gives_the_means(tmp_path: Path) -> None:
+    folder = copy_model("tiny-pplx", tmp_path / "model")
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps(modules[:-1]))
+    with EmbeddingService(str(folder), max_tokens=LIMITS["tiny-pplx"], normalize=False) as embedder:
+        vectors = embedder.embed(TEXTS[1:])
+    expected = golden("tiny-pplx")["texts_mean"][1:]
+    assert cosines(vectors, expected).min() >= 0.99999
+    np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_pplx_refuses_an_empty_text_for_it_has_no_token() -> None:
+    with service("tiny-pplx") as embedder, pytest.raises(InputError, match="no tokens"):
+        embedder.embed([""])
+
+
+@pytest.mark.parametrize("name", ["tiny-xlm-roberta", "tiny-mpnet"])
+def test_padding_that_somebody_writes_takes_no_position(name: str) -> None:
+    with service(name) as embedder:
+        together, alone = embedder.embed(PADDING_TEXTS), [embedder.embed([text])[0] for text in PADDING_TEXTS]
+    for vectors in (together, np.stack(alone)):
+        np.testing.assert_allclose(vectors, golden(name)["padding_texts"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("tiny-modernbert", "config.legacy.json"),
+        ("tiny-nomic-bert", "config.native.json"),
+        ("tiny-nomic-bert", "config.both.json"),
+    ],
+)
+def test_other_names_in_the_config_mean_the_same_model(tmp_path: Path, name: str, config: str) -> None:
+    folder = copy_model(name, tmp_path / "model")
+    (folder / config).replace(folder / "config.json")
+    with service(name) as one, EmbeddingService(str(folder), max_tokens=LIMITS[name]) as other:
+        texts = [counted_text(400), *QUERIES]
+        np.testing.assert_array_equal(other.embed(texts), one.embed(texts))
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_the_encoder_of_a_masked_language_model_is_the_same(tmp_path: Path, name: str) -> None:
+    prefix, head = LANGUAGE_MODELS[name]
+    folder = copy_model(name, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    prefixed = {prefix + key: tensor for key, tensor in tensors.items()}
+    save_file(prefixed | {head: np.zeros((32, 32), np.float32)}, folder / "model.safetensors")
+    with service(name) as one, EmbeddingService(str(folder), max_tokens=LIMITS[name]) as other:
+        np.testing.assert_array_equal(other.embed(QUERIES), one.embed(QUERIES))
+
+
+@pytest.mark.parametrize("memory", ["fast", "compact"])
+def test_a_decoder_of_mlx_lm_gives_the_vectors_of_sentence_transformers(memory: str) -> None:
+    pytest.importorskip("mlx_lm")
+    expected = golden("tiny-llama")
+    with service("tiny-llama", memory=memory) as embedder:
+        result = embedder.encode(TEXTS)
+    assert cosines(result.vectors, expected["texts"]).min() >= 0.99999
+    np.testing.assert_allclose(result.vectors, expected["texts"], atol=1e-5)
+    assert result.token_counts == expected["token_counts"].tolist()
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
-@pytest.mark.parametrize("name", ["tiny-bert", "tiny-qwen3", "tiny-gemma3-causal"])
+@pytest.mark.parametrize(
+    "name", ["tiny-bert", "tiny-qwen3", "tiny-gemma3-causal", "tiny-xlm-roberta", "tiny-modernbert"]
+)
 def test_another_pooling_is_honoured(name: str, pooling: str) -> None:
     with service(name, pooling=pooling, normalize=False) as embedder:
         vectors = embedder.embed(TEXTS)

@@ -27,14 +27,29 @@ os.environ |= {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 
+import changes
 import numpy as np
 import sanity
 import torch
 from oracle import embed, golden, load
+from quantized import quantized
 from texts import CARD_SENTENCES
 from tiny_models import WINDOW, write_models
 
 DATA = Path(__file__).resolve().parent.parent / "data"
+CHANGES = {
+    "tiny-bert": changes.BERT_CHANGES,
+    "tiny-bert-cls": changes.BERT_CHANGES,
+    "tiny-qwen3": changes.QWEN_CHANGES,
+    "tiny-gemma3": changes.GEMMA_CHANGES,
+    "tiny-gemma3-causal": changes.GEMMA_CHANGES,
+    "tiny-xlm-roberta": changes.XLM_ROBERTA_CHANGES,
+    "tiny-modernbert": changes.MODERNBERT_CHANGES,
+    "tiny-nomic-bert": changes.NOMIC_CHANGES,
+    "tiny-mpnet": changes.MPNET_CHANGES,
+    "tiny-pplx": changes.PPLX_CHANGES,
+    "tiny-llama": changes.LLAMA_CHANGES,
+}
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
 
@@ -48,17 +63,20 @@ def check_model(folder: Path, arrays: dict[str, Any]) -> None:
 
 def check_architectures(models: Path) -> None:
     """The checks that belong to one architecture."""
-    sanity.check_changes(models / "tiny-bert", sanity.BERT_CHANGES)
-    sanity.check_changes(models / "tiny-bert-cls", sanity.BERT_CHANGES)
-    sanity.check_small_change(models / "tiny-bert", "the GELU of tanh", sanity.tanh_gelu)
-    sanity.check_changes(models / "tiny-qwen3", sanity.QWEN_CHANGES)
+    for name, made in CHANGES.items():
+        sanity.check_changes(models / name, made)
+    sanity.check_small_change(models / "tiny-bert", "the GELU of tanh", changes.tanh_gelu)
+    sanity.check_small_change(models / "tiny-modernbert", "the GELU of tanh", changes.tanh_glu)
     sanity.check_last_token(models / "tiny-qwen3")
-    sanity.check_changes(models / "tiny-gemma3", sanity.GEMMA_CHANGES)
-    sanity.check_changes(models / "tiny-gemma3-causal", sanity.GEMMA_CHANGES)
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)
-    for name in ("tiny-qwen3", "tiny-gemma3"):
-        sanity.check_legacy_config(models / name)
+    sanity.check_window(models / "tiny-modernbert", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW, layer=1)
+    sanity.check_both_ways(models / "tiny-pplx")
+    for name in ("tiny-xlm-roberta", "tiny-mpnet"):
+        sanity.check_padding_texts(models / name)
+    for name in ("tiny-qwen3", "tiny-gemma3", "tiny-modernbert"):
+        sanity.check_config(models / name, "config.legacy.json")
+    sanity.check_config(models / "tiny-nomic-bert", "config.both.json")
 
 
 def check_card(minilm: Path) -> None:
@@ -91,6 +109,7 @@ def main() -> None:
         if tiny:
             check_model(folder, arrays)
             sanity.check_poolings(name, arrays)
+    np.savez_compressed(vectors / "quantized.npz", **quantized())
     check_architectures(models)
     check_card(arguments.minilm)
 

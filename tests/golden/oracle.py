@@ -2,7 +2,10 @@
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,11 @@ import sentence_transformers
 import tokenizers
 import torch
 import transformers
+from jsonfile import read_json, write_json
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from texts import DOCUMENTS, QUERIES, TEXTS
+from texts import DOCUMENTS, PADDING_TEXTS, QUERIES, TEXTS
 
 Vectors = NDArray[np.float32]
 
@@ -24,8 +28,50 @@ RAW_POOLINGS = {"texts_mean": "mean", "texts_cls": "cls", "texts_last": "lasttok
 
 
 def load(folder: Path) -> SentenceTransformer:
+    """The model as sentence-transformers computes it; pplx-embed without its quantizer, see ``finished``."""
     options = {"attn_implementation": "eager", "dtype": torch.float32}
-    return SentenceTransformer(str(folder), device="cpu", model_kwargs=options, local_files_only=True)
+    with readable(folder) as path:
+        model = SentenceTransformer(str(path), device="cpu", model_kwargs=options, local_files_only=True)
+    if is_pplx(folder):
+        network = transformer(model)
+        network.config.is_causal = False  # which is what the mask is made from
+        for layer in network.layers:
+            layer.self_attn.is_causal = False
+    return model
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[Path]:
+    """The folder, or a copy of it where the authors' own code would be needed that transformers makes superfluous.
+
+    NomicBERT's config gets the names that transformers knows; the weights keep theirs, which it maps. pplx-embed is a
+    Qwen3 but for its mask.
+    """
+    native = folder / "config.native.json"
+    if not (is_pplx(folder) or native.is_file()):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as parent:
+        copy = Path(shutil.copytree(folder, Path(parent) / folder.name))
+        if native.is_file():
+            shutil.copy(native, copy / "config.json")
+        else:
+            config = read_json(folder / "config.json") | {"model_type": "qwen3"}
+            write_json(copy / "config.json", {key: value for key, value in config.items() if key != "auto_map"})
+            write_json(copy / "modules.json", read_json(folder / "modules.json")[:-1])
+        yield copy
+
+
+def is_pplx(folder: Path) -> bool:
+    return bool(read_json(folder / "config.json")["model_type"] == "bidirectional_pplx_qwen3")
+
+
+def finished(folder: Path, vectors: Vectors) -> Vectors:
+    """What the authors' pipeline returns: for pplx-embed the integers of its quantizer, as float32."""
+    if not is_pplx(folder):
+        return vectors
+    rounded: Vectors = torch.clamp(torch.round(torch.tanh(torch.from_numpy(vectors)) * 127), -128, 127).numpy()
+    return rounded
 
 
 def transformer(model: SentenceTransformer) -> Any:
@@ -64,19 +110,29 @@ def pool(hidden: torch.Tensor, mode: str) -> Vectors:
 def golden(folder: Path, *, raw_poolings: bool) -> dict[str, NDArray[Any]]:
     """Everything the tests compare with, by the names that ``README.md`` explains."""
     model = load(folder)
-    encoded = [hidden_states(model, text) for text in TEXTS]
-    tokenizer = model.tokenizer
+    lengths = [len(model.tokenizer(text)["input_ids"]) for text in TEXTS]
+    texts = [text for text, length in zip(TEXTS, lengths, strict=True) if length]
+    encoded = [hidden_states(model, text) for text in texts]
+
+    def in_place(rows: NDArray[Any]) -> NDArray[Any]:
+        """Zero for a text of no tokens, which only pplx-embed has; in a batch that is what its pipeline gives."""
+        whole = np.zeros((len(TEXTS), *rows.shape[1:]), rows.dtype)
+        whole[np.array(lengths) > 0] = rows
+        return whole
+
     arrays: dict[str, NDArray[Any]] = {
-        "texts": embed(model.encode, TEXTS),
-        "queries": embed(model.encode_query, QUERIES),
-        "documents": embed(model.encode_document, DOCUMENTS),
-        "token_counts": np.array([len(text.ids) for text in encoded], np.int32),
-        "full_token_counts": np.array([len(tokenizer(text)["input_ids"]) for text in TEXTS], np.int32),
+        "texts": in_place(finished(folder, embed(model.encode, texts))),
+        "queries": finished(folder, embed(model.encode_query, QUERIES)),
+        "documents": finished(folder, embed(model.encode_document, DOCUMENTS)),
+        "token_counts": in_place(np.array([len(text.ids) for text in encoded], np.int32)),
+        "full_token_counts": np.array(lengths, np.int32),
         "versions": np.array(json.dumps(versions())),
     }
     if raw_poolings:
         for name, mode in RAW_POOLINGS.items():
-            arrays[name] = np.stack([pool(text.hidden, mode) for text in encoded])
+            arrays[name] = in_place(np.stack([pool(text.hidden, mode) for text in encoded]))
+    if model.tokenizer.pad_token == "<pad>" and model.tokenizer.bos_token == "<s>":
+        arrays["padding_texts"] = embed(model.encode, PADDING_TEXTS)
     return arrays
 
 

@@ -8,21 +8,18 @@ those of a changed model, over ``PROBES``.
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from oracle import RAW_POOLINGS, Vectors, embed, load, transformer
+from changes import NO_WINDOW, Change, count_padding, set_window
+from oracle import RAW_POOLINGS, Vectors, embed, is_pplx, load, transformer
 from sentence_transformers import SentenceTransformer
-from texts import COUNTED_LENGTHS, TEXTS, counted_text
+from texts import COUNTED_LENGTHS, PADDING_TEXTS, TEXTS, counted_text
 from tokenizers import Tokenizer
 
-Change = Callable[[Any], None]
-
-PROBES = [text for text in TEXTS if len(text) < 1500]
-NO_WINDOW = 10**6
+PROBES = [text for text in TEXTS if 0 < len(text) < 1500]
 
 
 def cosines(left: Vectors, right: Vectors) -> Vectors:
@@ -60,7 +57,10 @@ def check_vectors(folder: Path, model: SentenceTransformer, golden: dict[str, An
     for name, array in golden.items():
         assert array.dtype.kind != "f" or np.isfinite(array).all(), (folder.name, name)
     vectors = golden["texts"]
-    assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5), folder.name
+    if is_pplx(folder):
+        vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1)
+    else:
+        assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5), folder.name
     ids = [tuple(model.preprocess([text])["input_ids"][0].tolist()) for text in TEXTS]
     rows, columns = np.triu_indices(len(TEXTS), 1)
     same = np.array([ids[row] == ids[column] for row, column in zip(rows, columns, strict=True)])
@@ -104,70 +104,16 @@ def changed_vectors(folder: Path, change: Change) -> tuple[Vectors, Vectors]:
     return before, embed(model.encode, PROBES)
 
 
-def scale_parameters(part: str, factor: float = 0.0, offset: float = 0.0) -> Change:
-    """A change that multiplies, then shifts, every parameter whose name contains ``part``."""
-
-    def change(model: torch.nn.Module) -> None:
-        chosen = [parameter for name, parameter in model.named_parameters() if part in name]
-        assert chosen, part
-        for parameter in chosen:
-            parameter.mul_(factor).add_(offset)
-
-    return change
-
-
-def set_window(size: int) -> Change:
-    """Set the window as the modelling code reads it: exclusive on either side."""
-
-    def change(model: Any) -> None:
-        model.config.sliding_window = size
-
-    return change
-
-
-def tanh_gelu(model: Any) -> None:
-    for layer in model.encoder.layer:
-        layer.intermediate.intermediate_act_fn = torch.nn.GELU(approximate="tanh")
-
-
-def one_theta(model: Any) -> None:
-    model.rotary_emb.sliding_attention_inv_freq.copy_(model.rotary_emb.full_attention_inv_freq)
-
-
-def theta_10000(model: Any) -> None:
-    model.rotary_emb.inv_freq.copy_(1e4 ** -(torch.arange(0, 16, 2) / 16))
-
-
-def unscaled_embeddings(model: Any) -> None:
-    model.embed_tokens.embed_scale.fill_(1.0)
-
-
-BERT_CHANGES: dict[str, Change] = {
-    "no positions": scale_parameters("position_embeddings"),
-    "no token types": scale_parameters("token_type_embeddings"),
-    "no LayerNorm biases": scale_parameters("LayerNorm.bias"),
-}
-QWEN_CHANGES: dict[str, Change] = {
-    "no query and key norms": scale_parameters("_norm.weight", offset=1.0),
-    "rope theta 1e4": theta_10000,
-}
-GEMMA_CHANGES: dict[str, Change] = {
-    "norms of w, not 1 + w": scale_parameters("norm.weight", factor=1.0, offset=-1.0),
-    "one rope theta for all layers": one_theta,
-    "unscaled embeddings": unscaled_embeddings,
-    "no window": set_window(NO_WINDOW),
-}
-
-
-def check_window(folder: Path, *, size: int, behind: int, ahead: int) -> None:
+def check_window(folder: Path, *, size: int, behind: int, ahead: int, layer: int = 0) -> None:
     """The window is exactly as wide as documented: in one layer, and at the shortest text that can show it.
 
-    In the first layer alone a changed token at p must reach the positions p - behind … p + ahead and no others.
+    In the given layer alone a changed token at p must reach the positions p - behind … p + ahead and no others; a
+    text of ``size`` tokens fits.
     """
     model = load(folder)
     network = transformer(model)
-    assert network.config.sliding_window == size
-    network.config.num_hidden_layers = 1
+    network.layers = network.layers[layer : layer + 1]
+    setting = network.config.sliding_window
     ids = model.preprocess([counted_text(126)])["input_ids"]
     changed = ids.clone()
     position = 64
@@ -181,11 +127,33 @@ def check_window(folder: Path, *, size: int, behind: int, ahead: int) -> None:
     set_window(NO_WINDOW)(transformer(wide))
     texts = [counted_text(tokens) for tokens in (size - 2, size - 1)]  # with bos and eos: size and one more
     fitting, longer = cosines(embed(model.encode, texts), embed(wide.encode, texts))
-    off_by_one = {f"window {other}": set_window(other) for other in (size - 1, size + 1)}
+    off_by_one = {f"window {other}": set_window(other) for other in (setting - 1, setting + 1)}
     print(f"{folder.name}: cosine to no window of {size} tokens {fitting:.7f}, of {size + 1} tokens {longer:.6f}")
     assert fitting > 1 - 1e-6
     assert longer < 0.99999
     check_changes(folder, off_by_one, limit=0.9999)
+
+
+def check_both_ways(folder: Path) -> None:
+    """A changed last token reaches the first position."""
+    model = load(folder)
+    ids = model.preprocess([counted_text(20)])["input_ids"]
+    changed = ids.clone()
+    changed[0, -1] = ids[0, 0]
+    with torch.inference_mode():
+        first, other = (transformer(model)(input_ids=tokens).last_hidden_state[0, 0] for tokens in (ids, changed))
+    assert (first - other).abs().max() > 0.01, folder.name
+
+
+def check_padding_texts(folder: Path) -> None:
+    """A ``<pad>`` that somebody writes takes no position: counting it moves the vectors of ``PADDING_TEXTS``."""
+    model, counting = load(folder), load(folder)
+    for text in PADDING_TEXTS:
+        assert 1 in model.preprocess([text])["input_ids"], (folder.name, text)
+    count_padding(transformer(counting))
+    largest = cosines(embed(model.encode, PADDING_TEXTS), embed(counting.encode, PADDING_TEXTS)).max()
+    print(f"{folder.name}: largest cosine with positions for <pad> {largest:.6f}")
+    assert largest < 0.9999
 
 
 def check_last_token(folder: Path) -> None:
@@ -202,10 +170,11 @@ def check_last_token(folder: Path) -> None:
     assert largest < 0.99
 
 
-def check_legacy_config(folder: Path) -> None:
-    """``config.legacy.json`` means the same model to transformers, to the last bit."""
+def check_config(folder: Path, name: str) -> None:
+    """The config of this name means the same model to transformers, to the last bit."""
     with tempfile.TemporaryDirectory() as parent:
         copy = Path(parent) / folder.name
         shutil.copytree(folder, copy)
-        shutil.copy(copy / "config.legacy.json", copy / "config.json")
-        assert np.array_equal(embed(load(copy).encode, PROBES), embed(load(folder).encode, PROBES)), folder.name
+        shutil.move(copy / name, copy / "config.json")
+        (copy / "config.native.json").unlink(missing_ok=True)
+        assert np.array_equal(embed(load(copy).encode, PROBES), embed(load(folder).encode, PROBES)), (folder.name, name)

@@ -67,6 +67,13 @@ SPECIAL_TOKEN_TEXTS = [
     "<bos><eos><pad>",
 ]
 
+# For XLM-RoBERTa and MPNet, whose positions count the tokens that are not padding, also those that somebody wrote.
+PADDING_TEXTS = [
+    "<pad>",
+    "<pad><pad> first the padding and then a text",
+    "a text with <pad> in the middle, and another <pad> after it, and words at the end",
+]
+
 # With the two special tokens of BERT and Gemma each is 2 longer, with the one of Qwen 1 longer: so the totals stand
 # just below, at and above the windows (33), the limits (256, 512, 2048, 4096) and common block sizes.
 COUNTED_LENGTHS = (

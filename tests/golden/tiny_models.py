@@ -4,16 +4,14 @@ The weights are larger than an initialization's, so that attention is far from u
 a port that forgets a position, a window, a norm or the ``1 +`` of Gemma's norms computes visibly other vectors.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import sentence_transformers
 import torch
 from jsonfile import read_json, write_json
-from safetensors.torch import save as to_safetensors
+from tiny_decoders import write_tiny_llama, write_tiny_pplx
+from tiny_encoders import write_tiny_modernbert, write_tiny_mpnet, write_tiny_nomic_bert, write_tiny_xlm_roberta
+from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
 from tiny_tokenizers import write_bert_tokenizer, write_gemma_tokenizer, write_qwen_tokenizer
 from tokenizers import Tokenizer
 from transformers import (
@@ -22,9 +20,13 @@ from transformers import (
     Gemma3TextConfig,
     Gemma3TextModel,
     PreTrainedConfig,
-    PreTrainedModel,
     Qwen3Config,
     Qwen3Model,
+)
+
+NAMES = (
+    *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
+    *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
 )
 
 BERT_TOKENS, BERT_CLS_TOKENS, GEMMA_TOKENS, QWEN_TOKENS = 2048, 512, 2048, 4096
@@ -62,88 +64,6 @@ GEMMA_PROMPTS = {
     "STS": "task: sentence similarity | query: ",
     "Summarization": "task: summarization | query: ",
 }
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """The sentence-transformers files around a model. ``dense`` holds (in, out) sizes; None writes no such file."""
-
-    pooling: str
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    dense: tuple[tuple[int, int], ...] = ()
-    max_seq_length: int | None = None
-
-
-def randomize(
-    model: torch.nn.Module,
-    seed: int,
-    *,
-    norm_center: float,
-    linear_std: float,
-    other_stds: Mapping[str, float] = MappingProxyType({}),
-) -> None:
-    """Fill every parameter from one generator, in the order of their names.
-
-    ``other_stds`` maps a part of a name to the standard deviation that its weights have instead of ``linear_std``.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
-            noise = torch.randn(parameter.shape, generator=generator)
-            if name.endswith("bias"):
-                parameter.copy_(0.2 * noise)
-            elif "norm" in name.lower():
-                # Sharper attention where queries and keys are normalized.
-                sharpening = 0.5 if "q_norm" in name or "k_norm" in name else 0.0
-                parameter.copy_(norm_center + sharpening + 0.3 * noise)
-            else:
-                std = next((std for part, std in other_stds.items() if part in name), linear_std)
-                parameter.copy_(std * noise)
-
-
-def write_pipeline(folder: Path, hidden_size: int, pipeline: Pipeline) -> None:
-    """``modules.json``, ``1_Pooling/``, ``N_Dense/`` with random weights, and the prompts."""
-    dense = [f"{index}_Dense" for index, _ in enumerate(pipeline.dense, start=2)]
-    paths = ["", "1_Pooling", *dense, f"{len(dense) + 2}_Normalize"]
-    modules = [
-        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for index, path in enumerate(paths)
-        for kind in [path.partition("_")[2] or "Transformer"]
-    ]
-    write_json(folder / "modules.json", modules)
-    modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
-    pooling = {f"pooling_mode_{mode}": mode == pipeline.pooling for mode in modes}
-    (folder / "1_Pooling").mkdir()
-    pooling_config = {"word_embedding_dimension": hidden_size} | pooling | {"include_prompt": True}
-    write_json(folder / "1_Pooling" / "config.json", pooling_config)
-    for path, (in_features, out_features) in zip(dense, pipeline.dense, strict=True):
-        (folder / path).mkdir()
-        sizes = {"in_features": in_features, "out_features": out_features}
-        identity = {"bias": False, "activation_function": "torch.nn.modules.linear.Identity"}
-        write_json(folder / path / "config.json", sizes | identity)
-        linear = torch.nn.Linear(in_features, out_features, bias=False)
-        randomize(linear, seed=in_features, norm_center=1.0, linear_std=0.15)
-        save(linear.state_dict(prefix="linear."), folder / path)
-    if pipeline.max_seq_length is not None:
-        limits = {"max_seq_length": pipeline.max_seq_length, "do_lower_case": False}
-        write_json(folder / "sentence_bert_config.json", limits)
-    prompts = {"prompts": dict(pipeline.prompts), "default_prompt_name": None, "similarity_fn_name": "cosine"}
-    versions = {"sentence_transformers": sentence_transformers.__version__, "pytorch": torch.__version__}
-    settings = {"__version__": versions} | (prompts if pipeline.prompts else {})
-    write_json(folder / "config_sentence_transformers.json", settings)
-
-
-def save(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
-    (folder / "model.safetensors").write_bytes(to_safetensors(contiguous, metadata={"format": "pt"}))
-
-
-def write_model(folder: Path, model: PreTrainedModel, architecture: str, pipeline: Pipeline) -> None:
-    model.config.architectures = [architecture]
-    model.config.dtype = "float32"
-    model.config.save_pretrained(folder)
-    save(model.state_dict(), folder)
-    write_pipeline(folder, model.config.hidden_size, pipeline)
 
 
 def write_tiny_berts(mean_folder: Path, cls_folder: Path) -> None:
@@ -257,11 +177,17 @@ def legacy_config(config: PreTrainedConfig) -> dict[str, Any]:
 
 def write_models(root: Path) -> list[str]:
     """Write all checkpoints below ``root``; returns the names of those with weights."""
-    names = ("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal")
-    for name in (*names, "tiny-gemma3-odd"):
-        (root / name).mkdir(parents=True)
+    (root / "tiny-gemma3-odd").mkdir(parents=True)
+    for name in NAMES:
+        (root / name).mkdir()
     write_tiny_berts(root / "tiny-bert", root / "tiny-bert-cls")
     write_tiny_qwen3(root / "tiny-qwen3")
     write_tiny_gemma3(root / "tiny-gemma3", root / "tiny-gemma3-odd")
     write_tiny_gemma3_causal(root / "tiny-gemma3-causal")
-    return list(names)
+    write_tiny_xlm_roberta(root / "tiny-xlm-roberta")
+    write_tiny_modernbert(root / "tiny-modernbert")
+    write_tiny_nomic_bert(root / "tiny-nomic-bert")
+    write_tiny_mpnet(root / "tiny-mpnet")
+    write_tiny_pplx(root / "tiny-pplx")
+    write_tiny_llama(root / "tiny-llama")
+    return list(NAMES)

@@ -110,8 +110,11 @@ def write_bert_tokenizer(folder: Path, max_tokens: int, *, traps: bool) -> Token
     return tokenizer
 
 
-def write_qwen_tokenizer(folder: Path) -> Tokenizer:
-    """Byte-level BPE whose post-processor appends ``<|endoftext|>``; the tokenizer's own eos is another token."""
+def write_qwen_tokenizer(folder: Path, *, append: bool = True) -> Tokenizer:
+    """Byte-level BPE whose post-processor appends ``<|endoftext|>``; the tokenizer's own eos is another token.
+
+    ``append=False`` appends nothing, as in pplx-embed, so that an empty text has no token at all.
+    """
     tokenizer = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix=""))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -129,16 +132,13 @@ def write_qwen_tokenizer(folder: Path) -> Tokenizer:
     )
     tokenizer.train_from_iterator(corpus(), trainer)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    tokenizer.post_processor = processors.Sequence(
-        [
-            processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(
-                single="$A <|endoftext|>",
-                pair="$A <|endoftext|> $B:1 <|endoftext|>:1",
-                special_tokens=[("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))],
-            ),
-        ]
+    ending = processors.TemplateProcessing(
+        single="$A <|endoftext|>",
+        pair="$A <|endoftext|> $B:1 <|endoftext|>:1",
+        special_tokens=[("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))],
     )
+    byte_level = processors.ByteLevel(trim_offsets=False)
+    tokenizer.post_processor = processors.Sequence([byte_level, ending]) if append else byte_level
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     config = {
         "add_bos_token": False,
