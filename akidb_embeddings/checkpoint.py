@@ -5,7 +5,7 @@ a conversion dropped files, the registry and then the architecture's trained def
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,10 @@ class Checkpoint:
 
     ``pooling`` and ``normalize`` are as trained; ``pooling`` is None where nothing says. ``int8_by_tanh``: whether
     vectors end as integers, ``round(127 tanh(x))``. ``dimension`` is that of the vectors before Matryoshka truncation,
-    ``truncate_dim`` what its authors cut them to, if they do. ``max_tokens`` is the model's own limit, special tokens
-    included; ``lowercase``: whether texts are lowercased before its tokenizer. ``default_prompt`` precedes texts for
-    which none is asked; ``quantization`` is config.json's, {} if there is none.
+    ``truncate_dim`` what its authors cut them to, if they do, ``matryoshka`` the lengths that they were trained to be
+    cut to, ``matryoshka_layer_norm`` whether a LayerNorm without weights comes before. ``max_tokens`` is the model's
+    own limit, special tokens included; ``lowercase``: whether texts are lowercased before its tokenizer.
+    ``default_prompt`` precedes texts for which none is asked; ``quantization`` is config.json's, {} if there is none.
     """
 
     path: Path
@@ -55,6 +56,8 @@ class Checkpoint:
     dimension: int
     max_tokens: int
     truncate_dim: int | None
+    matryoshka: Collection[int]
+    matryoshka_layer_norm: bool
     lowercase: bool
     prompts: Mapping[str, str]
     default_prompt: str
@@ -106,6 +109,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     hidden = _positive(path, config, "hidden_size")
     _positive(path, config, "vocab_size")
     dense = dense_layers(steps, tensors, quantization, hidden)
+    dimension = dense[-1].outputs if dense else hidden
     description = read_json(path / PROMPTS_FILE)
     prompts, default_prompt = _prompts(description, spec)
     checkpoint = Checkpoint(
@@ -116,11 +120,13 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         dense=tuple(dense),
         normalize=not (path / "modules.json").is_file() or any(step.kind == "Normalize" for step in steps),
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in steps),
-        dimension=dense[-1].outputs if dense else hidden,
+        dimension=dimension,
         max_tokens=_max_tokens(
             path, config, architecture, transformer.max_seq_length or (spec.max_tokens if spec else None)
         ),
         truncate_dim=description.get("truncate_dim"),
+        matryoshka=_matryoshka(config, description, spec, dimension),
+        matryoshka_layer_norm=bool(config.get("matryoshka_layer_norm", spec and spec.matryoshka_layer_norm)),
         lowercase=transformer.do_lower_case,
         prompts=prompts,
         default_prompt=default_prompt,
@@ -173,6 +179,22 @@ def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Ma
     if default is not None and default not in named:
         raise CheckpointError(f"default_prompt_name is {default!r}, but the prompts are {', '.join(named) or 'none'}.")
     return named, "" if default is None else named[default]
+
+
+def _matryoshka(
+    config: Mapping[str, Any], description: Mapping[str, Any], spec: ModelSpec | None, dimension: int
+) -> Collection[int]:
+    """The lengths vectors were trained to be cut to: config.json's (as vLLM reads it), else the registry's."""
+    cut = description.get("truncate_dim")
+    authors = {cut} if isinstance(cut, int) else set()
+    lengths = config.get("matryoshka_dimensions")
+    if lengths is not None:
+        if not isinstance(lengths, list) or not all(type(one) is int and one > 0 for one in lengths):
+            raise CheckpointError(f"config.json gives matryoshka_dimensions as {lengths!r}; it must list lengths.")
+        return authors.union(lengths)
+    if config.get("is_matryoshka") is True:
+        return range(1, dimension + 1)
+    return authors.union(spec.matryoshka if spec else ())
 
 
 def _max_tokens(path: Path, config: Mapping[str, Any], architecture: Architecture, chosen: int | None) -> int:

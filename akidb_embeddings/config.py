@@ -21,6 +21,10 @@ def _is_folder_name(path: str | Path) -> bool:
 
 
 _PROMPT = Rule(str, "a string (empty for no prompt)", optional=True)
+_PROMPT_NAME = Rule(str, "the name of one of the model's prompts", str.strip, optional=True)
+_TASK = Rule(str, "an instruction in words, such as 'Retrieve duplicates of the question'", str.strip, optional=True)
+# Each set says one thing in several ways.
+_EXCLUSIVE = (("query_prompt", "query_prompt_name", "task"), ("document_prompt", "document_prompt_name"))
 
 _RULES: Mapping[str, Rule] = {
     "model_name": Rule(str, "a registry name, a Hugging Face repository or a local folder", str.strip),
@@ -28,10 +32,14 @@ _RULES: Mapping[str, Rule] = {
     "pooling": choice("auto", "mean", "cls", "last"),
     "normalize": BOOLEAN,
     "dimensions": COUNT._replace(optional=True),
+    "untrained_dimensions": BOOLEAN,
     "max_tokens": COUNT,
     "truncate": choice("end", "error"),
     "query_prompt": _PROMPT,
     "document_prompt": _PROMPT,
+    "query_prompt_name": _PROMPT_NAME,
+    "document_prompt_name": _PROMPT_NAME,
+    "task": _TASK,
     "batch_size": Rule(int, "an integer from 1 to 128", range(1, 129).__contains__),
     "memory": choice("fast", "compact"),
     "max_queued_tokens": COUNT,
@@ -72,10 +80,14 @@ class EmbeddingConfig(_NotesKeywords):
         pooling: "auto" (as the model was trained), "mean", "cls" or "last".
         normalize: Whether vectors are scaled to length 1.
         dimensions: Length vectors are cut to, for models trained for it (Matryoshka); None for the full length.
+        untrained_dimensions: Whether ``dimensions`` may be a length that the model was not trained for.
         max_tokens: Longest text in tokens, special tokens and prompt included; at most the model's own limit.
         truncate: For longer texts, "end" cuts and flags them, "error" refuses them.
         query_prompt: Text put before every query; None for the model's own, "" for none.
         document_prompt: Text put before every document; None for the model's own, "" for none.
+        query_prompt_name: Name of the model's prompt to put before every query, instead of ``query_prompt``.
+        document_prompt_name: Name of the model's prompt to put before every document, instead of ``document_prompt``.
+        task: Instruction for queries, instead of either, for models whose query prompt holds one.
         batch_size: Most texts in one micro-batch, 1 to 128.
         memory: "fast", or "compact" for a smaller footprint at some cost in speed.
         max_queued_tokens: Tokens that may wait in the engine before new requests are refused.
@@ -88,10 +100,14 @@ class EmbeddingConfig(_NotesKeywords):
     pooling: str = "auto"
     normalize: bool = True
     dimensions: int | None = None
+    untrained_dimensions: bool = False
     max_tokens: int = 512
     truncate: str = "end"
     query_prompt: str | None = None
     document_prompt: str | None = None
+    query_prompt_name: str | None = None
+    document_prompt_name: str | None = None
+    task: str | None = None
     batch_size: int = 32
     memory: str = "fast"
     max_queued_tokens: int = 4_000_000
@@ -106,9 +122,18 @@ class EmbeddingConfig(_NotesKeywords):
         for name, source in sources.items():
             where = "" if source in (_DEFAULT, _CONSTRUCTOR) else f"{source}: "
             _RULES[name].check(name, getattr(self, name), where)
+        for names in _EXCLUSIVE:
+            self._check_exclusive([name for name in names if getattr(self, name) is not None], sources)
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", os.path.expanduser(self.cache_dir))
         vars(self)["_origins"] = {name: _Origin(getattr(self, name), source) for name, source in sources.items()}
+
+    def _check_exclusive(self, names: list[str], sources: Mapping[str, str]) -> None:
+        if len(names) > 1:
+            files = dict.fromkeys(sources[name] for name in names if sources[name] not in (_DEFAULT, _CONSTRUCTOR))
+            where = "".join(f"{file}: " for file in files)
+            given = " and ".join(f"{name} ({getattr(self, name)!r})" for name in names)
+            raise ConfigurationError(f"{where}{given} exclude each other; keep one, and set what is left to None.")
 
     def _source(self, name: str, origins: Mapping[str, _Origin]) -> str:
         # dataclasses.replace gives every field, changed or not: an unchanged value keeps its earlier source.

@@ -33,6 +33,13 @@ def check_text(text: str) -> str:
     return text
 
 
+def check_task(task: str) -> str:
+    """The instruction for queries. InputError: it is no string, or blank."""
+    if not check_text(task).strip():
+        raise InputError(f"task is {task!r}; an instruction in words is wanted, or None for the model's own.")
+    return task
+
+
 def check_vectors(
     vectors: ArrayLike | Sequence[ArrayLike], dimension: int, count: int | None = None, first_index: int = 0
 ) -> Vectors:

@@ -49,6 +49,19 @@ class Options(TypedDict, total=False):
     precision: str
 
 
+class PromptOptions(Options, total=False):
+    """``Options`` and another prompt than the usual one: ``prompt_name`` of the model's, or a ``prompt`` as text."""
+
+    prompt_name: str | None
+    prompt: str | None
+
+
+class QueryOptions(PromptOptions, total=False):
+    """``PromptOptions``, or the ``task`` of queries: an instruction for models whose query prompt holds one."""
+
+    task: str | None
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a service lends to its jobs."""
@@ -239,8 +252,12 @@ class Job:
         self._timings.compute += time.monotonic() - begun
         settings = self._resources.settings
         end = window.begin + len(vectors)
-        finished = finish(vectors, settings.dimensions, settings.normalize)
-        self.vectors[window.begin : end] = quantize(finished, self.precision, first_index=self._first + window.begin)
+        # A model whose vectors are integers has its own int8.
+        own_integers = settings.integers and self.precision == "int8"
+        normalize = settings.normalize and not own_integers
+        finished = finish(vectors, settings.dimensions, normalize, settings.layer_norm)
+        precision = "float32" if own_integers else self.precision
+        self.vectors[window.begin : end] = quantize(finished, precision, first_index=self._first + window.begin)
         self.token_counts += [len(ids) for ids in window.tokens.ids]
         self.truncated += window.tokens.truncated
         self._report(len(vectors))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 
 from numpy.typing import ArrayLike
 
@@ -19,10 +19,11 @@ from akidb_embeddings.counts import Statistics
 from akidb_embeddings.engine_table import acquire_engine, release_engine, retain_engine
 from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.hub import resolve_model
-from akidb_embeddings.inputs import check_text, check_texts, check_vectors
-from akidb_embeddings.job import Job, Options, Resources, Timings
+from akidb_embeddings.inputs import check_task, check_text, check_texts, check_vectors
+from akidb_embeddings.job import Job, Options, PromptOptions, QueryOptions, Resources, Timings
 from akidb_embeddings.precision import Quantized
-from akidb_embeddings.settings import Settings, apply_config, fingerprint
+from akidb_embeddings.prompts import instruct
+from akidb_embeddings.settings import Settings, apply_config, fingerprint, lacks_query_prompt
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
 
@@ -85,6 +86,7 @@ class EmbeddingService:
         self._checkpoint = read_checkpoint(files.path, files.spec)
         self._settings = apply_config(self._config, self._checkpoint)
         self._has_told = False
+        self._unprompted: set[str] = set()  # shared with those that with_options makes: a server makes one a request
         tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(lambda: self._checkpoint.digest)  # reads all files: here, not in the first call
@@ -127,8 +129,24 @@ class EmbeddingService:
 
         A precision other than float32 is appended, for vectors of two precisions must not be mixed.
         """
-        name = fingerprint(self._checkpoint, self._settings, self._prompt(None, prompt))
+        name = fingerprint(self._checkpoint, self._settings, self.resolve_prompt(prompt=prompt))
         return name if precision == "float32" else f"{name}-{precision}"
+
+    def resolve_prompt(
+        self, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None
+    ) -> str:
+        """The text that ``encode`` with these arguments puts before each text; its errors are those of ``encode``."""
+        options = {"prompt_name": prompt_name, "prompt": prompt, "task": task}
+        given = [name for name, value in options.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"Give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}.")
+        if task is not None:
+            return instruct(self._checkpoint.prompts, check_task(task))
+        if prompt_name is not None:
+            text = self._settings.prompt(prompt_name)
+            self._tell_of_missing_prompt(prompt_name)
+            return text
+        return self._settings.default_prompt if prompt is None else check_text(prompt)
 
     def with_options(
         self,
@@ -164,25 +182,31 @@ class EmbeddingService:
         """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
         return self._release.alive and self._resources.engine.alive
 
-    def embed(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+    def embed(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
         """Vectors of texts as they are, float32 ``[n, dimension]`` unless ``precision`` says otherwise.
 
         Options and errors of this and the next three are those of ``encode``.
         """
         return self._told(self.encode(texts, **options))
 
-    def embed_query(self, text: str, **options: Unpack[Options]) -> Quantized:
-        """The vector of one query, with the model's query prompt, ``[dimension]``."""
+    def embed_query(self, text: str, **options: Unpack[QueryOptions]) -> Quantized:
+        """The vector of one query, ``[dimension]``; see ``embed_queries``."""
         vector: Quantized = self.embed_queries([check_text(text)], **options)[0]
         return vector
 
-    def embed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
-        """Vectors of queries, each with the model's query prompt, ``[n, dimension]``."""
-        return self._told(self.encode(texts, prompt_name="query", **options))
+    def embed_queries(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
+        """Vectors of queries, ``[n, dimension]``, with the query prompt, configured or the model's own.
 
-    def embed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
-        """Vectors of documents, each with the model's document prompt, ``[n, dimension]``."""
-        return self._told(self.encode(texts, prompt_name="document", **options))
+        ``prompt_name``, ``prompt`` or ``task`` give another one, as in ``encode``.
+        """
+        return self._told(self.encode(texts, **_by_default("query", options)))
+
+    def embed_documents(self, texts: Iterable[str], **options: Unpack[PromptOptions]) -> Quantized:
+        """Vectors of documents, ``[n, dimension]``, with the document prompt, configured or the model's own.
+
+        ``prompt_name`` or ``prompt`` give another one, as in ``encode``; a ``task`` is for queries.
+        """
+        return self._told(self.encode(texts, **_for_documents(options)))
 
     def encode(
         self,
@@ -190,6 +214,7 @@ class EmbeddingService:
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        task: str | None = None,
         **options: Unpack[Options],
     ) -> EmbeddingResult:
         """Vectors with token counts, truncation flags and fingerprint.
@@ -198,6 +223,7 @@ class EmbeddingService:
             texts: Any number of texts; an empty list gives vectors of shape ``[0, dimension]``.
             prompt_name: ``"query"``, ``"document"`` or another of the model's prompts, put before each text.
             prompt: A prompt of your own instead.
+            task: An instruction instead, for models whose query prompt holds one: ``Instruct: {task}…``.
             timeout: Seconds after which the call fails with DeadlineError, and what still waits is dropped.
             progress: Called with a number of texts whenever so many more are done.
             wait: Wait for room where the engine's queue is full, instead of failing with OverloadError.
@@ -206,11 +232,12 @@ class EmbeddingService:
                 of the float32 vectors.
 
         Raises:
+            ConfigurationError: the model has no prompt of that name, or takes no task.
             InputError: a text is no string, or too long with ``truncate: error``; it names the index. Or there is no
                 such precision, or not without ranges.
             OverloadError, DeadlineError, WorkerError: see ``akidb_embeddings.errors``.
         """
-        text = self._prompt(prompt_name, prompt)
+        text = self.resolve_prompt(prompt_name=prompt_name, prompt=prompt, task=task)
         with self._start(texts, text, options) as job:
             for begin, end in job.windows():
                 tokens = job.tokenize(begin, end)
@@ -226,10 +253,11 @@ class EmbeddingService:
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        task: str | None = None,
         **options: Unpack[Options],
     ) -> EmbeddingResult:
         """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
-        text = self._prompt(prompt_name, prompt)
+        text = self.resolve_prompt(prompt_name=prompt_name, prompt=prompt, task=task)
         with self._start(texts, text, options) as job:
             for begin, end in job.windows():
                 if job.is_short(begin, end):
@@ -242,22 +270,22 @@ class EmbeddingService:
                 await job.acollect()
         return self._result(job, text)
 
-    async def aembed(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+    async def aembed(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
         """``embed`` for event loops."""
         return self._told(await self.aencode(texts, **options))
 
-    async def aembed_query(self, text: str, **options: Unpack[Options]) -> Quantized:
+    async def aembed_query(self, text: str, **options: Unpack[QueryOptions]) -> Quantized:
         """``embed_query`` for event loops."""
         vector: Quantized = (await self.aembed_queries([check_text(text)], **options))[0]
         return vector
 
-    async def aembed_queries(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+    async def aembed_queries(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
         """``embed_queries`` for event loops."""
-        return self._told(await self.aencode(texts, prompt_name="query", **options))
+        return self._told(await self.aencode(texts, **_by_default("query", options)))
 
-    async def aembed_documents(self, texts: Iterable[str], **options: Unpack[Options]) -> Quantized:
+    async def aembed_documents(self, texts: Iterable[str], **options: Unpack[PromptOptions]) -> Quantized:
         """``embed_documents`` for event loops."""
-        return self._told(await self.aencode(texts, prompt_name="document", **options))
+        return self._told(await self.aencode(texts, **_for_documents(options)))
 
     def accept(self, vectors: ArrayLike, count: int | None = None, first_index: int = 0) -> Vectors:
         """Check vectors that come from elsewhere, to be mixed with this service's: float32 ``[n, dimension]``.
@@ -310,9 +338,25 @@ class EmbeddingService:
             raise WorkerError("This EmbeddingService is closed; make a new one.")
         return Job(self._resources, check_texts(texts), prompt, **options)
 
-    def _prompt(self, name: str | None, text: str | None) -> str:
-        if name is not None and text is not None:
-            raise InputError("Give prompt_name or prompt, not both.")
-        if name is not None:
-            return self._settings.prompt(name)
-        return self._settings.default_prompt if text is None else check_text(text)
+    def _tell_of_missing_prompt(self, name: str) -> None:
+        if name == "query" and not self._unprompted and lacks_query_prompt(self._config, self._checkpoint):
+            self._unprompted.add(name)
+            _log.warning(
+                "%s has prompts, but none called 'query', so queries get none. Set query_prompt_name to one of %s, or "
+                "query_prompt to '' if it is meant so.",
+                self._config.model_name,
+                ", ".join(self._checkpoint.prompts),
+            )
+
+
+def _by_default(name: str, options: QueryOptions) -> QueryOptions:
+    """The options with the model's prompt called ``name``, unless they have another."""
+    given = options.get("prompt_name"), options.get("prompt"), options.get("task")
+    return options if any(one is not None for one in given) else {**options, "prompt_name": name}
+
+
+def _for_documents(options: PromptOptions) -> QueryOptions:
+    asked = cast(QueryOptions, options)
+    if asked.get("task") is not None:  # no type checker looked
+        raise InputError("A task is for queries. For other texts with its prompt, use encode(texts, task=…).")
+    return _by_default("document", asked)

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from akidb_embeddings.checkpoint import Checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.prompts import find_prompt, instruct, with_kinds
 
 _log = logging.getLogger(__name__)
-
-# sentence-transformers' names for the prompt of a document, in its order.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is in force for one service. ``dimensions`` is the length of its vectors, ``prompts`` by name."""
+    """What is in force for one service.
+
+    ``dimensions`` is the length of its vectors, ``prompts`` by name; ``layer_norm``: whether one comes before vectors
+    are cut; ``integers``: whether the model's own vectors are integers within int8.
+    """
 
     pooling: str
     normalize: bool
@@ -25,25 +27,26 @@ class Settings:
     max_tokens: int
     prompts: dict[str, str]
     default_prompt: str
+    layer_norm: bool = False
+    integers: bool = False
 
     def prompt(self, name: str) -> str:
         """The prompt called ``name``; ConfigurationError lists the known ones."""
-        try:
-            return self.prompts[name]
-        except KeyError:
-            known = ", ".join(map(repr, self.prompts))
-            raise ConfigurationError(f"prompt_name is {name!r}; this model has {known}. Or give prompt=TEXT.") from None
+        return find_prompt(self.prompts, name)
 
 
 def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     """What ``config`` means for ``checkpoint``. ConfigurationError where the model cannot do what is asked."""
+    dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
         normalize=_normalize(config, checkpoint),
-        dimensions=_dimensions(config, checkpoint),
+        dimensions=dimensions,
         max_tokens=_max_tokens(config, checkpoint),
         prompts=_prompts(config, checkpoint),
         default_prompt=checkpoint.default_prompt,
+        layer_norm=checkpoint.matryoshka_layer_norm and dimensions < checkpoint.dimension,
+        integers=checkpoint.int8_by_tanh,
     )
 
 
@@ -54,6 +57,7 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
     and the prompt. The words before the hash are for people.
     """
     facts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
+    facts += ["layer_norm"] if settings.layer_norm else []
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
     bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
     return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
@@ -81,9 +85,29 @@ def _normalize(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
 
 
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
-    if config.dimensions is not None and config.dimensions > checkpoint.dimension:
-        raise ConfigurationError(f"dimensions is {config.dimensions}; this model gives {checkpoint.dimension} at most.")
-    return config.dimensions or checkpoint.truncate_dim or checkpoint.dimension
+    asked, full = config.dimensions, checkpoint.dimension
+    if asked is None:
+        return checkpoint.truncate_dim or full
+    if asked > full:
+        raise ConfigurationError(f"dimensions is {asked}; this model gives {full} at most.")
+    if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
+        trained = {length for length in checkpoint.matryoshka if length < full} | {full}
+        raise ConfigurationError(
+            f"dimensions is {asked}; this model was trained for {_lengths(trained)}. Set untrained_dimensions to True "
+            "to cut vectors there all the same, at a loss that nobody has measured."
+        )
+    return asked
+
+
+def _lengths(lengths: set[int]) -> str:
+    """In words, three in a row or more as a range: "8, 32 to 1024"."""
+    runs: list[list[int]] = []
+    for length in sorted(lengths):
+        if not runs or length != runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(length)
+    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return ", ".join(parts) + (" alone" if len(lengths) == 1 else "")
 
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
@@ -100,14 +124,23 @@ def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
 
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
-    """The model's prompts, with ``query`` and ``document`` always among them."""
-    prompts = dict(checkpoint.prompts)
-    documents = [prompts[name] for name in _DOCUMENT_PROMPTS if name in prompts]
-    # Not the default prompt: sentence-transformers keeps it for texts of which nobody says what they are.
-    prompts["document"] = documents[0] if documents else ""
-    prompts.setdefault("query", "")
-    if config.query_prompt is not None:
-        prompts["query"] = config.query_prompt
-    if config.document_prompt is not None:
-        prompts["document"] = config.document_prompt
-    return prompts
+    """The model's prompts, with those for queries and documents as configured."""
+    prompts = with_kinds(checkpoint.prompts)
+    chosen = {}
+    for kind, text, name in (
+        ("query", config.query_prompt, config.query_prompt_name),
+        ("document", config.document_prompt, config.document_prompt_name),
+    ):
+        if text is not None:
+            chosen[kind] = text
+        elif name is not None:
+            chosen[kind] = find_prompt(prompts, name, f"{kind}_prompt_name")
+    if config.task is not None:
+        chosen["query"] = instruct(checkpoint.prompts, config.task, prefix="query_")
+    return prompts | chosen
+
+
+def lacks_query_prompt(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
+    """Whether queries go without a prompt though the model has prompts, and nobody said that it is meant so."""
+    chosen = config.query_prompt, config.query_prompt_name, config.task
+    return any(checkpoint.prompts.values()) and "query" not in checkpoint.prompts and chosen == (None, None, None)

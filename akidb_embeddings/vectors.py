@@ -6,11 +6,20 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 
-def finish(vectors: Vectors, dimensions: int | None, normalize: bool) -> Vectors:
-    """``[n, d]`` -> ``[n, dimensions or d]``: truncated first, then of length 1 if ``normalize``.
+# PyTorch's, with which models that have a LayerNorm before the cut were trained.
+_EPSILON = 1e-5
+
+
+def finish(vectors: Vectors, dimensions: int | None, normalize: bool, layer_norm: bool = False) -> Vectors:
+    """``[n, d]`` -> ``[n, dimensions or d]``: of mean 0 and variance 1 if ``layer_norm``, truncated, then of length 1
+    if ``normalize``.
 
     The order matters: a truncated unit vector is no unit vector. A zero vector stays zero.
     """
+    if layer_norm:
+        wide = vectors.astype(np.float64)
+        centered = wide - wide.mean(axis=1, keepdims=True)
+        vectors = (centered / np.sqrt(wide.var(axis=1, keepdims=True) + _EPSILON)).astype(np.float32)
     if dimensions is not None:
         vectors = vectors[:, :dimensions]
     if normalize:

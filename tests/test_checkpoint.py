@@ -1,9 +1,11 @@
 """What is read from a model folder, and that other layouts of the same model give the same vectors."""
 
+import dataclasses
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,8 +231,53 @@ def test_settings_of_other_architectures(tmp_path: Path, name: str, key: str, va
 def test_the_dimension_that_the_authors_cut_to(tmp_path: Path) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model")
     edit_json(folder / "config_sentence_transformers.json", truncate_dim=8)
-    with EmbeddingService(str(folder)) as service, EmbeddingService(str(folder), dimensions=16) as told:
-        assert (service.dimension, told.dimension) == (8, 16)
+    with EmbeddingService(str(folder)) as service, EmbeddingService(str(folder), dimensions=32) as told:
+        assert (service.dimension, told.dimension) == (8, 32)
+
+
+@pytest.mark.parametrize(
+    ("config", "description", "registered", "trained"),
+    [
+        ({}, {}, (), set()),
+        ({}, {}, (16, 8), {8, 16}),
+        ({}, {}, range(8, 33), set(range(8, 33))),
+        ({}, {"truncate_dim": 4}, (), {4}),
+        ({}, {"truncate_dim": 4}, (16,), {4, 16}),
+        ({"matryoshka_dimensions": [16, 8]}, {}, (24,), {8, 16}),
+        ({"matryoshka_dimensions": [16, 8], "is_matryoshka": True}, {"truncate_dim": 4}, (), {4, 8, 16}),
+        ({"is_matryoshka": True}, {}, (16,), set(range(1, 33))),
+        ({"is_matryoshka": False}, {}, (16,), {16}),
+    ],
+)
+def test_the_lengths_that_vectors_were_trained_for(
+    tmp_path: Path, config: dict[str, Any], description: dict[str, Any], registered: Any, trained: set[int]
+) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model", **config)
+    edit_json(folder / "config_sentence_transformers.json", **description)
+    spec = dataclasses.replace(MODELS["minilm-l6-v2"], dimension=32, matryoshka=registered)
+    assert set(read_checkpoint(folder, spec).matryoshka) == trained
+    if not registered:
+        assert set(read_checkpoint(folder).matryoshka) == trained
+
+
+@pytest.mark.parametrize("value", [8, "8", [8, 0], [8.0], [True], {"8": 1}])
+def test_lengths_that_are_none(tmp_path: Path, value: object) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model", matryoshka_dimensions=value)
+    with pytest.raises(CheckpointError, match=r"matryoshka_dimensions as .*; it must list lengths"):
+        read_checkpoint(folder)
+
+
+def test_the_registry_names_the_query_prompt_that_the_folder_calls_otherwise(tmp_path: Path) -> None:
+    folder = copy_model("tiny-qwen3", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", prompts={"web_search_query": "Search: ", "document": "d: "})
+    spec = dataclasses.replace(
+        MODELS["minilm-l6-v2"], dimension=32, prompts={"query": "Search: ", "document": "registry: "}
+    )
+    assert read_checkpoint(folder, spec).prompts == {
+        "web_search_query": "Search: ",
+        "document": "d: ",
+        "query": "Search: ",
+    }
 
 
 def test_a_default_prompt_that_does_not_exist(tmp_path: Path) -> None:

@@ -26,10 +26,14 @@ DEFAULTS = {
     "pooling": "auto",
     "normalize": True,
     "dimensions": None,
+    "untrained_dimensions": False,
     "max_tokens": 512,
     "truncate": "end",
     "query_prompt": None,
     "document_prompt": None,
+    "query_prompt_name": None,
+    "document_prompt_name": None,
+    "task": None,
     "batch_size": 32,
     "memory": "fast",
     "max_queued_tokens": 4_000_000,
@@ -118,6 +122,8 @@ BAD_VALUES = [
     ("normalize", None, "True or False"),
     ("dimensions", 0, "at least 1, or None"),
     ("dimensions", True, "an integer"),
+    ("untrained_dimensions", 1, "True or False"),
+    ("untrained_dimensions", None, "True or False"),
     ("max_tokens", 0, "at least 1"),
     ("max_tokens", -1, "at least 1"),
     ("max_tokens", True, "an integer"),
@@ -128,6 +134,12 @@ BAD_VALUES = [
     ("truncate", "start", "'end', 'error'"),
     ("query_prompt", 5, "a string"),
     ("document_prompt", ["a"], "a string"),
+    ("query_prompt_name", "", "one of the model's prompts, or None"),
+    ("query_prompt_name", 5, "the name"),
+    ("document_prompt_name", " ", "the name"),
+    ("task", "", "an instruction"),
+    ("task", " \n", "an instruction"),
+    ("task", ["a"], "or None"),
     ("batch_size", 0, "from 1 to 128"),
     ("batch_size", 129, "from 1 to 128"),
     ("batch_size", 8.0, "from 1 to 128"),
@@ -176,6 +188,10 @@ def test_replace_with_a_bad_value_does_not_blame_the_file(tmp_path: Path) -> Non
         ("max_queued_tokens", 1),
         ("query_prompt", ""),
         ("document_prompt", "passage: "),
+        ("query_prompt_name", "STS"),
+        ("document_prompt_name", "Clustering"),
+        ("task", "Retrieve duplicates"),
+        ("untrained_dimensions", True),
         ("pooling", "last"),
         ("truncate", "error"),
         ("memory", "compact"),
@@ -197,6 +213,39 @@ def test_good_value_survives_every_construction(tmp_path: Path, key: str, value:
     for config in built:
         assert config.to_dict() == {**DEFAULTS, key: value}
         assert config.was_given(key)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"query_prompt": "q: ", "query_prompt_name": "STS"},
+        {"query_prompt": "", "query_prompt_name": "STS"},
+        {"query_prompt": "q: ", "task": "Find it"},
+        {"query_prompt_name": "STS", "task": "Find it"},
+        {"document_prompt": "d: ", "document_prompt_name": "STS"},
+        {"query_prompt": "q: ", "query_prompt_name": "STS", "task": "Find it"},
+    ],
+)
+def test_two_ways_to_say_one_prompt_exclude_each_other(tmp_path: Path, values: dict[str, str]) -> None:
+    words = " and ".join(f"{name} ({value!r})" for name, value in values.items())
+    words += " exclude each other; keep one, and set what is left to None."
+    for call in (EmbeddingConfig, EmbeddingConfig.resolve, EmbeddingConfig().with_values):
+        assert refusal(call, **values) == words
+    file = write(tmp_path / "both.yaml", **values)
+    assert refusal(EmbeddingConfig.from_yaml, file) == f"{file}: {words}"
+
+
+def test_an_override_of_the_other_way_to_say_a_prompt_names_the_file_and_the_way_out(tmp_path: Path) -> None:
+    file = write(tmp_path / "named.yaml", query_prompt_name="STS")
+    message = refusal(EmbeddingConfig.resolve, config_path=file, task="Find it")
+    assert message.startswith(f"{file}: query_prompt_name ('STS') and task ('Find it') exclude each other")
+    config = EmbeddingConfig.resolve(config_path=file, task="Find it", query_prompt_name=None)
+    assert (config.task, config.query_prompt_name) == ("Find it", None)
+
+
+def test_queries_and_documents_may_say_their_prompts_in_different_ways() -> None:
+    config = EmbeddingConfig(task="Find it", document_prompt_name="STS")
+    assert (config.task, config.document_prompt_name) == ("Find it", "STS")
 
 
 @pytest.mark.parametrize(
@@ -613,6 +662,10 @@ def test_values_compare_and_hash_whatever_their_sources(tmp_path: Path) -> None:
         ("truncate", "error"),
         ("query_prompt", ""),
         ("document_prompt", ""),
+        ("query_prompt_name", "query"),
+        ("document_prompt_name", "document"),
+        ("task", "t"),
+        ("untrained_dimensions", True),
         ("batch_size", 1),
         ("memory", "compact"),
         ("max_queued_tokens", 1),

@@ -38,14 +38,17 @@ def find(name: str) -> Check:
 
 def test_a_healthy_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "matmul_speed", lambda: 99.0)
-    write_config(model_name="minilm-l6-v2", dimensions=64)
+    write_config(model_name="minilm-l6-v2", dimensions=64, untrained_dimensions="true")
     checks = {check.name: check for check in examine()}
     assert list(checks) == NAMES
     assert {check.status for check in checks.values()} == {"ok"}
     assert f"akidb-embeddings {__version__}, mlx {importlib.metadata.version('mlx')}" in checks["versions"].text
     assert checks["device"].text.startswith(f"{backend.select_backend().name}: ")
     assert checks["BLAS"].text.endswith("99 GFLOP/s") or "GPU" in checks["BLAS"].text
-    assert checks["configuration"].text == f"model_name, dimensions from {home}/embedding_config.yaml"
+    assert (
+        checks["configuration"].text
+        == f"model_name, dimensions, untrained_dimensions from {home}/embedding_config.yaml"
+    )
     assert checks["model"].text == "minilm-l6-v2 (bundled): 64 dimensions, mean pooling"
     assert checks["cache"].text.startswith(f"{home}/.cache/akidb, 0 MB in 0 models, ")
     assert "differs from its published similarities by 0.00" in checks["embedding"].text

@@ -183,7 +183,7 @@ def test_neighbours_order_and_batch_size_do_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tiny-bert", "tiny-qwen3", "tiny-gemma3"])
 def test_dimensions_truncate_and_then_normalize(name: str) -> None:
-    with service(name) as whole, service(name, dimensions=8) as short:
+    with service(name) as whole, service(name, dimensions=8, untrained_dimensions=True) as short:
         vectors, expected = short.embed(QUERIES), whole.embed(QUERIES)[:, :8]
         assert short.dimension == 8
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
@@ -204,3 +204,16 @@ def test_the_machines_own_backend() -> None:
         subprocess.run([sys.executable, "-c", code, BUNDLED, file], check=True, env=environment, cwd=REPOSITORY)
         with EmbeddingService(str(BUNDLED)) as embedder:
             assert cosines(np.load(file), embedder.embed(QUERIES)).min() >= 0.9999
+
+
+def test_nomic_takes_a_layer_norm_before_the_cut(tmp_path: Path) -> None:
+    """As its authors' example does: LayerNorm, cut, normalize."""
+    folder = copy_model("tiny-nomic-bert", tmp_path / "model", matryoshka_dimensions=[16], matryoshka_layer_norm=True)
+    with EmbeddingService(str(folder), normalize=False) as whole:
+        vectors, name = whole.embed(QUERIES).astype(np.float64), whole.fingerprint()
+    with EmbeddingService(str(folder), dimensions=16, normalize=True) as short:
+        cut, other = short.embed(QUERIES), short.fingerprint()
+    normed = (vectors - vectors.mean(1, keepdims=True)) / np.sqrt(vectors.var(1, keepdims=True) + 1e-5)
+    expected = normed[:, :16] / np.linalg.norm(normed[:, :16], axis=1, keepdims=True)
+    np.testing.assert_allclose(cut, expected, atol=1e-5)
+    assert name != other

@@ -60,6 +60,13 @@ def test_instructions_end_as_their_authors_wrote_them() -> None:
     assert {name for name, end in ends.items() if end == "Query: "} == with_space
 
 
+def test_lengths_that_vectors_may_be_cut_to() -> None:
+    assert set(MODELS["qwen3-0.6b-4bit"].matryoshka) == set(range(32, 1025))
+    assert set(MODELS["gemma-300m-4bit"].matryoshka) == {512, 256, 128}
+    assert not MODELS["minilm-l6-v2"].matryoshka
+    assert all(0 < length <= spec.dimension for spec in MODELS.values() for length in spec.matryoshka)
+
+
 def test_card_examples_have_a_score_for_each_pair() -> None:
     for spec in (spec for spec in MODELS.values() if spec.card is not None):
         assert spec.card

@@ -119,7 +119,14 @@ def test_every_method_has_an_async_twin(name: str) -> None:
     assert inspect.iscoroutinefunction(twin)
     assert inspect.signature(method) == inspect.signature(twin)
     public = {name for name, _ in inspect.getmembers(EmbeddingService, inspect.isfunction) if name[0] != "_"}
-    assert public == {*METHODS, *("a" + name for name in METHODS), "accept", "fingerprint", "with_options"}
+    assert public == {
+        *METHODS,
+        *("a" + name for name in METHODS),
+        "accept",
+        "fingerprint",
+        "resolve_prompt",
+        "with_options",
+    }
 
 
 async def test_twins_give_the_same_vectors(fake: FakeModel) -> None:
@@ -162,7 +169,7 @@ async def test_every_call_takes_the_same_options(fake: FakeModel, name: str) -> 
 
 
 def test_a_service_is_alive_until_it_is_closed(fake: FakeModel) -> None:
-    first, second = service(), service(dimensions=8)
+    first, second = service(), service(dimensions=8, untrained_dimensions=True)
     assert first.alive
     first.close()
     assert (first.alive, second.alive) == (False, True)
@@ -172,7 +179,7 @@ def test_a_service_is_alive_until_it_is_closed(fake: FakeModel) -> None:
 
 def test_services_are_alive_while_their_engine_is(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """A death that is followed by a restart is none; one that is not is the end of all services on that engine."""
-    with service() as first, service(dimensions=8) as second:
+    with service() as first, service(dimensions=8, untrained_dimensions=True) as second:
         fake.faults[13] = SystemExit()
         assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
         assert (first.alive, second.alive) == (True, True)
@@ -267,7 +274,7 @@ async def test_nothing_slow_happens_on_the_loops_thread(fake: FakeModel, monkeyp
 
 
 def test_equal_services_share_an_engine_until_the_last_is_closed(fake: FakeModel) -> None:
-    first, second = service(), service(dimensions=8, pooling="cls", batch_size=1)
+    first, second = service(), service(dimensions=8, untrained_dimensions=True, pooling="cls", batch_size=1)
     assert first._resources.engine is second._resources.engine
     first.close()
     first.close()

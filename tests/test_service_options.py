@@ -31,9 +31,9 @@ TEXTS = ["a cat", "How do I read a file line by line in Python?", "x " * 400]
 )
 def test_vectors_are_those_of_a_service_configured_so(options: dict[str, Any]) -> None:
     with (
-        EmbeddingService(BUNDLED) as service,
+        EmbeddingService(BUNDLED, untrained_dimensions=True) as service,
         service.with_options(**options) as other,
-        EmbeddingService(BUNDLED, **options) as expected,
+        EmbeddingService(BUNDLED, untrained_dimensions=True, **options) as expected,
     ):
         ours, theirs = other.encode(TEXTS), expected.encode(TEXTS)
         assert np.array_equal(ours.vectors, theirs.vectors)
@@ -43,7 +43,7 @@ def test_vectors_are_those_of_a_service_configured_so(options: dict[str, Any]) -
 
 def test_options_are_put_over_those_of_the_service() -> None:
     with (
-        EmbeddingService(BUNDLED, normalize=False, max_tokens=16) as service,
+        EmbeddingService(BUNDLED, normalize=False, max_tokens=16, untrained_dimensions=True) as service,
         service.with_options(truncate="error", dimensions=8) as other,
     ):
         assert (other.settings.normalize, other.settings.max_tokens, other.dimension) == (False, 16, 8)
@@ -52,7 +52,10 @@ def test_options_are_put_over_those_of_the_service() -> None:
         assert service.encode(TEXTS).truncated == [False, False, True]
 
 
-@pytest.mark.parametrize("options", [{"pooling": "max"}, {"dimensions": 385}, {"truncate": "start"}, {"dimensions": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"pooling": "max"}, {"dimensions": 385}, {"dimensions": 64}, {"truncate": "start"}, {"dimensions": 0}],
+)
 def test_what_is_not_allowed_is_an_error(options: dict[str, Any]) -> None:
     with EmbeddingService(BUNDLED) as service, pytest.raises(ConfigurationError):
         service.with_options(**options)
@@ -60,7 +63,7 @@ def test_what_is_not_allowed_is_an_error(options: dict[str, Any]) -> None:
 
 def test_the_model_lives_until_all_are_closed() -> None:
     before = mlx_threads()  # other tests of this run may keep the model
-    service = EmbeddingService(BUNDLED)
+    service = EmbeddingService(BUNDLED, untrained_dimensions=True)
     other = service.with_options(dimensions=4)
     service.close()
     assert not service.alive

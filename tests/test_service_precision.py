@@ -8,7 +8,7 @@ import pytest
 from akidb_embeddings import EmbeddingService, InputError, quantize, similarity
 from akidb_embeddings.precision import PRECISIONS
 from akidb_embeddings.registry import BUNDLED
-from tests.fixtures import model_path
+from tests.fixtures import golden, model_path
 from tests.golden.texts import QUERIES
 
 FORMS = {"float32": "f4", "float16": "f2", "int8": "i1", "binary": "i1", "ubinary": "u1"}
@@ -57,7 +57,7 @@ async def test_every_method_gives_the_precision_asked_for(bundled: EmbeddingServ
 
 def test_a_long_list_is_converted_window_by_window() -> None:
     many = [f"text number {index}" for index in range(600)]
-    with EmbeddingService(model_path("tiny-bert"), dimensions=20) as service:
+    with EmbeddingService(model_path("tiny-bert"), dimensions=20, untrained_dimensions=True) as service:
         plain = service.encode(many)
         for precision in ("int8", "binary"):
             found = service.encode(many, precision=precision).vectors
@@ -96,3 +96,12 @@ def test_a_query_finds_its_document_in_every_form(bundled: EmbeddingService, pre
         dimension=bundled.dimension,
     )
     assert found.argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_a_model_of_integers_has_its_own_int8() -> None:
+    expected = golden("tiny-pplx")["queries"]
+    with EmbeddingService(str(model_path("tiny-pplx")), normalize=True, max_tokens=1024) as service:
+        exact, unit = service.embed(QUERIES, precision="int8"), service.embed(QUERIES)
+    assert exact.dtype == np.int8
+    np.testing.assert_array_equal(exact, expected)
+    np.testing.assert_allclose(unit, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,44 @@ def test_normalization_is_as_configured_and_a_difference_to_training_is_told(
     assert "was trained without normalization" in caplog.text
 
 
-def test_dimensions_are_the_models_or_fewer(checkpoint: Checkpoint) -> None:
+def test_dimensions_are_the_models_or_shorter_ones_that_it_was_trained_for(checkpoint: Checkpoint) -> None:
     assert settings(checkpoint, {"dimensions": 384}).dimensions == 384
-    assert settings(checkpoint, {"dimensions": 1}).dimensions == 1
-    with pytest.raises(ConfigurationError, match=r"dimensions is 385; .* gives 384 at most"):
-        settings(checkpoint, {"dimensions": 385})
+    for length in (8, 128, 384):
+        assert settings(checkpoint, {"dimensions": length}, matryoshka=(8, 128)).dimensions == length
+    for config in ({}, {"untrained_dimensions": True}):
+        with pytest.raises(ConfigurationError, match=r"dimensions is 385; .* gives 384 at most"):
+            settings(checkpoint, {"dimensions": 385} | config, matryoshka=(8, 385))
+
+
+@pytest.mark.parametrize(
+    ("trained", "words"),
+    [
+        ((), "384 alone"),
+        ((384,), "384 alone"),
+        ((1024, 64, 8), "8, 64, 384"),
+        ((512, 256, 128), "128, 256, 384"),
+        (range(32, 385), "32 to 384"),
+        (range(32, 1025), "32 to 384"),
+        (range(32, 64), "32 to 63, 384"),
+        ((7, 8, 383), "7, 8, 383, 384"),
+        ((382, 383, 12), "12, 382 to 384"),
+    ],
+)
+def test_another_length_is_refused_with_the_trained_ones_and_the_way_out(
+    checkpoint: Checkpoint, trained: Collection[int], words: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings(checkpoint, {"dimensions": 9}, matryoshka=trained)
+    assert str(caught.value).startswith(
+        f"dimensions is 9; this model was trained for {words}. Set untrained_dimensions to True to cut vectors there"
+    )
+    allowed = settings(checkpoint, {"dimensions": 9, "untrained_dimensions": True}, matryoshka=trained)
+    assert allowed.dimensions == 9
+
+
+def test_what_the_authors_cut_to_is_no_matter_of_training_lengths(checkpoint: Checkpoint) -> None:
+    assert settings(checkpoint, truncate_dim=100).dimensions == 100
+    assert settings(checkpoint, {"untrained_dimensions": True}).dimensions == 384
 
 
 @pytest.mark.parametrize(
@@ -119,7 +153,12 @@ def test_a_fingerprint_covers_whatever_changes_vectors(checkpoint: Checkpoint) -
     plain = settings(checkpoint)
     others = [
         settings(checkpoint, change)
-        for change in ({"pooling": "cls"}, {"dimensions": 64}, {"normalize": False}, {"max_tokens": 64})
+        for change in (
+            {"pooling": "cls"},
+            {"dimensions": 64, "untrained_dimensions": True},
+            {"normalize": False},
+            {"max_tokens": 64},
+        )
     ]
     prints = [fingerprint(checkpoint, one, prompt) for one in (plain, *others) for prompt in ("", "query: ", "query:")]
     assert len(set(prints)) == len(prints)
@@ -128,7 +167,12 @@ def test_a_fingerprint_covers_whatever_changes_vectors(checkpoint: Checkpoint) -
 
 def test_equal_settings_have_equal_fingerprints_however_they_were_asked_for(checkpoint: Checkpoint) -> None:
     expected = fingerprint(checkpoint, settings(checkpoint), "")
-    for config in (BASE, {"batch_size": 1, "memory": "compact", "truncate": "error"}, {"query_prompt": "Q"}):
+    for config in (
+        BASE,
+        {"batch_size": 1, "memory": "compact", "truncate": "error"},
+        {"query_prompt": "Q"},
+        {"untrained_dimensions": True},
+    ):
         assert fingerprint(checkpoint, settings(checkpoint, config), "") == expected
 
 

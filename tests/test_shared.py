@@ -49,7 +49,7 @@ def test_sixteen_threads_at_once_load_once(making: Making) -> None:
 
 
 def test_other_settings_are_another_service_on_the_same_weights(making: Making) -> None:
-    first, second = shared_service(config()), shared_service(config(dimensions=8))
+    first, second = shared_service(config()), shared_service(config(dimensions=8, untrained_dimensions=True))
     assert (first.dimension, second.dimension) == (384, 8)
     assert first._resources.engine is second._resources.engine
 
@@ -201,7 +201,7 @@ async def test_tasks_that_wait_for_a_load_leave_the_loops_threads_to_others(maki
     """The default executor has few: a loaded service tokenizes there, and must not wait for another's download."""
     loaded = await ashared_service(config())
     making.gate.clear()
-    waiting = [asyncio.create_task(ashared_service(config(dimensions=8))) for _ in range(50)]
+    waiting = [asyncio.create_task(ashared_service(config(dimensions=8, untrained_dimensions=True))) for _ in range(50)]
     while len(making.begun) < 2:
         await asyncio.sleep(0.001)
     try:

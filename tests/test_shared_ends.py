@@ -27,7 +27,7 @@ def test_closing_frees_all_and_the_next_call_loads_again(making: Making, fake: F
         shared_service(config())
     close_shared_services()
     making.error = None
-    first, other = shared_service(config()), shared_service(config(dimensions=8))
+    first, other = shared_service(config()), shared_service(config(dimensions=8, untrained_dimensions=True))
     other.close()
     close_shared_services()
     close_shared_services()
@@ -94,7 +94,7 @@ def test_services_are_asked_for_and_closed_by_many_threads(making: Making) -> No
             if caller % 4 == 0:
                 close_shared_services()
             try:
-                shared_service(config(dimensions=1 + caller % 2)).embed(["a"])
+                shared_service(config(dimensions=1 + caller % 2, untrained_dimensions=True)).embed(["a"])
             except WorkerError as error:  # closed by another of them
                 refused.append(str(error))
 

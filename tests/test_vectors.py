@@ -58,3 +58,11 @@ def test_a_row_with_nan_fails_only_its_own_request(start: Start) -> None:
         bad.result(LONG)
     assert (caught.value.index, caught.value.tokens) == (2, 3)
     assert len(model.forwards) == 2  # they were neighbours in one micro-batch
+
+
+def test_a_layer_norm_comes_before_the_cut() -> None:
+    vectors = np.array([[1.0, 2.0, 3.0, 10.0], [5.0, 5.0, 5.0, 5.0]], dtype=np.float32)
+    cut = finish(vectors, 2, normalize=False, layer_norm=True)
+    deviation = np.sqrt(vectors[0].var() + 1e-5)
+    np.testing.assert_allclose(cut, [[-3 / deviation, -2 / deviation], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(finish(vectors, 2, True, True)[0], [-3 / 13**0.5, -2 / 13**0.5], rtol=1e-6)

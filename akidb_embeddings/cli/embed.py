@@ -11,9 +11,10 @@ from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import (
     add_model_options,
     add_precision_option,
-    add_prompt_option,
+    add_prompt_options,
     configuration,
     open_service,
+    prompt_options,
 )
 from akidb_embeddings.cli.output import note
 from akidb_embeddings.cli.texts import Texts, read_texts
@@ -34,9 +35,7 @@ Results = Iterable[tuple[list[str], "EmbeddingResult"]]
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
-    prompts = parser.add_mutually_exclusive_group()
-    add_prompt_option(prompts)
-    prompts.add_argument("--prompt-text", metavar="TEXT", help="put a prompt of your own before each text")
+    add_prompt_options(parser)
     parser.add_argument(
         "--format", choices=tuple(_FORMATS), default="jsonl", help="JSON lines or a NumPy array (default: jsonl)"
     )
@@ -54,7 +53,7 @@ def _run(options: Namespace) -> int:
     if options.format == "npy" and to_terminal:
         raise InputError("npy is binary and no sight for a terminal: give --output FILE, or redirect with > FILE")
     with open_service(configuration(options)) as service:
-        prompt = options.prompt_text if options.prompt is None else service.settings.prompt(options.prompt)
+        prompt = service.resolve_prompt(**prompt_options(options))
         show_progress = sys.stderr.isatty() and not to_terminal
         embedding = _Embedding(service, texts, prompt, options.precision, show_progress)
         write = _base64_lines if options.base64 else _FORMATS[options.format]
@@ -70,7 +69,7 @@ class _Embedding:
     """The results of long input, stretch by stretch, with a progress bar and a count of what was cut."""
 
     def __init__(
-        self, service: "EmbeddingService", texts: Texts, prompt: str | None, precision: str, show_progress: bool
+        self, service: "EmbeddingService", texts: Texts, prompt: str, precision: str, show_progress: bool
     ) -> None:
         self._service, self._texts, self._prompt, self._show_progress = service, texts, prompt, show_progress
         self._precision = precision
@@ -114,10 +113,9 @@ class _Embedding:
             self._bar.close()
 
 
-def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, prompt: str | None) -> None:
+def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, prompt: str) -> None:
     if options.format == "npy":  # which has no place for it
-        used = service.settings.default_prompt if prompt is None else prompt
-        fingerprint = service.fingerprint(used, precision=options.precision)
+        fingerprint = service.fingerprint(prompt, precision=options.precision)
         note(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
     if embedding.truncated:
         limit, most = service.settings.max_tokens, service.checkpoint.max_tokens

@@ -49,6 +49,11 @@ def add_model_options(parser: ArgumentParser) -> None:
         metavar="N",
     )
     add(
+        "--untrained-dimensions",
+        "let --dimensions be a length that the model was not trained for",
+        action="store_true",
+    )
+    add(
         "--max-tokens",
         f"longest text in tokens, prompt included (default: {default.max_tokens}, or the model's limit if less)",
         type=int,
@@ -78,14 +83,29 @@ def add_model_options(parser: ArgumentParser) -> None:
     add_place_options(parser)
 
 
-def add_prompt_option(container: "Container") -> None:
-    """Which of the model's prompts goes before each text."""
-    container.add_argument(
+def add_prompt_options(parser: ArgumentParser) -> None:
+    """What goes before each text: a prompt of the model, one of the user's own, or the model's with a task."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--prompt",
+        dest="prompt_name",
         metavar="NAME",
         help="put a prompt of the model before each text: query, document, or another of its own, which "
         "`akidb-embed info` lists (default: what the model has for texts of no kind, mostly nothing)",
     )
+    group.add_argument("--prompt-text", metavar="TEXT", help="put a prompt of your own before each text")
+    group.add_argument(
+        "--task",
+        dest="prompt_task",  # "task" is the configuration's, for queries alone
+        metavar="TEXT",
+        help="put the model's query prompt before each text, with this instruction in it; for models such as "
+        "Qwen3-Embedding, whose query prompt is one",
+    )
+
+
+def prompt_options(options: Namespace) -> dict[str, str | None]:
+    """What ``add_prompt_options`` got, as arguments of ``EmbeddingService.resolve_prompt``."""
+    return {"prompt_name": options.prompt_name, "prompt": options.prompt_text, "task": options.prompt_task}
 
 
 def add_precision_option(container: "Container") -> None:

@@ -9,9 +9,10 @@ from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import (
     add_model_options,
     add_precision_option,
-    add_prompt_option,
+    add_prompt_options,
     configuration,
     open_service,
+    prompt_options,
 )
 from akidb_embeddings.cli.output import shorten
 from akidb_embeddings.cli.texts import read_texts
@@ -26,7 +27,7 @@ _SHORTEST_LABEL = 12
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="two texts or more (default: standard input's lines)")
     parser.add_argument("--json", action="store_true", help="print texts, full matrix and fingerprint as JSON")
-    add_prompt_option(parser)
+    add_prompt_options(parser)
     add_precision_option(parser)
     add_model_options(parser)
 
@@ -39,7 +40,8 @@ def _run(options: Namespace) -> int:
     from akidb_embeddings.precision import similarity
 
     with open_service(configuration(options)) as service, given.numbered(0):
-        result = service.encode(texts, prompt_name=options.prompt, precision=options.precision)
+        prompt = service.resolve_prompt(**prompt_options(options))
+        result = service.encode(texts, prompt=prompt, precision=options.precision)
         dimension = service.dimension
     matrix = similarity(result.vectors, result.vectors, precision=options.precision, dimension=dimension)
     if options.json:

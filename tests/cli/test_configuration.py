@@ -31,7 +31,7 @@ def test_each_value_has_its_source(home: Path, capsys: pytest.CaptureFixture[str
 
 def test_every_option_reaches_its_field(capsys: pytest.CaptureFixture[str]) -> None:
     options = "--model m --revision r --pooling last --dimensions 7 --max-tokens 8 --truncate error --normalize"
-    more = "--batch-size 9 --memory compact --cache-dir /c --no-download"
+    more = "--batch-size 9 --memory compact --cache-dir /c --no-download --untrained-dimensions"
     assert main(["config", "--json", *options.split(), *more.split()]) == 0
     found = sources(capsys)
     given = {name: value for name, (value, source) in found.items() if source == "command line"}
@@ -47,6 +47,7 @@ def test_every_option_reaches_its_field(capsys: pytest.CaptureFixture[str]) -> N
         "memory": "compact",
         "cache_dir": "/c",
         "auto_download": False,
+        "untrained_dimensions": True,
     }
 
 
@@ -55,7 +56,7 @@ def test_the_table_is_a_configuration_file(capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     assert yaml.safe_load(shown) == {"embedding": EmbeddingConfig(dimensions=64).to_dict()}
     assert "# configuration file: none (looked for $AKIDB_CONFIG" in shown
-    assert [line.split() for line in shown.splitlines() if "dimensions" in line] == [
+    assert [line.split() for line in shown.splitlines() if " dimensions:" in line] == [
         ["dimensions:", "64", "#", "command", "line"]
     ]
 

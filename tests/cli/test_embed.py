@@ -17,6 +17,7 @@ from akidb_embeddings.cli import embed, main
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.service import EmbeddingResult
 from tests.cli.tools import BUNDLED, PROCESS, TINY, feed, run
+from tests.fixtures import DATA
 
 Lines = list[dict[str, Any]]
 
@@ -51,8 +52,16 @@ def test_numbers_are_the_shortest_that_give_the_same_float32() -> None:
 
 def test_only_given_options_override_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     Path("own.yaml").write_text("embedding: {model_name: minilm-l6-v2, dimensions: 8, pooling: cls}", encoding="utf-8")
-    main(["text", "--config", "own.yaml", "--dimensions", "16", "--no-normalize", "--max-tokens", "9"])
-    config = EmbeddingConfig(model_name="minilm-l6-v2", dimensions=16, pooling="cls", normalize=False, max_tokens=9)
+    options = ["--dimensions", "16", "--untrained-dimensions", "--no-normalize", "--max-tokens", "9"]
+    assert main(["text", "--config", "own.yaml", *options]) == 0
+    config = EmbeddingConfig(
+        model_name="minilm-l6-v2",
+        dimensions=16,
+        untrained_dimensions=True,
+        pooling="cls",
+        normalize=False,
+        max_tokens=9,
+    )
     with EmbeddingService(config=config) as service:
         expected = service.encode(["text"])
     (line,) = lines(capsys)
@@ -74,6 +83,35 @@ def test_prompts(options: list[str], prompt: str, capsys: pytest.CaptureFixture[
     (line,) = lines(capsys)
     np.testing.assert_allclose(line["embedding"], expected, atol=1e-6)
     assert (line["text"], line["fingerprint"]) == ("text", fingerprint)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "npy"])
+@pytest.mark.parametrize(
+    ("options", "prompt"),
+    [
+        (["--prompt", "STS"], "task: sentence similarity | query: "),
+        (["--prompt", "query"], "task: configured | query: "),
+        (["--task", "fact checking"], "task: fact checking | query: "),
+        ([], ""),
+    ],
+)
+def test_prompts_of_the_model_and_tasks(
+    options: list[str], prompt: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemma = str(DATA / "models" / "tiny-gemma3")
+    content = {"embedding": {"model_name": gemma, "task": "configured"}}
+    Path("embedding_config.yaml").write_text(json.dumps(content), encoding="utf-8")
+    assert main(["text", *options, "--format", form, "--output", "vectors"]) == 0
+    with EmbeddingService() as service:
+        expected, fingerprint = service.encode([prompt + "text"], prompt="").vectors[0], service.fingerprint(prompt)
+    written = Path("vectors").read_bytes()
+    if form == "npy":
+        np.testing.assert_array_equal(np.load("vectors"), [expected])
+        assert fingerprint in capsys.readouterr().err
+    else:
+        line = json.loads(written)
+        np.testing.assert_allclose(line["embedding"], expected, atol=1e-6)
+        assert line["fingerprint"] == fingerprint
 
 
 def test_a_line_of_standard_input_is_a_text(

@@ -14,11 +14,11 @@ from akidb_embeddings.precision import PRECISIONS
 from tests.cli.tools import TINY
 
 TEXTS = ["a cat", "", "the stock market"]
-ODD = ("--dimensions", "20")  # no multiple of 8
+ODD = ("--dimensions", "20", "--untrained-dimensions")  # no multiple of 8
 
 
 def expected(precision: str, dimensions: int | None = None) -> tuple[np.ndarray, str]:
-    with EmbeddingService(TINY[1], dimensions=dimensions) as service:
+    with EmbeddingService(TINY[1], dimensions=dimensions, untrained_dimensions=True) as service:
         result = service.encode(TEXTS, precision=precision)
     return result.vectors, result.fingerprint
 

@@ -8,6 +8,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.cli import main
 from akidb_embeddings.registry import MODELS
 from tests.cli.tools import BUNDLED, TINY, feed
+from tests.fixtures import DATA
 
 CARD = MODELS["minilm-l6-v2"].card
 
@@ -44,6 +45,27 @@ def test_json_has_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     a, b = expected.vectors[0], expected.vectors[2]
     assert found["similarity"][0][2] == pytest.approx(float(a @ b) / float((a @ a) * (b @ b)) ** 0.5, abs=1e-5)
     assert found["similarity"][1][1] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt"),
+    [
+        (["--prompt", "Clustering"], "task: clustering | query: "),
+        (["--prompt-text", "x: "], "x: "),
+        (["--task", "find"], "task: find | query: "),
+        ([], ""),
+    ],
+)
+def test_texts_have_the_prompt_that_was_given(
+    options: list[str], prompt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemma = str(DATA / "models" / "tiny-gemma3")
+    assert main(["similarity", "--json", "a", "b", *options, "--model", gemma]) == 0
+    found = json.loads(capsys.readouterr().out)
+    with EmbeddingService(gemma) as service:
+        a, b = service.embed([prompt + "a", prompt + "b"])
+        assert found["fingerprint"] == service.fingerprint(prompt)
+    assert found["similarity"][0][1] == pytest.approx(float(a @ b), abs=1e-5)
 
 
 @pytest.mark.parametrize("texts", [["one"], ["-"]])

@@ -100,14 +100,16 @@ def server_here(
 @pytest.fixture(scope="package")
 def bundled() -> Iterator[EmbeddingService]:
     """The bundled model, as the servers have it."""
-    with EmbeddingService(config=EmbeddingConfig(model_name=BUNDLED)) as service:
+    with EmbeddingService(config=EmbeddingConfig(model_name=BUNDLED, untrained_dimensions=True)) as service:
         yield service
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Running]:
-    """One real server for all tests that leave it as it is."""
-    with server_process("--model", BUNDLED, "--log-format", "json") as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One real server for all tests that leave it as it is; it cuts vectors to any length."""
+    file = tmp_path_factory.mktemp("configuration") / "embedding_config.yaml"
+    file.write_text("embedding: {untrained_dimensions: true}", encoding="utf-8")
+    with server_process("--model", BUNDLED, "--config", str(file), "--log-format", "json") as running:
         yield running
 
 

@@ -89,7 +89,7 @@ def test_the_queue_is_seen_while_it_waits(slow: EmbeddingService, fake: FakeMode
 
 
 def test_each_model_has_its_own_figures(slow: EmbeddingService) -> None:
-    with slow.with_options(dimensions=8) as small, server_here({"a": slow, "b/c": small}) as here:
+    with service(dimensions=8, untrained_dimensions=True) as small, server_here({"a": slow, "b/c": small}) as here:
         post(here, json={"texts": ["x"], "model": "b/c"})
         found = figures(here)
         assert found["akidb_texts_total", "b/c"] == 1

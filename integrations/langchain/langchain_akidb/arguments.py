@@ -16,6 +16,7 @@ _SAME = {
     "encode_kwargs['batch_size']": "batch_size",
     "encode_kwargs['truncate_dim']": "dimensions",
     "query_encode_kwargs['prompt']": "query_prompt",
+    "query_encode_kwargs['prompt_name']": "query_prompt_name",
 }
 _DEVICE = "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU"
 _ELSEWHERE = {

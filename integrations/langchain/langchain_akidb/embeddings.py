@@ -54,7 +54,8 @@ class MLXEmbeddings(Embeddings):
             show_progress: Whether ``embed_documents`` and ``aembed_documents`` show a progress bar.
             **settings: Fields of ``EmbeddingConfig``, over what the configuration says. ``cache_folder`` stands for
                 ``cache_dir``; of ``HuggingFaceEmbeddings``' dictionaries, ``encode_kwargs`` may hold
-                ``normalize_embeddings``, ``batch_size`` and ``truncate_dim``, ``query_encode_kwargs`` a ``prompt``.
+                ``normalize_embeddings``, ``batch_size`` and ``truncate_dim``, ``query_encode_kwargs`` a ``prompt`` or
+                ``prompt_name``.
 
         Raises:
             ConfigurationError: An argument that is not known, given twice, of a wrong type or out of range.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from langchain_akidb import MLXEmbeddings
-from langchain_fixtures import MINILM
+from langchain_fixtures import MINILM, PROMPTED, embeddings
 from langchain_fixtures import config_files as config_files
 
 from akidb_embeddings import EmbeddingConfig, close_shared_services
@@ -33,6 +33,7 @@ def test_names_of_other_libraries_mean_the_same() -> None:
         model_name="minilm-l6-v2",
         cache_folder="models",
         encode_kwargs={"normalize_embeddings": False, "batch_size": 4, "truncate_dim": 100},
+        untrained_dimensions=True,
         query_encode_kwargs={"prompt": "query: "},
         show_progress=True,
     )
@@ -42,6 +43,7 @@ def test_names_of_other_libraries_mean_the_same() -> None:
         normalize=False,
         batch_size=4,
         dimensions=100,
+        untrained_dimensions=True,
         query_prompt="query: ",
         show_progress=True,
     )
@@ -59,7 +61,10 @@ def test_names_of_other_libraries_mean_the_same() -> None:
         ({"model_kwargs": {"device": "cpu"}}, ["model_kwargs", "'device': 'cpu'", "AKIDB_BACKEND=cpu", "Leave it out"]),
         ({"encode_kwargs": {"device": "mps"}}, ["encode_kwargs['device']", "'mps'", "AKIDB_BACKEND=cpu"]),
         ({"encode_kwargs": {"prompt": "p: "}}, ["encode_kwargs['prompt']", "'p: '", "document_prompt"]),
-        ({"query_encode_kwargs": {"prompt_name": "q"}}, ["query_encode_kwargs['prompt_name']", "query_prompt"]),
+        ({"encode_kwargs": {"prompt_name": "q"}}, ["encode_kwargs['prompt_name']", "'q'", "document_prompt"]),
+        ({"query_prompt": "q: ", "task": "Find it"}, ["query_prompt ('q: ') and task ('Find it')", "keep one"]),
+        ({"query_prompt": "", "query_encode_kwargs": {"prompt_name": "q"}}, ["query_prompt_name ('q')", "keep one"]),
+        ({"document_prompt": "", "document_prompt_name": "d"}, ["document_prompt ('')", "document_prompt_name ('d')"]),
         ({"encode_kwargs": "fast"}, ["encode_kwargs", "'fast'", "dictionary"]),
         ({"encode_kwargs": None}, ["encode_kwargs", "None", "dictionary"]),
         ({"normalise": True}, ["'normalise'", "True", "Did you mean 'normalize'?"]),
@@ -98,6 +103,18 @@ def test_two_names_of_one_thing_are_refused(arguments: dict[str, Any], names: li
         MLXEmbeddings(**arguments)
     for name in names:
         assert name in str(error.value)
+
+
+def test_a_prompt_of_the_model_may_be_named_in_either_way() -> None:
+    ours = embeddings(PROMPTED, query_prompt_name="STS")
+    assert embeddings(PROMPTED, query_encode_kwargs={"prompt_name": "STS"}) == ours
+    assert ours.embed_query("fox") == embeddings(PROMPTED, task="sentence similarity").embed_query("fox")
+
+
+def test_a_length_that_the_model_was_not_trained_for_is_refused_by_either_name() -> None:
+    for ours in (embeddings(dimensions=100), embeddings(encode_kwargs={"truncate_dim": 100})):
+        with pytest.raises(ConfigurationError, match="dimensions is 100; this model was trained for 384 alone"):
+            ours.embed_query("fox")
 
 
 @pytest.mark.parametrize("model", [5, True, ["minilm-l6-v2"], b"minilm-l6-v2", "", "  "], ids=repr)

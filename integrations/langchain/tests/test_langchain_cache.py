@@ -25,7 +25,7 @@ DECISIVE: list[dict[str, Any]] = [
     {"pooling": "cls"},
     {"pooling": "last"},
     {"normalize": False},
-    {"dimensions": 16},
+    {"dimensions": 16, "untrained_dimensions": True},
     {"max_tokens": 9},
     {"query_prompt": ""},
     {"query_prompt": "title: none | text: "},
@@ -34,6 +34,9 @@ DECISIVE: list[dict[str, Any]] = [
     {"query_prompt": "q: ", "document_prompt": "q: "},
     {"document_prompt": ""},
     {"document_prompt": "d: "},
+    {"query_prompt_name": "STS"},
+    {"document_prompt_name": "Clustering"},
+    {"task": "fact checking"},
     {"truncate": "error"},
 ]
 
@@ -66,6 +69,8 @@ def test_what_decides_the_vectors_decides_the_namespace() -> None:
         {"truncate": "end"},
         {"query_prompt": ""},
         {"query_prompt": None, "document_prompt": ""},
+        {"query_prompt_name": "document"},
+        {"untrained_dimensions": True},
     ],
     ids=str,
 )
@@ -76,6 +81,14 @@ def test_what_changes_no_vector_does_not_change_the_namespace(settings: dict[str
 def test_prompts_given_as_the_models_own_do_not_change_the_namespace() -> None:
     given = embeddings(PROMPTED, query_prompt="task: search result | query: ", document_prompt="title: none | text: ")
     assert given.cache_namespace == embeddings(PROMPTED).cache_namespace
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"task": "search result"}, {"query_prompt_name": "Retrieval-query"}, {"document_prompt_name": "document"}],
+)
+def test_prompts_named_as_they_are_anyway_do_not_change_the_namespace(settings: dict[str, str]) -> None:
+    assert embeddings(PROMPTED, **settings).cache_namespace == embeddings(PROMPTED).cache_namespace
 
 
 def test_a_copy_of_a_folder_has_the_same_namespace(tmp_path: Path) -> None:

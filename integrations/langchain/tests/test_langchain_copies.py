@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "pooling": "cls",
     "normalize": False,
     "dimensions": 16,
+    "untrained_dimensions": True,
     "max_tokens": 11,
     "truncate": "error",
     "query_prompt": "query: ",
@@ -50,7 +51,17 @@ copies = pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
 
 
 @copies
-@pytest.mark.parametrize("settings", [{}, SETTINGS, {"query_prompt": None, "normalize": True}], ids=[0, 1, 2])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        SETTINGS,
+        {"query_prompt": None, "normalize": True},
+        {"query_prompt_name": "STS", "document_prompt_name": "Clustering"},
+        {"task": "fact checking"},
+    ],
+    ids=["nothing", "most", "defaults", "names", "task"],
+)
 def test_copies_are_equal_whatever_files_lie_around(
     duplicate: Callable[[MLXEmbeddings], MLXEmbeddings], settings: dict[str, Any], files: Path
 ) -> None:
@@ -117,7 +128,7 @@ def test_a_repr_can_be_evaluated(files: Path) -> None:
 
 
 def test_spawned_processes_give_the_same_bits() -> None:
-    ours = embeddings(query_prompt="query: ", dimensions=100)
+    ours = embeddings(query_prompt="query: ", dimensions=100, untrained_dimensions=True)
     ours.embed_query("fox")  # the pickle is one of an object in use
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:

@@ -13,7 +13,7 @@ import pytest
 from langchain_fixtures import MINILM, PROMPTED, TEXTS, embeddings, service
 
 from akidb_embeddings import close_shared_services, engine_table, shared
-from akidb_embeddings.errors import InputError, ModelNotFoundError
+from akidb_embeddings.errors import ConfigurationError, InputError, ModelNotFoundError
 from tests.conftest import at_once, run_python
 from tests.fixtures import DATA, cosines
 
@@ -24,7 +24,11 @@ MODELS = (
     pytest.param(PROMPTED, {}, id="prompts"),
     pytest.param(DATA / "models" / "tiny-qwen3", {}, id="query-prompt"),
     pytest.param(MINILM, {"query_prompt": "query: ", "document_prompt": "passage: "}, id="prompts-of-ones-own"),
-    pytest.param(PROMPTED, {"dimensions": 16, "normalize": False, "max_tokens": 9, "batch_size": 2}, id="settings"),
+    pytest.param(
+        PROMPTED, {"dimensions": 16, "untrained_dimensions": True, "normalize": False, "batch_size": 2}, id="cut"
+    ),
+    pytest.param(PROMPTED, {"max_tokens": 9, "query_prompt_name": "STS", "document_prompt_name": "query"}, id="names"),
+    pytest.param(DATA / "models" / "tiny-qwen3", {"task": "Find the same."}, id="task"),
 )
 
 
@@ -49,6 +53,22 @@ def test_queries_and_documents_get_their_own_prompts() -> None:
     assert bare.embed_query("task: search result | query: fox") == ours.embed_query("fox")
     assert bare.embed_query("title: none | text: fox") == ours.embed_documents(["fox"])[0]
     assert ours.embed_query("fox") != ours.embed_documents(["fox"])[0]
+
+
+def test_a_task_is_for_queries_alone() -> None:
+    model = DATA / "models" / "tiny-qwen3"
+    ours, plain = embeddings(model, task="Find the same."), embeddings(model)
+    bare = embeddings(model, query_prompt="")
+    assert ours.embed_query("fox") == bare.embed_query("Instruct: Find the same.\nQuery:fox")
+    assert ours.embed_query("fox") != plain.embed_query("fox")
+    assert ours.embed_documents(["fox"]) == plain.embed_documents(["fox"])
+
+
+def test_a_name_or_task_that_the_model_has_not_is_refused_at_the_first_call() -> None:
+    with pytest.raises(ConfigurationError, match=r"query_prompt_name is 'sts'; .* Did you mean 'STS'"):
+        embeddings(PROMPTED, query_prompt_name="sts").embed_query("fox")
+    with pytest.raises(ConfigurationError, match=r"task is 'Find it', but .* Give query_prompt_name=NAME"):
+        embeddings(task="Find it").embed_documents(["fox"])
 
 
 async def test_elements_are_python_floats() -> None:
@@ -178,7 +198,9 @@ def test_objects_of_one_model_share_an_engine(tmp_path: Path) -> None:
     at_once(lambda caller: (one, two)[caller % 2].embed_documents(["fox", str(caller)]), 8)
     [engine] = set(engine_table._users) - before
     assert engine_table._users[engine] == 1  # equal objects share the service, too
-    embeddings(model, query_prompt="q: ", dimensions=8, show_progress=True).embed_query("fox")
+    embeddings(model, query_prompt="q: ", dimensions=8, untrained_dimensions=True, show_progress=True).embed_query(
+        "fox"
+    )
     embeddings(model, document_prompt="d: ").embed_documents(["fox"])
     asyncio.run(embeddings(model, pooling="cls", normalize=False).aembed_query("fox"))
     assert set(engine_table._users) - before == {engine}

@@ -98,7 +98,9 @@ def test_a_store_of_another_dimension_is_refused(tmp_path: Path) -> None:
     place: dict[str, Any] = {"path": str(tmp_path / "store"), "collection_name": "facts"}
     QdrantVectorStore.from_texts(FACTS, embeddings(), **place).client.close()
     with pytest.raises(Exception, match=r"384(.|\n)*100") as error:
-        QdrantVectorStore.from_existing_collection(embedding=embeddings(dimensions=100), **place)
+        QdrantVectorStore.from_existing_collection(
+            embedding=embeddings(dimensions=100, untrained_dimensions=True), **place
+        )
     assert type(error.value).__module__.startswith("langchain_qdrant")
 
 
@@ -192,7 +194,7 @@ def test_another_number_of_vectors_is_refused(given: int, wanted: int) -> None:
 
 
 def test_cut_vectors_have_the_length_that_was_set() -> None:
-    ours = embeddings(PROMPTED, dimensions=16)
+    ours = embeddings(PROMPTED, dimensions=16, untrained_dimensions=True)
     assert np.shape(ours.validate(np.ones((2, 16)))) == (2, 16)
     with pytest.raises(InputError, match=r"\(48,\).*16"):
         ours.validate(embeddings(PROMPTED).embed_documents(FACTS))

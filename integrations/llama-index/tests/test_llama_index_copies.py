@@ -22,16 +22,18 @@ from akidb_embeddings import ConfigurationError, close_shared_services, shared_s
 from tests.conftest import run_python
 from tests.fixtures import copy_model, edit_json, model_path
 
-# Every field of EmbeddingConfig, none with its default.
+# Every field of EmbeddingConfig, none with its default; NAMED has those that exclude some of them.
 DECIDING: dict[str, Any] = {
     "pooling": "cls",
     "normalize": False,
     "dimensions": 64,
+    "untrained_dimensions": True,
     "max_tokens": 48,
     "truncate": "error",
     "query_prompt": "query: ",
     "document_prompt": "passage: ",
 }
+NAMED: dict[str, Any] = {"query_prompt_name": "query", "document_prompt_name": "document"}
 INCIDENTAL: dict[str, Any] = {
     "batch_size": 4,
     "memory": "compact",
@@ -46,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     "max_tokens": {"max_tokens": 48},
     "max_tokens, as the default": {"max_tokens": 256},
     "empty prompts": {"query_prompt": "", "document_prompt": ""},
+    "names of prompts": NAMED,
     "everything": DECIDING | INCIDENTAL,
 }
 OTHERWISE = """
@@ -156,6 +159,15 @@ def test_the_serialized_form_comes_back(make: Copy, embedding: MLXEmbedding) -> 
     assert_same(vectors(other), vectors(embedding))
 
 
+@pytest.mark.parametrize("make", [*COPIES.values(), *FORMS.values()], ids=[*COPIES, *FORMS])
+def test_a_task_is_kept(make: Copy, tmp_path: Path) -> None:
+    embedding = MLXEmbedding(model_path("tiny-qwen3"), task="Find the same.")
+    (tmp_path / "embedding_config.yaml").write_text(OTHERWISE)
+    other = make(embedding)
+    assert (other, other.task) == (embedding, "Find the same.")
+    assert vectors(other) == vectors(embedding)
+
+
 def test_the_serialized_form_is_plain_and_is_not_changed_by_reading_it() -> None:
     embedding = MLXEmbedding(MODEL, **DECIDING | INCIDENTAL)
     data = embedding.to_dict()
@@ -223,7 +235,7 @@ def test_equal_are_objects_of_equal_settings() -> None:
     assert embedding == MLXEmbedding(MODEL, callback_manager=CallbackManager([]), **DECIDING)
     assert embedding != embedding.to_dict()
     assert embedding != None  # noqa: E711
-    for name, value in (DECIDING | INCIDENTAL).items():
+    for name, value in (DECIDING | INCIDENTAL | NAMED | {"task": "Find it"}).items():
         assert MLXEmbedding(MODEL, **{name: value}) != MLXEmbedding(MODEL), name
 
 
@@ -232,7 +244,7 @@ def test_equal_are_objects_of_equal_settings() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{name: value} for name, value in DECIDING.items()]
+    [{name: value} for name, value in (DECIDING | NAMED | {"task": "Find it"}).items()]
     + [{"model_name": "tiny"}, {"revision": "abc"}, {"max_tokens": 256}, {"query_prompt": ""}, {"document_prompt": ""}],
     ids=str,
 )
@@ -450,7 +462,7 @@ def test_a_fork_after_use_is_told_to_use_spawn() -> None:
         "        lambda: e.get_text_embedding('a'),\n"
         "        lambda: e.get_text_embedding_batch(['a', 'b']),\n"
         "        lambda: asyncio.run(e.aget_query_embedding('a')),\n"
-        f"        lambda: MLXEmbedding({MODEL!r}, dimensions=8).get_query_embedding('a'),\n"
+        f"        lambda: MLXEmbedding({MODEL!r}, dimensions=8, untrained_dimensions=True).get_query_embedding('a'),\n"
         "    ]\n"
         "    for way in ways:\n"
         "        try:\n"

@@ -160,12 +160,36 @@ async def test_no_texts_give_no_vectors(embedding: MLXEmbedding) -> None:
 
 
 def test_cut_and_unnormalized_vectors() -> None:
-    options: dict[str, Any] = {"dimensions": 64, "normalize": False, "pooling": "cls", "max_tokens": 8}
+    options: dict[str, Any] = {
+        "dimensions": 64,
+        "untrained_dimensions": True,
+        "normalize": False,
+        "pooling": "cls",
+        "max_tokens": 8,
+    }
     with EmbeddingService(MODEL, **options) as core:
         expected = core.embed_documents(TEXTS).tolist()
     got = MLXEmbedding(MODEL, **options).get_text_embedding_batch(TEXTS)
     assert got == expected
     assert {len(vector) for vector in got} == {64}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("tiny-gemma3", {"query_prompt_name": "STS", "document_prompt_name": "Clustering"}),
+        ("tiny-gemma3", {"task": "fact checking"}),
+        ("tiny-qwen3", {"task": "Find the same."}),
+    ],
+)
+async def test_prompts_by_name_and_task_are_the_cores(model: str, settings: dict[str, Any]) -> None:
+    ours, plain = (MLXEmbedding(model_path(model), **values) for values in (settings, {}))
+    with EmbeddingService(str(model_path(model)), **settings) as core:
+        query, document = core.embed_query("fox").tolist(), core.embed_documents(["fox"])[0].tolist()
+    assert ours.get_query_embedding("fox") == await ours.aget_query_embedding("fox") == query
+    assert ours.get_text_embedding("fox") == document
+    assert plain.get_query_embedding("fox") != query
+    assert (plain.get_text_embedding("fox") == document) == ("task" in settings)
 
 
 def test_sync_calls_work_inside_a_running_loop(core: EmbeddingService, embedding: MLXEmbedding) -> None:
@@ -303,6 +327,9 @@ def test_habits_without_a_meaning_here(name: str, value: Any, way_out: str) -> N
         ("max_tokens", "64"),
         ("truncate", "start"),
         ("query_prompt", 3),
+        ("query_prompt_name", ""),
+        ("task", 3),
+        ("untrained_dimensions", 1),
         ("batch_size", 0),
         ("memory", "small"),
         ("cache_dir", 3),
@@ -323,6 +350,12 @@ def test_wrong_values_are_configuration_errors(name: str, value: Any) -> None:
 def test_values_the_model_cannot_honour_are_refused_at_the_first_call() -> None:
     with pytest.raises(ConfigurationError, match=r"1000.*384"):
         MLXEmbedding(MODEL, dimensions=1000).get_text_embedding("a")
+    with pytest.raises(ConfigurationError, match=r"64; .*384 alone"):
+        MLXEmbedding(MODEL, dimensions=64).get_text_embedding("a")
+    with pytest.raises(ConfigurationError, match=r"document_prompt_name is 'passage'; .*'document', 'query'"):
+        MLXEmbedding(MODEL, document_prompt_name="passage").get_text_embedding("a")
+    with pytest.raises(ConfigurationError, match=r"task is 'Find it', but .*query_prompt_name"):
+        MLXEmbedding(MODEL, task="Find it").get_query_embedding("a")
     with pytest.raises(ConfigurationError, match=r"1000.*256"):
         MLXEmbedding(MODEL, max_tokens=1000).get_text_embedding("a")
     # Nobody chose the default limit, so it bows to the model's.
@@ -468,7 +501,7 @@ def test_given_vectors_are_checked(embedding: MLXEmbedding) -> None:
     with pytest.raises(InputError, match=r"vectors\[0\].*zero"):
         embedding.accept([[0.0] * 384])
     with pytest.raises(InputError, match=r"vectors\[0\].*384.*64"):
-        MLXEmbedding(MODEL, dimensions=64).accept([[1.0] * 384])
+        MLXEmbedding(MODEL, dimensions=64, untrained_dimensions=True).accept([[1.0] * 384])
 
 
 def test_given_vectors_are_normalized_as_configured(core: EmbeddingService, embedding: MLXEmbedding) -> None:

@@ -165,7 +165,7 @@ async def test_what_decides_no_vectors_finds_them_in_the_cache(
         {"model_name": "tiny-bert"},
         {"pooling": "cls"},
         {"normalize": False},
-        {"dimensions": 64},
+        {"dimensions": 64, "untrained_dimensions": True},
         {"max_tokens": 8},
     ],
     ids=str,
