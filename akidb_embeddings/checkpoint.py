@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from akidb_embeddings.architectures import ARCHITECTURES, Architecture
+from akidb_embeddings.architectures import Architecture
+from akidb_embeddings.architectures.choice import find_architecture
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.json_file import read_json
 from akidb_embeddings.pipeline import (
@@ -99,7 +100,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     """
     config = read_json(path / "config.json", required=True)
     architecture = _architecture(path, config)
-    config = {**config, **{key: config[name] for key, name in architecture.keys.items() if name in config}}
+    config = architecture.canonical(config)
     if (path / "adapter_config.json").is_file():
         raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
     steps = read_steps(path)
@@ -122,7 +123,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in steps),
         dimension=dimension,
         max_tokens=_max_tokens(
-            path, config, architecture, transformer.max_seq_length or (spec.max_tokens if spec else None)
+            path, config, transformer.max_seq_length or (spec.max_tokens if spec else None), architecture.limit(config)
         ),
         truncate_dim=description.get("truncate_dim"),
         matryoshka=_matryoshka(config, description, spec, dimension),
@@ -133,6 +134,11 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         quantization=quantization,
         tensors=tensors,
     )
+    if checkpoint.pooling not in (None, *architecture.poolings):
+        raise CheckpointError(
+            f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed through "
+            f"{architecture.through}, allows {' or '.join(architecture.poolings)}: its first token sees no other."
+        )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(
             f"{path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another model."
@@ -141,19 +147,10 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
 
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
-    model_type = config.get("model_type")
-    architecture = ARCHITECTURES.get(str(model_type))
-    code = str((config.get("auto_map") or {}).get("AutoModel", ""))
-    if code and (architecture is None or code.rpartition(".")[2] != architecture.code):
-        raise CheckpointError(
-            f"{path / 'config.json'} names code of its own for this {model_type} model (auto_map: {code}); it is not "
-            "run here."
-        )
-    if architecture is None:
-        raise CheckpointError(
-            f"{path / 'config.json'} names the architecture {model_type!r}; supported: {', '.join(ARCHITECTURES)}."
-        )
-    return architecture
+    try:
+        return find_architecture(config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
@@ -197,17 +194,15 @@ def _matryoshka(
     return authors.union(spec.matryoshka if spec else ())
 
 
-def _max_tokens(path: Path, config: Mapping[str, Any], architecture: Architecture, chosen: int | None) -> int:
-    """The authors' limit, else the tokenizer's, and never more than there are positions.
+def _max_tokens(path: Path, config: Mapping[str, Any], chosen: int | None, computed: int | None) -> int:
+    """The authors' limit, else the tokenizer's, and never more than there are positions or than are ``computed``.
 
     The authors' comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 in sentence_bert_config.json, its
     tokenizer.json 128 and its tokenizer_config.json 512.
     """
     limit = chosen or read_json(path / "tokenizer_config.json").get("model_max_length")
     positions = config.get("max_position_embeddings")
-    if isinstance(positions, int):
-        positions -= architecture.unused_positions
-    limits = [int(value) for value in (limit, positions) if isinstance(value, int | float) and value > 0]
+    limits = [int(value) for value in (limit, positions, computed) if isinstance(value, int | float) and value > 0]
     if not limits:
         raise CheckpointError(f"{path} does not say how many tokens its model takes (max_position_embeddings).")
     return min(limits)

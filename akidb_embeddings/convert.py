@@ -151,6 +151,11 @@ def _check(destination: Path, plan: _Plan, mixed: bool) -> None:
 
 
 def _check_source(checkpoint: Checkpoint, dtype: str | None) -> None:
+    if checkpoint.architecture.through:
+        raise CheckpointError(
+            f"{checkpoint.path} is computed through {checkpoint.architecture.through}: convert it with mlx_lm.convert, "
+            "and copy its sentence-transformers files beside the result."
+        )
     if checkpoint.quantization:
         raise CheckpointError(f"{checkpoint.path} is quantized already; convert its full-precision original instead.")
     if dtype == "float16" and not checkpoint.architecture.float16:

@@ -24,6 +24,7 @@ from akidb_embeddings.registry import MODELS
 Status = Literal["ok", "warn", "fail"]
 
 _REQUIRED = ("mlx", "tokenizers", "numpy", "huggingface-hub")
+_OPTIONAL = ("mlx-lm",)
 _MLX_BACKENDS = ("mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13")
 _INSTALL = "pip install 'akidb-embeddings[cpu]'"
 # An OpenBLAS gives 50 GFLOP/s and more on one core, the reference BLAS that MLX's wheel links 2 to 6.
@@ -79,7 +80,7 @@ def _platform() -> _Finding:
 
 
 def _versions() -> _Finding:
-    versions = {name: _version(name) for name in (*_REQUIRED, *_MLX_BACKENDS)}
+    versions = {name: _version(name) for name in (*_REQUIRED, *_MLX_BACKENDS, *_OPTIONAL)}
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     missing = [name for name in _REQUIRED if not versions[name]]
     if missing:
@@ -152,8 +153,11 @@ def _model(path: str | Path | None) -> _Finding:
         revision = f" --revision {config.revision}" if config.revision else ""
         remedy = f"akidb-embed download {config.model_name}{revision}"
         return _Finding("warn", f"{config.model_name} is not on this machine{cost}{why}", remedy)
-    settings = apply_config(config, read_checkpoint(files.path, files.spec))
+    checkpoint = read_checkpoint(files.path, files.spec)
+    settings = apply_config(config, checkpoint)
     text = f"{config.model_name} ({files.origin}): {settings.dimensions} dimensions, {settings.pooling} pooling"
+    if checkpoint.architecture.through:
+        text += f", {checkpoint.config['model_type']} through {checkpoint.architecture.through}"
     return _Finding("ok", ", ".join([text, *offline]))
 
 

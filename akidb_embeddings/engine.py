@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -141,6 +142,7 @@ class Engine:
         # each other.
         if threading.current_thread().name != _THREAD:
             thread.join()
+            _wait_for_end(thread)
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -260,6 +262,18 @@ class Engine:
             request.fail(WorkerError(f"The MLX thread died while it had this request: {error!r}"))
         if not self._ready.done():
             self._ready.set_exception(failure)
+
+
+def _wait_for_end(thread: threading.Thread) -> None:
+    """Wait until the system has ended a thread that Python has; one second at most.
+
+    Where the thread ran functions of ``mx.compile``, as mlx-lm's are, MLX takes the GIL at its very end, and aborts the
+    process if the interpreter is gone by then. From Python 3.13 on, ``join`` waits for that by itself; before, it is
+    Linux alone that tells of it.
+    """
+    task, end = Path(f"/proc/self/task/{thread.native_id}"), time.monotonic() + 1.0
+    while task.exists() and time.monotonic() < end:
+        time.sleep(0.0005)
 
 
 def _deliver(group: list[Item], vectors: Vectors) -> None:

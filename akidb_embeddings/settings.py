@@ -65,13 +65,23 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
 
 def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
     if config.pooling != "auto":
+        if config.pooling not in (allowed := checkpoint.architecture.poolings):
+            raise ConfigurationError(
+                f"pooling is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
+                f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}."
+            )
         return config.pooling
     if checkpoint.pooling is None:
         raise ConfigurationError(
             f"Nothing in the folder {checkpoint.path.name} says how this {checkpoint.config['model_type']} model was "
-            "pooled (there is no 1_Pooling/config.json). Set pooling to mean, cls or last, as its authors trained it."
+            "pooled (there is no 1_Pooling/config.json). Set pooling to "
+            f"{_listed(checkpoint.architecture.poolings)}, as its authors trained it."
         )
     return checkpoint.pooling
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _normalize(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:

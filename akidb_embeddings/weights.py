@@ -33,31 +33,46 @@ class Weights:
     ) -> None:
         self._tensors = tensors
         self._quantization = quantization
-        self._storage = backend.storage
+        self.storage = backend.storage
         self.dtype = dtype
 
     def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
         """A small parameter (a norm's weight, a bias) in the compute dtype."""
         return _now(self._take(name, shape).astype(self.dtype))
 
+    def parameter(self, name: str, like: mx.array) -> mx.array:
+        """The tensor, of the shape of ``like``; in the compute dtype, unless it is of integers."""
+        tensor = self._take(name, like.shape)
+        return _now(tensor.astype(self.dtype) if mx.issubdtype(tensor.dtype, mx.floating) else tensor)
+
     def embedding(self, name: str, rows: int, dimension: int) -> Embedding:
         """The table ``name.weight``, ``[rows, dimension]``."""
-        return Embedding(self._matrix(name, rows, dimension), self.dtype)
+        return Embedding(self.matrix(name, rows, dimension), self.dtype)
 
     def linear(self, names: str | Sequence[str], inputs: int, outputs: int | Sequence[int], bias: bool) -> Linear:
         """The linear map ``name.weight``; several names with their ``outputs`` become one map, outputs side by side."""
         names = [names] if isinstance(names, str) else names
         outputs = [outputs] if isinstance(outputs, int) else outputs
-        parts = [self._matrix(name, rows, inputs) for name, rows in zip(names, outputs, strict=True)]
+        parts = [self.matrix(name, rows, inputs) for name, rows in zip(names, outputs, strict=True)]
         offsets = [self.vector(f"{name}.bias", (rows,)) for name, rows in zip(names, outputs, strict=True) if bias]
-        if self._storage is WeightStorage.PACKED:
+        if self.storage is WeightStorage.PACKED:
             return self._packed(parts, offsets)
         offset = mx.concatenate(offsets) if offsets else None
-        if self._storage is WeightStorage.PER_LAYER:
+        if self.storage is WeightStorage.PER_LAYER:
             return PerLayerLinear(parts, offset, self.dtype)
         matrix = stack_rows([expanded(part, self.dtype) for part in parts])
         # BLAS packs its second factor faster when that lies in rows: a query's products take a fifth less time.
         return ExpandedLinear(_now(mx.contiguous(matrix.T)), offset)
+
+    @property
+    def encoder(self) -> dict[str, mx.array]:
+        """The encoder's tensors: all but the dense layers'. Others may be set in their place, renamed or joined."""
+        return {name: tensor for name, tensor in self._tensors.items() if not name.startswith("dense.")}
+
+    @encoder.setter
+    def encoder(self, tensors: dict[str, mx.array]) -> None:
+        dense = {name: tensor for name, tensor in self._tensors.items() if name.startswith("dense.")}
+        self._tensors = dense | tensors
 
     def finish(self, ignored: tuple[str, ...] = ()) -> None:
         """Raise CheckpointError for tensors nobody took, other than those whose names start with an ``ignored``."""
@@ -78,13 +93,14 @@ class Weights:
             raise CheckpointError(f"The tensor {name} has shape {tensor.shape}; config.json asks for {shape}.")
         return tensor
 
-    def _matrix(self, name: str, rows: int, columns: int) -> Packed | mx.array:
-        """``name.weight`` ``[rows, columns]``, as stored."""
+    def matrix(self, name: str, *shape: int) -> Packed | mx.array:
+        """``name.weight`` ``[rows, columns]``, or several such in one, as stored."""
         if f"{name}.scales" not in self._tensors:
-            return _now(self._take(f"{name}.weight", (rows, columns)))
+            return _now(self._take(f"{name}.weight", shape))
         quantization = self._quantization_of(name)
-        weight = self._take(f"{name}.weight", (rows, columns * quantization.bits // 32))
-        groups = (rows, columns // quantization.group_size)
+        *rows, columns = shape
+        weight = self._take(f"{name}.weight", (*rows, columns * quantization.bits // 32))
+        groups = (*rows, columns // quantization.group_size)
         scales = self._take(f"{name}.scales", groups)
         if quantization.mode != "affine":
             return Packed(_now(weight), _now(scales), None, quantization)

@@ -25,24 +25,27 @@ class Architecture:
 
     ``pooling``: how it is pooled as trained where the model's files do not say, or None where that differs from model
     to model. ``final_token``: the token that must end every text pooled from its last. ``special_tokens``: how many its
-    tokenizer adds to every text, at least. ``unused_positions``: how many of the table of positions no token can have.
-    ``float16``: whether its activations stay within float16. ``prefix``: what some exporters put before every name.
-    ``ignored``: tensors of heads that embeddings do not pass through. ``keys``: config.json's names for settings that
-    others call otherwise, by the others' name. ``code``: the class of the code that its models bring along (auto_map)
-    and that is computed here instead. ``words``: the last part of the name of its table of token embeddings.
+    tokenizer adds to every text, at least. ``limit``: beyond how many tokens nothing is computed, None where only the
+    number of positions says. ``float16``: whether its activations stay within float16. ``prefix``: what some exporters
+    put before every name. ``ignored``: tensors of heads that embeddings do not pass through. ``poolings``: those that
+    make sense. ``aliases``: other names of config.json's keys. ``code``: the class of the code that its models bring
+    along (auto_map) and that is computed here instead. ``words``: the last part of the name of its table of token
+    embeddings. ``through``: the library that computes it, "" for this one.
     """
 
     module: str
     pooling: Callable[[Config], str | None]
     final_token: str | None = None
     special_tokens: int = 0
-    unused_positions: int = 0
+    limit: Callable[[Config], int | None] = lambda config: None
     float16: bool = True
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
-    keys: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
     words: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
+    poolings: tuple[str, ...] = ("mean", "cls", "last")
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    through: str = ""
 
     def build(self, config: Config, weights: "Weights", kernels: "Kernels") -> "Encoder":
         """The forward pass, with its weights taken from ``weights``."""
@@ -50,9 +53,26 @@ class Architecture:
         encoder: Encoder = module.build(config, weights, kernels)
         return encoder
 
+    def canonical(self, config: Config) -> Config:
+        """``config`` with the keys this library reads, taken from their aliases where they lack."""
+        added = {
+            key: config[alias]
+            for key, aliases in self.aliases.items()
+            if config.get(key) is None
+            for alias in reversed(aliases)
+            if config.get(alias) is not None
+        }
+        return {**config, **added}
+
 
 def _unknown(config: Config) -> None:
     """Pooling that differs from model to model."""
+
+
+def _behind_padding(config: Config) -> int | None:
+    """Positions count from behind the padding token's, which is the second of the table."""
+    positions = config.get("max_position_embeddings")
+    return positions - 2 if isinstance(positions, int) else None
 
 
 _BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
@@ -63,7 +83,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         "xlm_roberta",
         _unknown,
         special_tokens=2,
-        unused_positions=2,
+        limit=_behind_padding,
         prefix="roberta.",
         ignored=(*_BERT_HEADS, "lm_head."),
     ),
@@ -71,7 +91,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         "mpnet",
         _unknown,
         special_tokens=2,
-        unused_positions=2,
+        limit=_behind_padding,
         prefix="mpnet.",
         ignored=(*_BERT_HEADS, "lm_head."),
     ),
@@ -82,13 +102,13 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         special_tokens=2,
         prefix="bert.",
         ignored=_BERT_HEADS,
-        keys={
-            "hidden_size": "n_embd",
-            "num_hidden_layers": "n_layer",
-            "num_attention_heads": "n_head",
-            "intermediate_size": "n_inner",
-            "max_position_embeddings": "n_positions",
-            "layer_norm_eps": "layer_norm_epsilon",
+        aliases={
+            "hidden_size": ("n_embd",),
+            "num_hidden_layers": ("n_layer",),
+            "num_attention_heads": ("n_head",),
+            "intermediate_size": ("n_inner",),
+            "max_position_embeddings": ("n_positions",),
+            "layer_norm_eps": ("layer_norm_epsilon",),
         },
         code="NomicBertModel",
     ),

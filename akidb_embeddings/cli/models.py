@@ -130,7 +130,7 @@ def _read(info: ModelInfo) -> dict[str, str]:
     assert info.path is not None  # the caller looked
     checkpoint = read_checkpoint(info.path, info.spec)
     facts = {
-        "architecture": str(checkpoint.config["model_type"]),
+        "architecture": _architecture(checkpoint),
         "dimension": str(checkpoint.dimension),
         "max tokens": f"{checkpoint.max_tokens} at most, {EmbeddingConfig.max_tokens} unless configured",
         "normalized": "yes" if checkpoint.normalize else "no",
@@ -144,6 +144,11 @@ def _read(info: ModelInfo) -> dict[str, str]:
         unknown = "nothing says how it was trained: set --pooling"
         return facts | {"pooling": unknown, "prompts": _prompts(checkpoint.prompts)}
     return facts | _in_force(checkpoint, settings)
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    name, through = str(checkpoint.config["model_type"]), checkpoint.architecture.through
+    return f"{name} (through {through})" if through else name
 
 
 def _in_force(checkpoint: Checkpoint, settings: Settings) -> dict[str, str]:
