@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 
 from akidb_embeddings import __version__
-from akidb_embeddings.cli import bench, configuration, convert, diagnose, embed, models, serve, similarity
+from akidb_embeddings.cli import bench, configuration, convert, diagnose, embed, evaluate, models, serve, similarity
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
 from akidb_embeddings.cli.output import note
 from akidb_embeddings.cli.texts import stdin_is_terminal
@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": diagnose.DOCTOR,
     "convert": convert.CONVERT,
     "verify": diagnose.VERIFY,
+    "evaluate": evaluate.EVALUATE,
     "serve": serve.SERVE,
     "bench": bench.BENCH,
 }

@@ -1,0 +1,135 @@
+"""The command: figures and settings as tables and JSON, several tasks, options, errors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akidb_embeddings import evaluate
+from akidb_embeddings.cli import main
+from akidb_embeddings.registry import MODELS
+from tests.cli.tools import BUNDLED, TINY
+from tests.fixtures import copy_model, edit_json
+from tests.task_files import DOCUMENTS, write_beir, write_lines
+
+PAIRS = ["A man eats.\tSomeone is eating.\t5", "A cat sleeps.\tA kitten naps.\t4", "It rains.\tHe reads a book.\t0"]
+
+
+def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["evaluate", "--json", *arguments]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_table_of_figures_and_one_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--task", str(write_beir(tmp_path / "tiny")), *BUNDLED]) == 0
+    shown = capsys.readouterr()
+    heading, figures, blank, name, *settings = shown.out.splitlines()
+    assert heading.split() == ["TASK", "NDCG@10", "RECALL@1", "RECALL@10", "RECALL@100", "MRR@10"]
+    assert figures.split() == ["tiny", *["1.0000"] * 5]
+    assert (blank, name) == ("", "tiny")
+    pairs = dict(line.strip().split("  ", 1) for line in settings)
+    found = {label: value.strip() for label, value in pairs.items()}
+    assert found["model"] == "minilm-l6-v2"
+    assert found["precision"] == "float32"
+    assert found["prompt, query"] == '""'
+    assert found["fingerprint, document"].startswith("bert-8bit-mean-384-")
+    assert (found["titles"], found["queries"], found["queries without judgements"]) == ("yes", "3", "1")
+    assert float(found["seconds"]) > 0
+    assert shown.err == ""
+
+
+def test_json_has_every_task_with_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beir = write_beir(tmp_path / "tiny")
+    pairs = write_lines(tmp_path / "pairs.tsv", PAIRS)
+    found = evaluated(capsys, "--task", str(beir), "--task", str(pairs), "--no-titles", *BUNDLED)
+    retrieval, sts = found["tasks"]
+    assert found["model"] == "minilm-l6-v2"
+    assert (retrieval["task"], retrieval["kind"]) == ("tiny", "retrieval")
+    assert retrieval["scores"]["ndcg@10"] == 1.0
+    assert retrieval["settings"]["titles"] is False
+    assert retrieval["settings"]["dimensions"] == MODELS["minilm-l6-v2"].dimension
+    assert (sts["task"], sts["kind"], sts["scores"]["spearman"]) == ("pairs", "sts", 1.0)
+    assert sts["settings"]["pairs"] == 3
+
+
+def test_kinds_of_tasks_have_tables_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs, beir = write_lines(tmp_path / "pairs.tsv", PAIRS), write_beir(tmp_path / "tiny")
+    assert main(["evaluate", "--task", str(pairs), "--task", str(beir), *BUNDLED]) == 0
+    first, second, *_ = capsys.readouterr().out.split("\n\n")
+    assert first.splitlines()[1].split()[0] == "tiny"
+    heading, figures = second.splitlines()
+    assert heading.split() == ["TASK", "SPEARMAN", "PEARSON"]
+    assert figures.split()[:2] == ["pairs", "1.0000"]
+
+
+def test_options_of_the_model_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beir = str(write_beir(tmp_path))
+    options = ["--dimensions", "16", "--untrained-dimensions", "--max-tokens", "8", "--pooling", "cls"]
+    assert main(["evaluate", "--json", "--task", beir, *TINY, *options]) == 0
+    shown = capsys.readouterr()
+    settings = json.loads(shown.out)["tasks"][0]["settings"]
+    assert (settings["dimensions"], settings["max_tokens"], settings["pooling"]) == (16, 8, "cls")
+    assert settings["documents_truncated"] == 4
+    cut = settings["documents_truncated"] + settings["queries_truncated"]
+    assert shown.err == f"akidb-embed: warning: {cut} texts of {tmp_path.name} were cut at 8 tokens\n"
+
+
+def test_repeated_queries_are_merged_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judgements = [("a", "cat", 1), ("b", "moon", 1)]
+    beir = str(write_beir(tmp_path, DOCUMENTS, {"a": "same", "b": "same"}, judgements))
+    each = evaluated(capsys, "--task", beir, *TINY)["tasks"][0]["settings"]
+    assert (each["queries"], each["queries_repeated"], each["queries_merged"]) == (2, 1, 0)
+    merged = evaluated(capsys, "--task", beir, "--merge-repeats", *TINY)["tasks"][0]["settings"]
+    assert (merged["queries"], merged["queries_repeated"], merged["queries_merged"]) == (1, 0, 1)
+    assert merged["judgements"] == 2
+
+
+def test_a_split_and_a_prompt_are_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = copy_model("tiny-bert", tmp_path / "model")
+    edit_json(model / "config_sentence_transformers.json", prompts={"STS": "s: ", "other": "o: "})
+    rows = [f"{split}\t{line}" for split in ("dev", "test") for line in PAIRS]
+    pairs = write_lines(tmp_path / "pairs.tsv", ["split\tsentence1\tsentence2\tscore", *rows, "dev\ta\tb\t2"])
+    arguments = ["--task", str(pairs), "--model", str(model)]
+    own = evaluated(capsys, *arguments)["tasks"][0]["settings"]
+    assert (own["pairs"], own["split"], own["prompts"]) == (3, "test", {"both": "s: "})
+    asked = evaluated(capsys, *arguments, "--split", "dev", "--prompt", "other")["tasks"][0]["settings"]
+    assert (asked["pairs"], asked["split"], asked["prompts"]) == (4, "dev", {"both": "o: "})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "nowhere"], "There is no nowhere. A task is a folder with corpus.jsonl"),
+        ([], "the following arguments are required: --task"),
+        (["--task", "tiny", "--split", "dev"], "has no judgements: no qrels/dev.tsv"),
+        (["--task", "pairs.tsv", "--prompt", "nothing"], "prompt_name is 'nothing'; this model has"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_beir(tmp_path / "tiny")
+    write_lines(tmp_path / "pairs.tsv", PAIRS)
+    assert main(["evaluate", *arguments, *TINY]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+def test_tasks_are_read_before_a_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--task", "nowhere", "--model", "no/such-model", "--no-download"]) == 2
+    assert "There is no nowhere" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(evaluate, "_NEEDED", {"no_such_module": "scikit-learn"})
+    assert main(["evaluate", "--task", "nowhere"]) == 1
+    assert "evaluate needs scikit-learn: " in capsys.readouterr().err
