@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, TypedDict
 
 import numpy as np
@@ -49,19 +49,6 @@ class Options(TypedDict, total=False):
     precision: str
 
 
-class PromptOptions(Options, total=False):
-    """``Options`` and another prompt than the usual one: ``prompt_name`` of the model's, or a ``prompt`` as text."""
-
-    prompt_name: str | None
-    prompt: str | None
-
-
-class QueryOptions(PromptOptions, total=False):
-    """``PromptOptions``, or the ``task`` of queries: an instruction for models whose query prompt holds one."""
-
-    task: str | None
-
-
 @dataclass(frozen=True)
 class Resources:
     """What a service lends to its jobs."""
@@ -91,6 +78,23 @@ class Timings:
     queue: float = 0.0
     compute: float = 0.0
     total: float = 0.0
+
+
+@dataclass(frozen=True)
+class EmbeddingResult:
+    """Vectors and what became of the texts.
+
+    ``vectors``: ``[n, dimension]`` of the precision asked for, float32 if none was; ``[n, ceil(dimension / 8)]`` for
+    ``binary`` and ``ubinary``. ``token_counts[i]``: tokens of text i that the model saw, prompt and special tokens
+    included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in; vectors of
+    different fingerprints must not be compared. ``timings``: where the call's seconds went.
+    """
+
+    vectors: Quantized
+    token_counts: list[int]
+    truncated: list[bool]
+    fingerprint: str
+    timings: Timings = field(default_factory=Timings)
 
 
 class Job:

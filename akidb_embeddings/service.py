@@ -7,9 +7,8 @@ import os
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 from numpy.typing import ArrayLike
 
@@ -17,34 +16,19 @@ from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.counts import Statistics
 from akidb_embeddings.engine_table import acquire_engine, release_engine, retain_engine
-from akidb_embeddings.errors import InputError, WorkerError
+from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.hub import resolve_model
-from akidb_embeddings.inputs import check_task, check_text, check_texts, check_vectors
-from akidb_embeddings.job import Job, Options, PromptOptions, QueryOptions, Resources, Timings
+from akidb_embeddings.inputs import check_text, check_texts, check_vectors
+from akidb_embeddings.job import EmbeddingResult, Job, Options, Resources
 from akidb_embeddings.precision import Quantized
-from akidb_embeddings.prompts import instruct
-from akidb_embeddings.settings import Settings, apply_config, fingerprint, lacks_query_prompt
+from akidb_embeddings.prompter import Prompter, PromptOptions, QueryOptions, for_documents, or_prompt
+from akidb_embeddings.settings import Settings, apply_config, fingerprint
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
 
+__all__ = ["EmbeddingResult", "EmbeddingService"]
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EmbeddingResult:
-    """Vectors and what became of the texts.
-
-    ``vectors``: ``[n, dimension]`` of the precision asked for, float32 if none was; ``[n, ceil(dimension / 8)]`` for
-    ``binary`` and ``ubinary``. ``token_counts[i]``: tokens of text i that the model saw, prompt and special tokens
-    included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in; vectors of
-    different fingerprints must not be compared. ``timings``: where the call's seconds went.
-    """
-
-    vectors: Quantized
-    token_counts: list[int]
-    truncated: list[bool]
-    fingerprint: str
-    timings: Timings = field(default_factory=Timings)
 
 
 class EmbeddingService:
@@ -85,8 +69,8 @@ class EmbeddingService:
         )
         self._checkpoint = read_checkpoint(files.path, files.spec)
         self._settings = apply_config(self._config, self._checkpoint)
+        self._prompter = Prompter(self._config, self._checkpoint, self._settings)
         self._has_told = False
-        self._unprompted: set[str] = set()  # shared with those that with_options makes: a server makes one a request
         tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(lambda: self._checkpoint.digest)  # reads all files: here, not in the first call
@@ -135,18 +119,8 @@ class EmbeddingService:
     def resolve_prompt(
         self, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None
     ) -> str:
-        """The text that ``encode`` with these arguments puts before each text; its errors are those of ``encode``."""
-        options = {"prompt_name": prompt_name, "prompt": prompt, "task": task}
-        given = [name for name, value in options.items() if value is not None]
-        if len(given) > 1:
-            raise InputError(f"Give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}.")
-        if task is not None:
-            return instruct(self._checkpoint.prompts, check_task(task))
-        if prompt_name is not None:
-            text = self._settings.prompt(prompt_name)
-            self._tell_of_missing_prompt(prompt_name)
-            return text
-        return self._settings.default_prompt if prompt is None else check_text(prompt)
+        """The text that ``encode`` with these arguments puts before each text."""
+        return self._prompter.resolve(prompt_name=prompt_name, prompt=prompt, task=task)
 
     def with_options(
         self,
@@ -199,14 +173,14 @@ class EmbeddingService:
 
         ``prompt_name``, ``prompt`` or ``task`` give another one, as in ``encode``.
         """
-        return self._told(self.encode(texts, **_by_default("query", options)))
+        return self._told(self.encode(texts, **or_prompt("query", options)))
 
     def embed_documents(self, texts: Iterable[str], **options: Unpack[PromptOptions]) -> Quantized:
         """Vectors of documents, ``[n, dimension]``, with the document prompt, configured or the model's own.
 
         ``prompt_name`` or ``prompt`` give another one, as in ``encode``; a ``task`` is for queries.
         """
-        return self._told(self.encode(texts, **_for_documents(options)))
+        return self._told(self.encode(texts, **for_documents(options)))
 
     def encode(
         self,
@@ -237,7 +211,7 @@ class EmbeddingService:
                 such precision, or not without ranges.
             OverloadError, DeadlineError, WorkerError: see ``akidb_embeddings.errors``.
         """
-        text = self.resolve_prompt(prompt_name=prompt_name, prompt=prompt, task=task)
+        text = self._prompter.resolve(prompt_name=prompt_name, prompt=prompt, task=task)
         with self._start(texts, text, options) as job:
             for begin, end in job.windows():
                 tokens = job.tokenize(begin, end)
@@ -257,7 +231,7 @@ class EmbeddingService:
         **options: Unpack[Options],
     ) -> EmbeddingResult:
         """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
-        text = self.resolve_prompt(prompt_name=prompt_name, prompt=prompt, task=task)
+        text = self._prompter.resolve(prompt_name=prompt_name, prompt=prompt, task=task)
         with self._start(texts, text, options) as job:
             for begin, end in job.windows():
                 if job.is_short(begin, end):
@@ -281,11 +255,11 @@ class EmbeddingService:
 
     async def aembed_queries(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
         """``embed_queries`` for event loops."""
-        return self._told(await self.aencode(texts, **_by_default("query", options)))
+        return self._told(await self.aencode(texts, **or_prompt("query", options)))
 
     async def aembed_documents(self, texts: Iterable[str], **options: Unpack[PromptOptions]) -> Quantized:
         """``embed_documents`` for event loops."""
-        return self._told(await self.aencode(texts, **_for_documents(options)))
+        return self._told(await self.aencode(texts, **for_documents(options)))
 
     def accept(self, vectors: ArrayLike, count: int | None = None, first_index: int = 0) -> Vectors:
         """Check vectors that come from elsewhere, to be mixed with this service's: float32 ``[n, dimension]``.
@@ -337,26 +311,3 @@ class EmbeddingService:
         if not self._release.alive:
             raise WorkerError("This EmbeddingService is closed; make a new one.")
         return Job(self._resources, check_texts(texts), prompt, **options)
-
-    def _tell_of_missing_prompt(self, name: str) -> None:
-        if name == "query" and not self._unprompted and lacks_query_prompt(self._config, self._checkpoint):
-            self._unprompted.add(name)
-            _log.warning(
-                "%s has prompts, but none called 'query', so queries get none. Set query_prompt_name to one of %s, or "
-                "query_prompt to '' if it is meant so.",
-                self._config.model_name,
-                ", ".join(self._checkpoint.prompts),
-            )
-
-
-def _by_default(name: str, options: QueryOptions) -> QueryOptions:
-    """The options with the model's prompt called ``name``, unless they have another."""
-    given = options.get("prompt_name"), options.get("prompt"), options.get("task")
-    return options if any(one is not None for one in given) else {**options, "prompt_name": name}
-
-
-def _for_documents(options: PromptOptions) -> QueryOptions:
-    asked = cast(QueryOptions, options)
-    if asked.get("task") is not None:  # no type checker looked
-        raise InputError("A task is for queries. For other texts with its prompt, use encode(texts, task=…).")
-    return _by_default("document", asked)

@@ -1,8 +1,15 @@
 """What is Gemma 3's own: the window's width, and which layers attend to all."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from akidb_embeddings import EmbeddingService
 from akidb_embeddings.architectures.gemma3 import layer_types, symmetric_reach
+from akidb_embeddings.errors import CheckpointError
+from tests.fixtures import edit_json
+from tests.random_models import GEMMA3, random_model
 
 
 @pytest.mark.parametrize(("window", "reach"), [(512, 256), (257, 256), (64, 32), (33, 32), (129, 128)])
@@ -20,3 +27,26 @@ def test_embeddinggemma_attends_fully_in_every_sixth_layer() -> None:
     kinds = layer_types({}, 24)
     assert [index for index, kind in enumerate(kinds) if kind == "full_attention"] == [5, 11, 17, 23]
     assert layer_types({"layer_types": ["full_attention"], "sliding_window_pattern": 6}, 1) == ["full_attention"]
+
+
+@pytest.mark.parametrize("is_bidirectional", [False, True])
+def test_a_window_without_local_layers_hides_nothing(tmp_path: Path, is_bidirectional: bool) -> None:
+    """As in harrier-270m: all layers are global, whether a window is given or not."""
+    kinds = ["full_attention"] * GEMMA3["num_hidden_layers"]
+    config = {**GEMMA3, "layer_types": kinds, "use_bidirectional_attention": is_bidirectional}
+    narrow = random_model(tmp_path / "narrow", config | {"sliding_window": 4})
+    without = random_model(tmp_path / "without", config | {"sliding_window": None})
+    pooling = "mean" if is_bidirectional else "last"
+    texts = ["one short text", "and a longer one, " * 9]
+    with (
+        EmbeddingService(str(narrow), pooling=pooling) as one,
+        EmbeddingService(str(without), pooling=pooling) as other,
+    ):
+        np.testing.assert_array_equal(one.embed(texts), other.embed(texts))
+
+
+def test_local_layers_need_a_window(tmp_path: Path) -> None:
+    folder = random_model(tmp_path / "model", GEMMA3 | {"sliding_window": 16})
+    edit_json(folder / "config.json", sliding_window=None)
+    with pytest.raises(CheckpointError, match="lacks 'sliding_window'"):
+        EmbeddingService(str(folder), pooling="mean")
