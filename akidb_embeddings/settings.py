@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint import Checkpoint
@@ -102,22 +103,22 @@ def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
         raise ConfigurationError(f"dimensions is {asked}; this model gives {full} at most.")
     if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
         trained = {length for length in checkpoint.matryoshka if length < full} | {full}
+        alone = " alone" if len(trained) == 1 else ""
         raise ConfigurationError(
-            f"dimensions is {asked}; this model was trained for {_lengths(trained)}. Set untrained_dimensions to True "
-            "to cut vectors there all the same, at a loss that nobody has measured."
+            f"dimensions is {asked}; this model was trained for {describe_lengths(trained)}{alone}. Set "
+            "untrained_dimensions to True to cut vectors there all the same, at a loss that nobody has measured."
         )
     return asked
 
 
-def _lengths(lengths: set[int]) -> str:
+def describe_lengths(lengths: Collection[int]) -> str:
     """In words, three in a row or more as a range: "8, 32 to 1024"."""
     runs: list[list[int]] = []
     for length in sorted(lengths):
         if not runs or length != runs[-1][-1] + 1:
             runs.append([])
         runs[-1].append(length)
-    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
-    return ", ".join(parts) + (" alone" if len(lengths) == 1 else "")
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:

@@ -7,11 +7,12 @@ would write.
 import argparse
 import json
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from akidb_embeddings.architectures import ARCHITECTURES
 from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.settings import describe_lengths
 
 FILE = Path(__file__).parent.parent / "docs" / "models.md"
 _HUB = "https://huggingface.co"
@@ -59,7 +60,7 @@ def _row(spec: ModelSpec) -> str:
         spec.weights,
         _size(spec.size_bytes),
         str(spec.dimension),
-        _lengths(spec.matryoshka),
+        describe_lengths(spec.matryoshka),
         spec.pooling or "",
         str(spec.max_tokens or ""),
         ", ".join(spec.prompts) or "none",
@@ -71,12 +72,6 @@ def _row(spec: ModelSpec) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _lengths(allowed: Collection[int]) -> str:
-    if isinstance(allowed, range):
-        return f"{allowed.start} to {allowed.stop - 1}"
-    return ", ".join(map(str, sorted(allowed, reverse=True)))
 
 
 def _prompts() -> str:

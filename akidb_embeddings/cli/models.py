@@ -16,9 +16,9 @@ from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.hub import ModelInfo, download_model, get_model_info, list_cached_models
 from akidb_embeddings.registry import MODELS, ModelSpec
-from akidb_embeddings.settings import Settings, apply_config, fingerprint
+from akidb_embeddings.settings import Settings, apply_config, describe_lengths, fingerprint
 
-_HEADING = ("NAME", "DIMENSION", "POOLING", "SIZE", "LICENCE", "CACHED", "DESCRIPTION")
+_HEADING = ("NAME", "WEIGHTS", "SIZE", "DIMENSION", "POOLING", "TOKENS", "LICENCE", "CACHED", "DESCRIPTION")
 _OTHER_HEADING = ("ALSO IN THE CACHE", "SIZE", "REVISION", "STATE")
 _NAME = "a registry name, a Hugging Face repository or a folder"
 
@@ -76,8 +76,8 @@ def _lookup(name: str, cache_dir: str | Path | None) -> ModelInfo | None:
 def _row(spec: ModelSpec, info: ModelInfo | None) -> tuple[str, ...]:
     state = "damaged" if info is None else info.origin or "no"
     amount = info.size_on_disk if info and info.cached else spec.size_bytes
-    pooling = spec.pooling or "as its files say"
-    return spec.name, str(spec.dimension), pooling, size(amount), spec.license, state, spec.description
+    facts = size(amount), str(spec.dimension), spec.pooling or "", str(spec.max_tokens or "")
+    return spec.name, spec.weights, *facts, spec.license, state, spec.description
 
 
 def _other_row(info: ModelInfo) -> tuple[str, ...]:
@@ -119,8 +119,13 @@ def _published(info: ModelInfo) -> dict[str, str]:
         return facts
     facts |= {"description": spec.description, "licence": spec.license}
     if info.path is None:
-        facts["download"] = size(spec.size_bytes)
-        facts |= {"dimension": str(spec.dimension), "pooling": spec.pooling or "", "max tokens": str(spec.max_tokens)}
+        facts["download"] = f"{size(spec.size_bytes)}, {spec.weights}"
+        facts |= {
+            "dimension": str(spec.dimension),
+            "cut to": describe_lengths(spec.matryoshka),
+            "pooling": spec.pooling or "",
+            "max tokens": str(spec.max_tokens),
+        }
         facts |= {"prompts": _prompts(spec.prompts)}
     return facts
 
@@ -132,6 +137,7 @@ def _read(info: ModelInfo) -> dict[str, str]:
     facts = {
         "architecture": _architecture(checkpoint),
         "dimension": str(checkpoint.dimension),
+        "cut to": describe_lengths(checkpoint.matryoshka),
         "max tokens": f"{checkpoint.max_tokens} at most, {EmbeddingConfig.max_tokens} unless configured",
         "normalized": "yes" if checkpoint.normalize else "no",
         "quantization": _quantization(checkpoint),

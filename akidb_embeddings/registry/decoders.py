@@ -54,7 +54,7 @@ _GEMMA = ModelSpec(
     weights="float32",
     license="Gemma",
     size_bytes=1_250_000_000,
-    description="EmbeddingGemma-300m: multilingual, takes tasks; the original needs consent and a token",
+    description="EmbeddingGemma-300m: multilingual, takes tasks",
     pooling="mean",
     max_tokens=2048,
     prompts=_GEMMA_PROMPTS,
@@ -142,6 +142,6 @@ DECODERS = (
     variant(_GEMMA, "4 bits", "embeddinggemma-300m-4bit", 173_000_000, "5d9ef074df3957afc5c77127f208fddbc3c54187"),
     variant(_GEMMA, "8 bits", "embeddinggemma-300m-8bit", 345_000_000, "c8316c9e35cf8830541b04d315398c67faa6e497"),
     variant(_GEMMA, "bfloat16", "embeddinggemma-300m-bf16", 650_000_000, "2f420efb007317a1ef2aa1608f87ef24226e6807"),
-    _GEMMA,
+    replace(_GEMMA, description="EmbeddingGemma-300m: multilingual, takes tasks; needs consent and a token"),
     _HARRIER_270M,
 )

@@ -32,7 +32,7 @@ def test_embeddinggemma_attends_fully_in_every_sixth_layer() -> None:
 @pytest.mark.parametrize("is_bidirectional", [False, True])
 def test_a_window_without_local_layers_hides_nothing(tmp_path: Path, is_bidirectional: bool) -> None:
     """As in harrier-270m: all layers are global, whether a window is given or not."""
-    kinds = ["full_attention"] * GEMMA3["num_hidden_layers"]
+    kinds = ["full_attention"] * 3
     config = {**GEMMA3, "layer_types": kinds, "use_bidirectional_attention": is_bidirectional}
     narrow = random_model(tmp_path / "narrow", config | {"sliding_window": 4})
     without = random_model(tmp_path / "without", config | {"sliding_window": None})

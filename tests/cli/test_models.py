@@ -35,10 +35,11 @@ def test_models_lists_the_registry(home: Path, capsys: pytest.CaptureFixture[str
     assert main(["models"]) == 0
     shown = capsys.readouterr().out
     table = rows(shown)
-    assert table["NAME"] == ["DIMENSION", "POOLING", "SIZE", "LICENCE", "CACHED", "DESCRIPTION"]
-    assert table["qwen3-0.6b-4bit"][:6] == ["1024", "last", "335", "MB", "Apache-2.0", "no"]
-    assert table["minilm-l6-v2"][0] == "384"
-    assert table["minilm-l6-v2"][5] == "bundled"
+    columns = ["WEIGHTS", "SIZE", "DIMENSION", "POOLING", "TOKENS", "LICENCE", "CACHED", "DESCRIPTION"]
+    assert table["NAME"] == columns
+    facts = ["4", "bits", "335", "MB", "1024", "last", "32768", "Apache-2.0", "no"]
+    assert table["qwen3-0.6b-4bit"][: len(facts)] == facts
+    assert table["minilm-l6-v2"][4:9] == ["384", "mean", "256", "Apache-2.0", "bundled"]
     assert all(spec.description in shown for spec in MODELS.values())
     assert shown.endswith(f"\ncache: {home}/.cache/akidb, 0 bytes in 0 models\n")
 
@@ -51,7 +52,7 @@ def test_a_model_of_the_registry_is_listed_once(home: Path, capsys: pytest.Captu
     assert main(["models"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("gemma-300m-4bit") == 1
-    assert rows(shown)["gemma-300m-4bit"][5] == "cache"
+    assert rows(shown)["gemma-300m-4bit"][8] == "cache"
     assert "in 1 models" in shown
 
 
