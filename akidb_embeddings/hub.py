@@ -1,5 +1,6 @@
 """Models from the Hugging Face hub, and what is on this machine already; ``finder`` knows the places here."""
 
+import difflib
 import errno
 import glob
 import os
@@ -25,7 +26,7 @@ from akidb_embeddings.finder import (
     not_here,
 )
 from akidb_embeddings.model_folder import check_model
-from akidb_embeddings.registry import BUNDLED, ModelSpec
+from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
 
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
 _WANTED_IN_FOLDERS = ("config.json", "model.safetensors")
@@ -179,7 +180,12 @@ def _check_listing(source: Source, names: Collection[str]) -> None:
     if not any(fnmatchcase(name, "*.safetensors") for name in names):
         lacking.append("model.safetensors")
     if lacking:
-        raise CheckpointError(f"{source.repo} has no {', '.join(lacking)}; `akidb-embed convert` may help")
+        near = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
+        guess = f"; {near[0]!r} may be the model you want" if near and source.spec is None else ""
+        raise CheckpointError(
+            f"{source.repo} has no {', '.join(lacking)}{guess}. Weights are read from safetensors alone; transformers' "
+            "save_pretrained writes them."
+        )
 
 
 def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:

@@ -122,7 +122,9 @@ def add_precision_option(container: "Container") -> None:
 def add_revision_option(container: "Container") -> None:
     """Which version of a repository."""
     container.add_argument(
-        "--revision", default=SUPPRESS, help="branch, tag or commit of the repository (default: main)"
+        "--revision",
+        default=SUPPRESS,
+        help="branch, tag or commit of the repository (default: the registry's, else main)",
     )
 
 
