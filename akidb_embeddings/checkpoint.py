@@ -113,6 +113,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     dimension = dense[-1].outputs if dense else hidden
     description = read_json(path / PROMPTS_FILE)
     prompts, default_prompt = _prompts(description, spec)
+    truncate_dim = _truncate_dim(path, description, dimension)
     checkpoint = Checkpoint(
         path=path,
         config=config,
@@ -125,8 +126,8 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         max_tokens=_max_tokens(
             path, config, transformer.max_seq_length or (spec.max_tokens if spec else None), architecture.limit(config)
         ),
-        truncate_dim=description.get("truncate_dim"),
-        matryoshka=_matryoshka(config, description, spec, dimension),
+        truncate_dim=truncate_dim,
+        matryoshka=_matryoshka(config, truncate_dim, spec, dimension),
         matryoshka_layer_norm=bool(config.get("matryoshka_layer_norm", spec and spec.matryoshka_layer_norm)),
         lowercase=transformer.do_lower_case,
         prompts=prompts,
@@ -165,33 +166,44 @@ def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Ma
     """Prompts by name, and the one that texts get when none is asked for.
 
     The registry's are there too, for names that the folder does not give: some authors describe a prompt on the model's
-    page only, and some call that of a query otherwise.
+    page only, and some call that of a query otherwise. An empty one of the folder does not displace them:
+    sentence-transformers writes those for models that come without.
     """
     named = dict(spec.prompts) if spec else {}
     prompts = description.get("prompts")
     if not isinstance(prompts, Mapping):
         return named, ""
-    named |= {str(name): text for name, text in prompts.items() if isinstance(text, str)}
+    own = {str(name): text for name, text in prompts.items() if isinstance(text, str)}
+    named |= {name: text for name, text in own.items() if text or name not in named}
     default = description.get("default_prompt_name")
-    if default is not None and default not in named:
+    if default is not None and (not isinstance(default, str) or default not in named):
         raise CheckpointError(f"default_prompt_name is {default!r}, but the prompts are {', '.join(named) or 'none'}.")
     return named, "" if default is None else named[default]
 
 
-def _matryoshka(
-    config: Mapping[str, Any], description: Mapping[str, Any], spec: ModelSpec | None, dimension: int
-) -> Collection[int]:
-    """The lengths vectors were trained to be cut to: config.json's (as vLLM reads it), else the registry's."""
+def _truncate_dim(path: Path, description: Mapping[str, Any], dimension: int) -> int | None:
     cut = description.get("truncate_dim")
-    authors = {cut} if isinstance(cut, int) else set()
+    if cut is None or (type(cut) is int and 0 < cut <= dimension):
+        return cut
+    raise CheckpointError(f"{path / PROMPTS_FILE} gives truncate_dim as {cut!r}; it must be from 1 to {dimension}.")
+
+
+def _matryoshka(
+    config: Mapping[str, Any], truncate_dim: int | None, spec: ModelSpec | None, dimension: int
+) -> Collection[int]:
+    """The lengths vectors were trained to be cut to: config.json's list (as vLLM reads it), else the registry's."""
+    authors = {truncate_dim} if truncate_dim else set()
     lengths = config.get("matryoshka_dimensions")
     if lengths is not None:
         if not isinstance(lengths, list) or not all(type(one) is int and one > 0 for one in lengths):
             raise CheckpointError(f"config.json gives matryoshka_dimensions as {lengths!r}; it must list lengths.")
         return authors.union(lengths)
+    if spec and spec.matryoshka:
+        return authors.union(spec.matryoshka)
     if config.get("is_matryoshka") is True:
-        return range(1, dimension + 1)
-    return authors.union(spec.matryoshka if spec else ())
+        least = config.get("matryoshka_minimum", 1)
+        return authors.union(range(least if type(least) is int else 1, dimension + 1))
+    return authors
 
 
 def _max_tokens(path: Path, config: Mapping[str, Any], chosen: int | None, computed: int | None) -> int:

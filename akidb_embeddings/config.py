@@ -154,7 +154,13 @@ class EmbeddingConfig(_NotesKeywords):
         return asdict(self)
 
     def with_values(self, **changes: Any) -> Self:
-        """Return a copy with ``changes`` made; the other fields keep their values and their ``sources``."""
+        """Return a copy with ``changes`` made; the other fields keep their values and their ``sources``.
+
+        Of fields that exclude each other, one among the changes takes the others' place.
+        """
+        for names in _EXCLUSIVE:
+            if any(changes.get(name) is not None for name in names):  # it takes the place of what was set before
+                changes |= {name: None for name in names if name not in changes and getattr(self, name) is not None}
         kept = {name: origin for name, origin in vars(self)["_origins"].items() if name not in changes}
         return replace(self, **changes, _origins=kept)
 

@@ -101,7 +101,8 @@ def convert(
     _check(destination, plan, mixed)
     checkpoint = read_checkpoint(source, spec)
     _check_source(checkpoint, dtype)
-    staging = destination.with_name(destination.name + ".partial")
+    whole = destination.absolute()  # "." has no name
+    staging = whole.with_name(whole.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         with _naming(destination):

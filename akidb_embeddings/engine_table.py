@@ -96,7 +96,8 @@ def _key(checkpoint: Checkpoint, memory: str) -> Hashable:
     files = {location.file.resolve() for location in checkpoint.tensors.values()}
     stats = [(str(file), file.stat()) for file in files]
     versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
-    return memory, checkpoint.path.resolve(), versions, json.dumps(checkpoint.config), checkpoint.dense
+    steps = checkpoint.dense, checkpoint.int8_by_tanh
+    return memory, checkpoint.path.resolve(), versions, json.dumps(checkpoint.config), steps
 
 
 def _close_all() -> None:

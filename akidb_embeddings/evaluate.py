@@ -100,15 +100,18 @@ def evaluate_pairs(
 ) -> Evaluation:
     """Spearman's and Pearson's correlation of the pairs' cosines with the scores that people gave.
 
-    Both sentences get the prompt ``prompt_name``; without it the model's prompt ``STS`` if it has one, else what texts
-    of no kind get. ``progress`` is called with numbers of texts done.
+    Both sentences get the prompt ``prompt_name``; without it that of queries if a ``task`` is configured for them, the
+    model's prompt ``STS`` if it has one, else what texts of no kind get. ``progress`` is called with numbers of texts
+    done.
 
     Raises InputError where all scores or all cosines are equal, EmbeddingError without the extra ``evaluate``, and
     what ``EmbeddingService.encode`` raises.
     """
     check_libraries()
     begun = time.monotonic()
-    if prompt_name is None and _STS_PROMPT in service.settings.prompts:
+    if prompt_name is None and service.config.task is not None:
+        prompt_name = "query"
+    elif prompt_name is None and _STS_PROMPT in service.settings.prompts:
         prompt_name = _STS_PROMPT
     first, second = (
         _encode(service, texts, prompt_name, lambda index: f"a sentence of pair {index + 1}", progress)

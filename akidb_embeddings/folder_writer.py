@@ -67,12 +67,13 @@ def _matching(folder: Path, patterns: Iterable[str]) -> set[Path]:
 
 def _matryoshka(config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """config.json's keys for the dimensions that vectors may be cut to, as other libraries write them."""
-    dimensions = [int(size) for size in spec.matryoshka]
-    if not dimensions or "matryoshka_dimensions" in config:
-        return {}
-    short = {"matryoshka_dimensions": dimensions} if len(dimensions) <= _MOST_DIMENSIONS else {}
+    dimensions = list(spec.matryoshka)
     normed = {"matryoshka_layer_norm": True} if spec.matryoshka_layer_norm else {}
-    return {"is_matryoshka": True, **short, **normed}
+    if not dimensions or "matryoshka_dimensions" in config:
+        return normed
+    if len(dimensions) <= _MOST_DIMENSIONS:
+        return {"is_matryoshka": True, "matryoshka_dimensions": dimensions, **normed}
+    return {"is_matryoshka": True, "matryoshka_minimum": min(dimensions), **normed}
 
 
 def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:

@@ -261,6 +261,9 @@ class Job:
         normalize = settings.normalize and not own_integers
         finished = finish(vectors, settings.dimensions, normalize, settings.layer_norm)
         precision = "float32" if own_integers else self.precision
+        if settings.integers and precision in ("binary", "ubinary"):
+            # Its bits are the signs before rounding: a zero has kept the one it comes from.
+            finished = np.where(np.signbit(finished), np.float32(-1), np.float32(1))
         self.vectors[window.begin : end] = quantize(finished, precision, first_index=self._first + window.begin)
         self.token_counts += [len(ids) for ids in window.tokens.ids]
         self.truncated += window.tokens.truncated

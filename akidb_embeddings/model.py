@@ -37,6 +37,9 @@ class MLXEmbeddingModel:
                 self._build(checkpoint, dtype)
             except CheckpointError as error:
                 raise CheckpointError(f"{checkpoint.path}: {error}") from error
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # A setting of a type that nobody thought of.
+                raise CheckpointError(f"{checkpoint.path / 'config.json'} cannot be used: {error!r}") from error
         mx.clear_cache()
 
     def _build(self, checkpoint: Checkpoint, dtype: mx.Dtype) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from akidb_embeddings.errors import ConfigurationError, InputError
+from akidb_embeddings.inputs import check_texts
+from akidb_embeddings.precision import Similarities, similarity
 from akidb_embeddings.registry import MODELS
 from akidb_embeddings.service import EmbeddingService
 from akidb_embeddings.vectors import Vectors, finish
@@ -107,27 +109,31 @@ class MTEBEncoder:
         for batch in inputs:
             if "text" not in batch:
                 raise InputError(f"A batch has {', '.join(batch) or 'nothing'} and no text; only texts are embedded.")
-            texts += batch["text"]
-        return self._service.encode(texts, prompt=self.prompt_for(task_metadata, prompt_type), wait=True).vectors
+            texts += check_texts(batch["text"])
+        return self._service.embed(texts, prompt=self.prompt_for(task_metadata, prompt_type), wait=True)
 
     def prompt_for(self, task_metadata: TaskMetadata, prompt_type: str | None = None) -> str:
         """The prompt for texts of a task, by MTEB's rule.
 
         It is the first there is of the model's prompts called task-query (STS22-query), task (STS22), kind-query
-        (Retrieval-query), kind (STS), query; likewise with document. Else it is what texts of no kind get. A
-        ``query_prompt`` or ``document_prompt`` of the configuration goes before the model's own.
+        (Retrieval-query), kind (STS), query; likewise with document. Where MTEB names no side and the model has none of
+        these, it is what texts of no kind get. What the configuration says of queries (``query_prompt``,
+        ``query_prompt_name``, ``task``) or documents goes before the model's own.
         """
         config, prompts = self._service.config, self._service.settings.prompts
         kind = None if prompt_type is None else str(getattr(prompt_type, "value", prompt_type))
-        if kind in ("query", "document") and getattr(config, f"{kind}_prompt") is not None:
+        configured = {
+            "query": (config.query_prompt, config.query_prompt_name, config.task),
+            "document": (config.document_prompt, config.document_prompt_name),
+        }
+        if kind in configured and any(one is not None for one in configured[kind]):
             return prompts[kind]
         names = _prompt_names(task_metadata.name, task_metadata.type, kind)
         return next((prompts[name] for name in names if name in prompts), self._service.settings.default_prompt)
 
-    def similarity(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> NDArray[np.float32]:
+    def similarity(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> Similarities:
         """Cosine similarities ``[len(embeddings1), len(embeddings2)]``, of arrays, or of tensors on the CPU."""
-        matrix: NDArray[np.float32] = _unit(embeddings1) @ _unit(embeddings2).T
-        return matrix
+        return similarity(np.atleast_2d(embeddings1), np.atleast_2d(embeddings2))
 
     def similarity_pairwise(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> NDArray[np.float32]:
         """Cosine similarities of the first with the first, the second with the second, …: ``[n]``."""

@@ -16,13 +16,13 @@ from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.counts import Statistics
 from akidb_embeddings.engine_table import acquire_engine, release_engine, retain_engine
-from akidb_embeddings.errors import WorkerError
+from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.hub import resolve_model
 from akidb_embeddings.inputs import check_text, check_texts, check_vectors
 from akidb_embeddings.job import EmbeddingResult, Job, Options, Resources
-from akidb_embeddings.precision import Quantized
+from akidb_embeddings.precision import PRECISIONS, Quantized
 from akidb_embeddings.prompter import Prompter, PromptOptions, QueryOptions, for_documents, or_prompt
-from akidb_embeddings.settings import Settings, apply_config, fingerprint
+from akidb_embeddings.settings import Settings, apply_config, fingerprint, tell_of_normalization
 from akidb_embeddings.tokenizer import Tokenizer
 from akidb_embeddings.vectors import Vectors, finish
 
@@ -69,6 +69,7 @@ class EmbeddingService:
         )
         self._checkpoint = read_checkpoint(files.path, files.spec)
         self._settings = apply_config(self._config, self._checkpoint)
+        tell_of_normalization(self._config, self._checkpoint)
         self._prompter = Prompter(self._config, self._checkpoint, self._settings)
         self._has_told = False
         tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)
@@ -113,6 +114,8 @@ class EmbeddingService:
 
         A precision other than float32 is appended, for vectors of two precisions must not be mixed.
         """
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
         name = fingerprint(self._checkpoint, self._settings, self.resolve_prompt(prompt=prompt))
         return name if precision == "float32" else f"{name}-{precision}"
 

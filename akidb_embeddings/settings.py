@@ -41,7 +41,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
-        normalize=_normalize(config, checkpoint),
+        normalize=config.normalize,
         dimensions=dimensions,
         max_tokens=_max_tokens(config, checkpoint),
         prompts=_prompts(config, checkpoint),
@@ -85,14 +85,14 @@ def _listed(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _normalize(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
+def tell_of_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Warn where vectors are normalized by default though their authors' are not."""
     if config.normalize and not checkpoint.normalize and not config.was_given("normalize"):
         _log.warning(
             "%s was trained without normalization, and its vectors are normalized here. Set normalize to False for "
             "its authors' vectors, or to True to be asked no more.",
             config.model_name,
         )
-    return config.normalize
 
 
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
@@ -105,8 +105,8 @@ def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
         trained = {length for length in checkpoint.matryoshka if length < full} | {full}
         alone = " alone" if len(trained) == 1 else ""
         raise ConfigurationError(
-            f"dimensions is {asked}; this model was trained for {describe_lengths(trained)}{alone}. Set "
-            "untrained_dimensions to True to cut vectors there all the same, at a loss that nobody has measured."
+            f"dimensions is {asked}; this model was trained for {describe_lengths(trained)}{alone}. With "
+            "untrained_dimensions in the configuration vectors are cut there all the same, at a loss that nobody knows."
         )
     return asked
 

@@ -26,11 +26,14 @@ A name below works wherever a model is named: `EmbeddingService("bge-small-en-v1
 `model_type`): {architectures}.
 Other decoders work through the extra `mlx-lm`, with last-token or mean pooling.
 
-Repositories are fetched at the revision that stands here; without one, at their main branch. *Cut to*: the lengths,
-below the full one, to which the authors trained vectors to be cut (`dimensions=`); others need
-`untrained_dimensions=True`. ✓: `akidb-embed verify` compares with similarities that the authors published; for the
-others it checks what needs no published numbers. *Tokens*: the model's limit; texts are cut at 512 unless `max_tokens`
-says otherwise.
+Repositories are fetched at the revision that stands here; without one, at their main branch.
+
+- *Tokens*: the model's limit. Texts are cut at 512 unless `max_tokens` says otherwise.
+- *Cut to*: the lengths, below the full one, to which the authors trained vectors to be cut (`dimensions=`); others need
+  `untrained_dimensions=True`. Vectors of nomic-embed-text-v1.5 get a LayerNorm before they are cut, as their authors do
+  it, and none where they stay whole, as sentence-transformers does it.
+- ✓: `akidb-embed verify` compares with similarities that the authors published. For the others it checks what needs no
+  published numbers.
 
 The weights of most of these models could not be downloaded where this was written. Tested is every architecture, on
 small checkpoints with random weights in the published layout against transformers and sentence-transformers, and

@@ -130,6 +130,15 @@ def test_prompts_of_the_folder_come_before_the_registry(tmp_path: Path) -> None:
     assert read_checkpoint(folder).prompts == {}
 
 
+def test_an_empty_prompt_of_the_folder_does_not_displace_the_registrys(tmp_path: Path) -> None:
+    """sentence-transformers 5 writes empty ones for every model that it saves without prompts."""
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", prompts={"query": "", "document": "", "other": ""})
+    spec = replace(MODELS["multilingual-e5-small"], dimension=32)
+    assert read_checkpoint(folder, spec).prompts == {"query": "query: ", "document": "passage: ", "other": ""}
+    assert read_checkpoint(folder).prompts == {"query": "", "document": "", "other": ""}
+
+
 def test_default_prompt_name_precedes_plain_texts(tmp_path: Path) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model")
     edit_json(folder / "config_sentence_transformers.json", prompts={"p": "the of "}, default_prompt_name="p")
@@ -245,7 +254,9 @@ def test_the_dimension_that_the_authors_cut_to(tmp_path: Path) -> None:
         ({}, {"truncate_dim": 4}, (16,), {4, 16}),
         ({"matryoshka_dimensions": [16, 8]}, {}, (24,), {8, 16}),
         ({"matryoshka_dimensions": [16, 8], "is_matryoshka": True}, {"truncate_dim": 4}, (), {4, 8, 16}),
-        ({"is_matryoshka": True}, {}, (16,), set(range(1, 33))),
+        ({"is_matryoshka": True}, {}, (16,), {16}),
+        ({"is_matryoshka": True}, {}, (), set(range(1, 33))),
+        ({"is_matryoshka": True, "matryoshka_minimum": 8}, {"truncate_dim": 4}, (), {4, *range(8, 33)}),
         ({"is_matryoshka": False}, {}, (16,), {16}),
     ],
 )

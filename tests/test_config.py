@@ -235,12 +235,11 @@ def test_two_ways_to_say_one_prompt_exclude_each_other(tmp_path: Path, values: d
     assert refusal(EmbeddingConfig.from_yaml, file) == f"{file}: {words}"
 
 
-def test_an_override_of_the_other_way_to_say_a_prompt_names_the_file_and_the_way_out(tmp_path: Path) -> None:
-    file = write(tmp_path / "named.yaml", query_prompt_name="STS")
-    message = refusal(EmbeddingConfig.resolve, config_path=file, task="Find it")
-    assert message.startswith(f"{file}: query_prompt_name ('STS') and task ('Find it') exclude each other")
-    config = EmbeddingConfig.resolve(config_path=file, task="Find it", query_prompt_name=None)
-    assert (config.task, config.query_prompt_name) == ("Find it", None)
+def test_an_override_takes_the_place_of_the_other_way_to_say_a_prompt(tmp_path: Path) -> None:
+    file = write(tmp_path / "named.yaml", query_prompt_name="STS", document_prompt="d: ")
+    config = EmbeddingConfig.resolve(config_path=file, task="Find it")
+    assert (config.task, config.query_prompt_name, config.document_prompt) == ("Find it", None, "d: ")
+    assert EmbeddingConfig.resolve(config, query_prompt="").task is None
 
 
 def test_queries_and_documents_may_say_their_prompts_in_different_ways() -> None:

@@ -235,6 +235,15 @@ def test_a_range_of_dimensions_is_said_in_a_word(tmp_path: Path) -> None:
     config = load_config(tmp_path / "out")
     assert config["is_matryoshka"] is True
     assert "matryoshka_dimensions" not in config
+    assert set(read_checkpoint(tmp_path / "out").matryoshka) == set(range(32, 65))
+
+
+def test_a_layer_norm_before_the_cut_is_not_lost(tmp_path: Path) -> None:
+    source = copy_model("tiny-nomic-bert", tmp_path / "model", matryoshka_dimensions=[16])
+    entry = spec(dimension=32, matryoshka=(16, 8), matryoshka_layer_norm=True)
+    convert(source, tmp_path / "out", spec=entry)
+    after = read_checkpoint(tmp_path / "out")
+    assert (set(after.matryoshka), after.matryoshka_layer_norm) == ({16}, True)
 
 
 def test_without_the_registry_nothing_is_added(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.errors import ConfigurationError, InputError
 from akidb_embeddings.mteb_encoder import MTEBEncoder
 from tests.conftest import run_python, service
-from tests.fixtures import BUNDLED, copy_model, edit_json
+from tests.fixtures import BUNDLED, copy_model, edit_json, model_path
 
 PROMPTS = {
     "query": "q: ",
@@ -83,6 +83,21 @@ def test_a_configured_prompt_goes_before_the_models_own(prompted: MTEBEncoder) -
         assert encoder.prompt_for(Task("SciFact"), "query") == "mine: "
         assert encoder.prompt_for(Task("SciFact"), "document") == "sf: "
         assert encoder.prompt_for(Task("STSBenchmark", "STS")) == "s: "
+
+
+@pytest.mark.parametrize(
+    "settings", [{"task": "fact checking"}, {"query_prompt_name": "STS"}, {"query_prompt": "mine: "}]
+)
+def test_whatever_is_configured_for_queries_goes_first(settings: dict[str, Any]) -> None:
+    with EmbeddingService(str(model_path("tiny-gemma3")), **settings) as service:
+        encoder = MTEBEncoder(service)
+        assert encoder.prompt_for(Task("SciFact", "Retrieval"), "query") == service.settings.prompt("query")
+        assert encoder.prompt_for(Task("SciFact", "Retrieval"), "document") == "title: none | text: "
+
+
+def test_a_batch_of_one_string_is_refused(minilm: EmbeddingService) -> None:
+    with pytest.raises(InputError, match="texts is one str"):
+        encode(MTEBEncoder(minilm), [{"text": "abc"}], Task())
 
 
 def test_vectors_come_as_one_array_in_order(minilm: EmbeddingService) -> None:

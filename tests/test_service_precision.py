@@ -1,6 +1,8 @@
 """Vectors of the service in each precision: those that ``quantize`` makes, from every method, window by window."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ import pytest
 from akidb_embeddings import EmbeddingService, InputError, quantize, similarity
 from akidb_embeddings.precision import PRECISIONS
 from akidb_embeddings.registry import BUNDLED
-from tests.fixtures import golden, model_path
-from tests.golden.texts import QUERIES
+from tests.fixtures import copy_model, golden, model_path
+from tests.golden.texts import QUERIES, TEXTS
 
 FORMS = {"float32": "f4", "float16": "f2", "int8": "i1", "binary": "i1", "ubinary": "u1"}
 
@@ -105,3 +107,29 @@ def test_a_model_of_integers_has_its_own_int8() -> None:
     assert exact.dtype == np.int8
     np.testing.assert_array_equal(exact, expected)
     np.testing.assert_allclose(unit, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_bits_of_a_model_of_integers_are_the_signs_before_rounding(normalize: bool) -> None:
+    texts = [text for text in TEXTS if text]
+    means = golden("tiny-pplx")["texts_mean"][[bool(text) for text in TEXTS]]
+    with EmbeddingService(str(model_path("tiny-pplx")), normalize=normalize, max_tokens=1024) as service:
+        packed = service.embed(texts, precision="ubinary")
+    np.testing.assert_array_equal(packed, np.packbits(means >= 0, axis=1))
+
+
+def test_a_fingerprint_of_no_precision_is_refused() -> None:
+    with EmbeddingService(BUNDLED) as service, pytest.raises(InputError, match="precision is 'foo'"):
+        service.fingerprint(precision="foo")
+
+
+def test_a_step_after_the_encoder_makes_another_engine(tmp_path: Path) -> None:
+    folder = copy_model("tiny-pplx", tmp_path / "model")
+    with EmbeddingService(str(folder), normalize=False) as first:
+        integers = first.embed(["one text"])
+        modules = json.loads((folder / "modules.json").read_text())
+        (folder / "modules.json").write_text(json.dumps(modules[:-1]))
+        with EmbeddingService(str(folder), normalize=False) as second:
+            floats = second.embed(["one text"])
+    assert np.array_equal(integers, np.round(integers))
+    assert not np.array_equal(floats, np.round(floats))

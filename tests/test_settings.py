@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.settings import Settings, apply_config, fingerprint
+from akidb_embeddings.settings import Settings, apply_config, fingerprint, tell_of_normalization
 from tests.conftest import run_python, service
 from tests.fixtures import BUNDLED, copy_model, cosines, edit_json
 
@@ -64,9 +64,12 @@ def test_normalization_is_as_configured_and_a_difference_to_training_is_told(
 ) -> None:
     for trained, asked in itertools.product((True, False), repeat=2):
         assert settings(checkpoint, {"normalize": asked}, normalize=trained).normalize is asked
+        tell_of_normalization(EmbeddingConfig(normalize=asked), dataclasses.replace(checkpoint, normalize=trained))
     assert settings(checkpoint, normalize=True).normalize
-    assert not caplog.records
+    tell_of_normalization(EmbeddingConfig(), dataclasses.replace(checkpoint, normalize=True))
     assert settings(checkpoint, normalize=False).normalize
+    assert not caplog.records
+    tell_of_normalization(EmbeddingConfig(), dataclasses.replace(checkpoint, normalize=False))
     assert "was trained without normalization" in caplog.text
 
 
@@ -99,7 +102,7 @@ def test_another_length_is_refused_with_the_trained_ones_and_the_way_out(
     with pytest.raises(ConfigurationError) as caught:
         settings(checkpoint, {"dimensions": 9}, matryoshka=trained)
     assert str(caught.value).startswith(
-        f"dimensions is 9; this model was trained for {words}. Set untrained_dimensions to True to cut vectors there"
+        f"dimensions is 9; this model was trained for {words}. With untrained_dimensions in the configuration"
     )
     allowed = settings(checkpoint, {"dimensions": 9, "untrained_dimensions": True}, matryoshka=trained)
     assert allowed.dimensions == 9

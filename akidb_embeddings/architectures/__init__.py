@@ -70,9 +70,14 @@ def _unknown(config: Config) -> None:
 
 
 def _behind_padding(config: Config) -> int | None:
-    """Positions count from behind the padding token's, which is the second of the table."""
-    positions = config.get("max_position_embeddings")
-    return positions - 2 if isinstance(positions, int) else None
+    """Positions count from behind the padding token's id, mostly 1."""
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
+    return positions - padding - 1 if isinstance(positions, int) and isinstance(padding, int) else None
+
+
+def _behind_one(config: Config) -> int | None:
+    """The same where the padding's id is 1 whatever config.json says."""
+    return _behind_padding({**config, "pad_token_id": 1})
 
 
 _BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
@@ -91,7 +96,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         "mpnet",
         _unknown,
         special_tokens=2,
-        limit=_behind_padding,
+        limit=_behind_one,
         prefix="mpnet.",
         ignored=(*_BERT_HEADS, "lm_head."),
     ),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import required, supported
+from akidb_embeddings.architectures.arguments import number, required, supported, whole
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
 from akidb_embeddings.kernels import AttentionMask, Kernels
@@ -30,7 +30,7 @@ class Block:
         norm: str = "output.LayerNorm",
     ) -> None:
         hidden, inner = required(config, "hidden_size", "intermediate_size")
-        eps = config.get("layer_norm_eps", 1e-12)
+        eps = number(config, "layer_norm_eps", 1e-12)
         parts = [f"{name}.attention.{part}" for part in qkv]
         self.attention = SelfAttention(weights, parts, f"{name}.attention.{output}", config, kernels, bias=True)
         self.attention_norm = LayerNorm(weights, f"{name}.attention.{norm}", hidden, eps)
@@ -54,8 +54,8 @@ class Bert:
         supported(config, "is_decoder", False, False, None)
         self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
         self.positions = weights.embedding("embeddings.position_embeddings", self.limit, hidden)
-        self.types = weights.embedding("embeddings.token_type_embeddings", config.get("type_vocab_size", 2), hidden)
-        self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, config.get("layer_norm_eps", 1e-12))
+        self.types = weights.embedding("embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden)
+        self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, number(config, "layer_norm_eps", 1e-12))
         self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 

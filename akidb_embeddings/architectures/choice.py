@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.architectures import ARCHITECTURES, Architecture, Config
+from akidb_embeddings.architectures.arguments import mapping
 from akidb_embeddings.errors import CheckpointError
 
 _INSTALL = "pip install 'akidb-embeddings[mlx-lm]'"
@@ -37,7 +38,7 @@ def find_architecture(config: Config) -> Architecture:
     """
     name = str(config.get("model_type"))
     own = ARCHITECTURES.get(name)
-    code = str((config.get("auto_map") or {}).get("AutoModel", ""))
+    code = str(mapping(config, "auto_map").get("AutoModel", ""))
     if code and (own is None or code.rpartition(".")[2] != own.code):
         raise CheckpointError(
             f"config.json names code of its own for this {name} model (auto_map: {code}); it is not run here."
@@ -121,7 +122,7 @@ def _check_text_decoder(config: Config, name: str) -> None:
             f"config.json describes a {name} model of more than text (text_config); only models of text alone work "
             "through mlx-lm."
         )
-    method = (config.get("quantization_config") or {}).get("quant_method")
+    method = mapping(config, "quantization_config").get("quant_method")
     if method and not config.get("quantization"):
         raise CheckpointError(
             f"The weights are quantized by {method!r}; give the full-precision model, or one quantized by MLX."

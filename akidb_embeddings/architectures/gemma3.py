@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import layer_kinds, required, rope_theta, supported
+from akidb_embeddings.architectures.arguments import layer_kinds, number, required, rope_theta, supported
 from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
 from akidb_embeddings.kernels import AttentionMask, Kernels
@@ -21,7 +21,7 @@ class Block:
     def __init__(self, weights: Weights, name: str, config: Config, is_global: bool, kernels: Kernels) -> None:
         hidden, inner = required(config, "hidden_size", "intermediate_size")
         scalar = config.get("query_pre_attn_scalar") or 256
-        eps = config.get("rms_norm_eps", 1e-6)
+        eps = number(config, "rms_norm_eps", 1e-6)
         if is_global:
             theta = rope_theta(config, "full_attention", "rope_theta", 1e6)
         else:
@@ -54,7 +54,7 @@ class Gemma3:
         self.blocks = [
             Block(weights, f"layers.{i}", config, kind == "full_attention", kernels) for i, kind in enumerate(kinds)
         ]
-        self.norm = RMSNorm(weights, "norm", self.hidden, config.get("rms_norm_eps", 1e-6), _OFFSET)
+        self.norm = RMSNorm(weights, "norm", self.hidden, number(config, "rms_norm_eps", 1e-6), _OFFSET)
         self.kernels = kernels
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
@@ -88,7 +88,7 @@ def layer_types(config: Config, layers: int) -> list[str]:
     """``full_attention`` or ``sliding_attention`` for each layer; older files give only every how many is full."""
     pattern = config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6
     by_pattern = ["sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(layers)]
-    return layer_kinds(config) or by_pattern
+    return layer_kinds(config, layers) or by_pattern
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -24,9 +24,11 @@ def causal_mask(length: int, window: int | None = None) -> Mask | None:
     """
     if length == 1:
         return None
-    distance = _distance(length)
-    mask = distance >= 0
-    return (mask if window is None else mask & (distance < window))[None, None]
+    queries, keys = _positions(length)
+    mask: Mask = keys <= queries
+    if window is not None:
+        mask &= keys > queries - window
+    return mask[None, None]
 
 
 def symmetric_window_mask(lengths: NDArray[np.int32], length: int, reach: int) -> Mask | None:
@@ -37,14 +39,17 @@ def symmetric_window_mask(lengths: NDArray[np.int32], length: int, reach: int) -
     padded = padding_mask(lengths, length)
     if length <= reach + 1:
         return padded
-    distance = _distance(length)
-    near: Mask = (np.abs(distance) <= reach)[None, None]
-    if padded is not None:
-        near = near & padded | (distance == 0)[None, None]
-    return near
+    queries, keys = _positions(length)
+    near: Mask = keys >= queries - reach
+    near &= keys <= queries + reach
+    if padded is None:
+        return near[None, None]
+    seen = near[None, None] & padded
+    seen[:, :, np.arange(length), np.arange(length)] = True
+    return seen
 
 
-def _distance(length: int) -> NDArray[np.int32]:
-    """``[L, L]``: how far each key (column) stands before each query (row)."""
+def _positions(length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """``[L, 1]`` and ``[1, L]``, to be compared: differences ``[L, L]`` of long texts would take more than the mask."""
     positions = np.arange(length, dtype=np.int32)
-    return positions[:, None] - positions
+    return positions[:, None], positions[None]

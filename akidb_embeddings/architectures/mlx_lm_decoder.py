@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import required
+from akidb_embeddings.architectures.arguments import mapping, required, supported
 from akidb_embeddings.architectures.choice import mlx_lm_file
 from akidb_embeddings.backend import WeightStorage
 from akidb_embeddings.errors import CheckpointError
@@ -38,6 +38,11 @@ _COMPARED = {
     "apertus", "cohere", "cohere2", "exaone4", "gemma", "gemma2", "glm4", "gpt2", "granite", "helium", "lfm2",
     "llama", "mamba", "mamba2", "ministral3", "mixtral", "nemotron", "olmo2", "olmo3", "olmoe", "phi", "phi3",
     "qwen2", "qwen3", "qwen3_moe", "qwen3_next", "seed_oss", "smollm3", "stablelm", "starcoder2",
+}  # fmt: skip
+# Those that gate with SiLU, whatever config.json says.
+_SILU = {
+    "cohere", "cohere2", "exaone4", "glm4", "granite", "helium", "llama", "ministral3", "mixtral", "olmo2", "olmo3",
+    "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "qwen3_next", "seed_oss", "smollm3", "stablelm",
 }  # fmt: skip
 # Those of which it is known when they do not: a setting, the values up to which all is well, and why.
 _DIFFERENT = {
@@ -87,6 +92,8 @@ def _tell_differences(config: Config, name: str, who: str) -> None:
     key, same, why = _DIFFERENT.get(name, ("", (None,), ""))
     if config.get(key) not in same:
         raise CheckpointError(f"{who} gives other vectors than transformers where {key} is {config[key]!r}: {why}.")
+    if name in _SILU:
+        supported(config, "hidden_act", None, None, "silu", "swish")
     if name not in _COMPARED:
         _log.warning(
             "%s is none of the architectures whose vectors were compared with those of transformers. Compare some "
@@ -153,14 +160,18 @@ def _untagged(value: Any) -> Any:
 
 def _flat_rope(config: Config, who: str) -> dict[str, Any]:
     """transformers 5's ``rope_parameters`` in the keys of transformers 4, which most of mlx-lm's models read."""
-    rope = config.get("rope_parameters") or {}
+    rope, former = mapping(config, "rope_parameters"), mapping(config, "rope_scaling")
+    if rope and former.get("rope_type", former.get("type", "default")) not in ("default", rope.get("rope_type")):
+        raise CheckpointError(
+            f"config.json gives rope_parameters as {dict(rope)!r} and rope_scaling as {dict(former)!r}; they disagree."
+        )
     entries = list(rope.values())
     if entries and isinstance(entries[0], Mapping):  # by layer type
         if any(entry != entries[0] for entry in entries):
             raise CheckpointError(f"config.json gives rope_parameters by layer type, which {who} does not read.")
         rope = entries[0]
     flat = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
-    scaling = dict(rope or config.get("rope_scaling") or {})
+    scaling = dict(rope or former)
     scaling["type"] = scaling["rope_type"] = scaling.get("rope_type") or scaling.get("type") or "default"
     return {**flat, "rope_scaling": None if scaling["type"] == "default" else scaling}
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import layer_kinds, required, rope_theta, supported
+from akidb_embeddings.architectures.arguments import layer_kinds, number, required, rope_theta, supported, whole
 from akidb_embeddings.architectures.masks import padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
 from akidb_embeddings.kernels import AttentionMask, Kernels
@@ -14,7 +14,7 @@ from akidb_embeddings.weights import Weights
 
 def _norm(weights: Weights, name: str, config: Config) -> LayerNorm:
     hidden, bias = config["hidden_size"], bool(config.get("norm_bias", False))
-    return LayerNorm(weights, name, hidden, config.get("norm_eps", 1e-5), bias)
+    return LayerNorm(weights, name, hidden, number(config, "norm_eps", 1e-5), bias)
 
 
 class Block:
@@ -52,7 +52,7 @@ class ModernBert:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
         hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
         supported(config, "hidden_activation", "gelu", "gelu")
-        self.reach = int(config.get("local_attention", 128)) // 2
+        self.reach = whole(config, "local_attention", 128) // 2
         self.words = weights.embedding("embeddings.tok_embeddings", words, hidden)
         self.norm = _norm(weights, "embeddings.norm", config)
         self.blocks = [
@@ -74,8 +74,10 @@ class ModernBert:
 
 def _kinds(config: Config, layers: int) -> list[str]:
     """Older files give only every how many layers attention is global, beginning with the first."""
-    every = config.get("global_attn_every_n_layers", 3)
-    return layer_kinds(config) or ["sliding_attention" if i % every else "full_attention" for i in range(layers)]
+    every = whole(config, "global_attn_every_n_layers", 3)
+    return layer_kinds(config, layers) or [
+        "sliding_attention" if i % every else "full_attention" for i in range(layers)
+    ]
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import required, supported
+from akidb_embeddings.architectures.arguments import number, required, supported
 from akidb_embeddings.architectures.bert import Block
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm
@@ -32,7 +32,7 @@ class MPNet:
         supported(config, "relative_attention_num_buckets", _BUCKETS, _BUCKETS)
         self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
         self.positions = weights.embedding("embeddings.position_embeddings", self.limit, hidden)
-        self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, config.get("layer_norm_eps", 1e-12))
+        self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, number(config, "layer_norm_eps", 1e-12))
         self.relative = weights.embedding("encoder.relative_attention_bias", _BUCKETS, heads)
         self.blocks = [
             Block(

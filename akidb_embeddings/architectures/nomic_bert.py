@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import required, rope_theta, supported
+from akidb_embeddings.architectures.arguments import number, required, rope_theta, supported, whole
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
 from akidb_embeddings.kernels import AttentionMask, Kernels
@@ -24,7 +24,7 @@ class Block:
 
     def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
         hidden, inner = required(config, "hidden_size", "intermediate_size")
-        theta, eps = rope_theta(config, None, "rotary_emb_base", 1000.0), config.get("layer_norm_eps", _EPS)
+        theta, eps = rope_theta(config, None, "rotary_emb_base", 1000.0), number(config, "layer_norm_eps", _EPS)
         self.attention = SelfAttention(
             weights, f"{name}.attn.Wqkv", f"{name}.attn.out_proj", config, kernels, bias=False, theta=theta
         )
@@ -49,8 +49,8 @@ class NomicBert:
         supported(config, "activation_function", "swiglu", "swiglu")
         supported(config, "hidden_act", "silu", "silu")
         self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
-        self.types = weights.embedding("embeddings.token_type_embeddings", config.get("type_vocab_size", 2), hidden)
-        self.norm = LayerNorm(weights, "emb_ln", hidden, config.get("layer_norm_eps", _EPS))
+        self.types = weights.embedding("embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden)
+        self.norm = LayerNorm(weights, "emb_ln", hidden, number(config, "layer_norm_eps", _EPS))
         self.blocks = [Block(weights, f"encoder.layers.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 

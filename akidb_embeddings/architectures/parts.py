@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from akidb_embeddings.architectures import Config
-from akidb_embeddings.architectures.arguments import required
+from akidb_embeddings.architectures.arguments import number, required
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.kernels import Activation, AttentionMask, Kernels
 from akidb_embeddings.runtime import mx
@@ -81,7 +81,7 @@ class GroupedAttention:
         hidden, self.heads, self.kv_heads, self.head_dim = required(
             config, "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"
         )
-        bias, eps = bool(config.get("attention_bias", False)), config.get("rms_norm_eps", 1e-6)
+        bias, eps = bool(config.get("attention_bias", False)), number(config, "rms_norm_eps", 1e-6)
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         parts = [f"{name}.{part}_proj" for part in "qkv"]
         self.qkv = weights.linear(parts, hidden, [queries, keys, keys], bias)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import required, rope_theta, supported
+from akidb_embeddings.architectures.arguments import number, required, rope_theta, supported
 from akidb_embeddings.architectures.masks import causal_mask, padding_mask
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
 from akidb_embeddings.kernels import AttentionMask, Kernels
@@ -15,7 +15,7 @@ from akidb_embeddings.weights import Weights
 class Block:
     def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
         hidden, inner, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
-        eps, theta = config.get("rms_norm_eps", 1e-6), rope_theta(config, None, "rope_theta")
+        eps, theta = number(config, "rms_norm_eps", 1e-6), rope_theta(config, None, "rope_theta")
         self.attention_norm = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, offset=0.0)
         self.attention = GroupedAttention(
             weights, f"{name}.self_attn", config, theta, head_dim**-0.5, offset=0.0, kernels=kernels
@@ -39,7 +39,7 @@ class Qwen3:
             supported({"layer_types": kind}, "layer_types", None, "full_attention")
         self.words = weights.embedding("embed_tokens", words, hidden)
         self.blocks = [Block(weights, f"layers.{i}", config, kernels) for i in range(layers)]
-        self.norm = RMSNorm(weights, "norm", hidden, config.get("rms_norm_eps", 1e-6), offset=0.0)
+        self.norm = RMSNorm(weights, "norm", hidden, number(config, "rms_norm_eps", 1e-6), offset=0.0)
         self.is_causal, self.kernels = is_causal, kernels
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:

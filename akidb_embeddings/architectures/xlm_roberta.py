@@ -1,6 +1,7 @@
 """XLM-RoBERTa: BERT whose positions count from behind the padding token's id (Conneau et al., 2019)."""
 
 from akidb_embeddings.architectures import Config, Encoder
+from akidb_embeddings.architectures.arguments import whole
 from akidb_embeddings.architectures.bert import Bert
 from akidb_embeddings.kernels import Kernels
 from akidb_embeddings.runtime import mx
@@ -10,7 +11,7 @@ from akidb_embeddings.weights import Weights
 class XLMRoberta(Bert):
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
         super().__init__({"layer_norm_eps": 1e-5, "type_vocab_size": 1, **config}, weights, kernels)
-        self.padding = int(config.get("pad_token_id", 1))
+        self.padding = whole(config, "pad_token_id", 1, least=0)
 
     def numbers(self, ids: mx.array) -> mx.array:
         return positions_behind(ids, self.padding, self.limit)

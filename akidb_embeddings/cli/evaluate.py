@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_model_options, configuration, open_service
 from akidb_embeddings.cli.output import note, table
+from akidb_embeddings.errors import InputError
 
 if TYPE_CHECKING:
     from akidb_embeddings.evaluate import Evaluation, Progress
@@ -54,7 +55,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         dest="task",
         metavar="TEXT",
         default=SUPPRESS,
-        help="the task of queries, for models whose query prompt holds one (default: the one they were trained with)",
+        help="the task of queries, and of both sentences of a pair, for models whose query prompt holds one (default: "
+        "the one they were trained with)",
     )
     parser.add_argument("--json", action="store_true", help="print figures and settings as JSON")
     add_model_options(parser)
@@ -66,6 +68,11 @@ def _run(options: Namespace) -> int:
 
     check_libraries()
     tasks = [read_task(task, options.split) for task in options.tasks]
+    if options.prompt and all(isinstance(task, RetrievalTask) for task in tasks):
+        raise InputError(
+            f"--prompt {options.prompt} is for sentence pairs. Queries and documents have prompts of their own: set "
+            "query_prompt_name and document_prompt_name in the configuration, or give --instruction."
+        )
     if options.merge_repeats:
         tasks = [task.with_merged_queries() if isinstance(task, RetrievalTask) else task for task in tasks]
     results = []

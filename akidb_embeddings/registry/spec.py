@@ -27,7 +27,8 @@ class ModelSpec:
     ``architecture`` is config.json's ``model_type``; ``weights`` says how they are stored. ``pooling``, ``prompts`` and
     ``max_tokens`` are what the authors trained; ``None`` or empty means that the model's own files say it.
     ``matryoshka``: the lengths, below the full one, to which they trained vectors to be cut. ``matryoshka_layer_norm``:
-    whether a LayerNorm without weights comes before the cut. ``size_bytes`` is the download's size, for display.
+    whether a LayerNorm without weights comes before the cut; whole vectors get none, as in sentence-transformers,
+    though the authors' example has one there too. ``size_bytes`` is the download's size, for display.
     """
 
     name: str

@@ -16,7 +16,7 @@ from akidb_embeddings.errors import (
     WorkerError,
 )
 
-_NAME = re.compile(r"(texts|embeddings)\[\d+\]|prompt|dimensions|pooling|truncate|precision\b")
+_NAME = re.compile(r"(?:texts|embeddings)\[\d+\]|(?:prompt|dimensions|pooling|truncate|precision)\b")
 _LIMIT = re.compile(r"(?:the limit is|max_queued_tokens is|; this model gives) (\d+)")
 
 

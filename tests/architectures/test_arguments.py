@@ -2,7 +2,15 @@
 
 import pytest
 
-from akidb_embeddings.architectures.arguments import required, rope_theta, supported
+from akidb_embeddings.architectures.arguments import (
+    layer_kinds,
+    mapping,
+    number,
+    required,
+    rope_theta,
+    supported,
+    whole,
+)
 from akidb_embeddings.errors import CheckpointError
 
 
@@ -40,3 +48,40 @@ def test_rope_theta_is_not_guessed() -> None:
 def test_scaled_rope_is_refused(key: str) -> None:
     with pytest.raises(CheckpointError, match="'yarn'"):
         rope_theta({"rope_scaling": {key: "yarn"}}, None, "rope_theta", 1e4)
+
+
+def test_whole_numbers() -> None:
+    assert whole({"n": 3}, "n", 1) == 3
+    assert whole({}, "n", 7) == 7
+    for value in (0, -1, 1.5, "3", True, None):
+        with pytest.raises(CheckpointError, match=r"gives n as .*; it must be an integer from 1"):
+            whole({"n": value}, "n", 1)
+
+
+def test_positive_numbers() -> None:
+    assert number({"eps": 1e-5}, "eps", 1.0) == 1e-5
+    assert number({}, "eps", 1e-12) == 1e-12
+    for value in (0, -1e-5, "1e-5", True, None, float("nan")):
+        with pytest.raises(CheckpointError, match=r"gives eps as .*; it must be a positive number"):
+            number({"eps": value}, "eps", 1.0)
+
+
+def test_kinds_of_layers_are_as_many_as_layers() -> None:
+    kinds = ["full_attention", "sliding_attention"]
+    assert layer_kinds({"layer_types": kinds}, 2) == kinds
+    assert layer_kinds({}, 2) == []
+    for given in (kinds[:1], [*kinds, "full_attention"], 5, "full_attention"):
+        with pytest.raises(CheckpointError, match=r"layer_types as .*; it must list the kinds of 2 layers"):
+            layer_kinds({"layer_types": given}, 2)
+
+
+def test_rope_for_all_layers_alike_is_not_passed_over_where_kinds_differ() -> None:
+    for rope in ({"rope_theta": 8e4}, {"rope_type": "yarn", "factor": 4}):
+        with pytest.raises(CheckpointError, match="for all layers alike"):
+            rope_theta({"rope_parameters": rope}, "full_attention", "global_rope_theta", 1e4)
+
+
+def test_what_must_be_an_object() -> None:
+    assert mapping({}, "auto_map") == {}
+    with pytest.raises(CheckpointError, match="auto_map as 'x'; it must be an object"):
+        mapping({"auto_map": "x"}, "auto_map")

@@ -241,6 +241,14 @@ def test_a_tensor_nobody_uses_and_one_that_lacks_are_named(tmp_path: Path) -> No
         ({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "'longrope'"),
         ({"rope_scaling": {"rope_type": "unheard of", "factor": 2.0}}, "unheard of"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1.0}, "sliding_attention": {}}}, "by layer type"),
+        ({"hidden_act": "relu2"}, "hidden_act to 'relu2'.*'silu', 'swish'"),
+        (
+            {
+                "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+                "rope_scaling": {"rope_type": "linear", "factor": 4},
+            },
+            "rope_parameters as .* and rope_scaling as .*; they disagree",
+        ),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor to 0.5, which mlx-lm's llama does not read"),
         ({"model_type": "jamba", "num_experts": 4}, "jamba gives other vectors.*num_experts is 4"),
         ({"model_type": "gpt_oss", "layer_types": 3}, "gpt_oss cannot be built"),

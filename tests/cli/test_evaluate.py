@@ -10,7 +10,7 @@ from akidb_embeddings import evaluate
 from akidb_embeddings.cli import main
 from akidb_embeddings.registry import MODELS
 from tests.cli.tools import BUNDLED, TINY
-from tests.fixtures import copy_model, edit_json
+from tests.fixtures import copy_model, edit_json, model_path
 from tests.task_files import DOCUMENTS, write_beir, write_lines
 
 PAIRS = ["A man eats.\tSomeone is eating.\t5", "A cat sleeps.\tA kitten naps.\t4", "It rains.\tHe reads a book.\t0"]
@@ -84,6 +84,21 @@ def test_repeated_queries_are_merged_on_demand(tmp_path: Path, capsys: pytest.Ca
     merged = evaluated(capsys, "--task", beir, "--merge-repeats", *TINY)["tasks"][0]["settings"]
     assert (merged["queries"], merged["queries_repeated"], merged["queries_merged"]) == (1, 0, 1)
     assert merged["judgements"] == 2
+
+
+def test_an_instruction_is_for_queries_and_for_both_sentences_of_a_pair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beir, pairs = str(write_beir(tmp_path / "beir")), str(write_lines(tmp_path / "pairs.tsv", PAIRS))
+    options = ["--model", str(model_path("tiny-qwen3")), "--instruction", "Match"]
+    shown = evaluated(capsys, "--task", beir, "--task", pairs, *options)["tasks"]
+    assert shown[0]["settings"]["prompts"] == {"query": "Instruct: Match\nQuery:", "document": ""}
+    assert shown[1]["settings"]["prompts"] == {"both": "Instruct: Match\nQuery:"}
+
+
+def test_a_prompt_for_pairs_is_no_option_without_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--task", str(write_beir(tmp_path)), *TINY, "--prompt", "query"]) == 2
+    assert "--prompt query is for sentence pairs" in capsys.readouterr().err
 
 
 def test_a_split_and_a_prompt_are_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from tests.fixtures import copy_model
 from tests.server.calls import Client, post, stub
 from tests.server.conftest import Running, server_here
 
-REASON = "dimensions is 9; this model was trained for 8, 16, 32. Set untrained_dimensions to True"
+REASON = "dimensions is 9; this model was trained for 8, 16, 32. With untrained_dimensions in"
 
 
 @pytest.fixture(scope="module")

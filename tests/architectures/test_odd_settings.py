@@ -1,0 +1,58 @@
+"""Settings of config.json that are not what they should be: refused by name, never computed with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akidb_embeddings import CheckpointError, EmbeddingService
+from tests.fixtures import copy_model, edit_json
+
+ODD: list[tuple[str, str, Any]] = [
+    ("tiny-modernbert", "local_attention", 0),
+    ("tiny-modernbert", "local_attention", True),
+    ("tiny-modernbert", "layer_types", ["full_attention"]),
+    ("tiny-modernbert", "layer_types", 5),
+    ("tiny-modernbert", "norm_eps", "1e-5"),
+    ("tiny-modernbert", "num_attention_heads", 0),
+    ("tiny-modernbert", "num_attention_heads", "2"),
+    ("tiny-modernbert", "rope_parameters", {"rope_type": "yarn", "factor": 4}),
+    ("tiny-xlm-roberta", "pad_token_id", "1"),
+    ("tiny-xlm-roberta", "layer_norm_eps", 0),
+    ("tiny-mpnet", "relative_attention_num_buckets", 16),
+    ("tiny-nomic-bert", "rotary_emb_base", "x"),
+    ("tiny-nomic-bert", "rotary_scaling_factor", 2),
+    ("tiny-nomic-bert", "activation_function", "gelu"),
+    ("tiny-nomic-bert", "num_experts", 8),
+    ("tiny-pplx", "use_bidirectional_attention", False),
+    ("tiny-bert", "auto_map", "x"),
+    ("tiny-bert", "auto_map", {"AutoModel": "modeling.OtherModel"}),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value"), ODD)
+def test_odd_settings_are_refused(tmp_path: Path, name: str, key: str, value: Any) -> None:
+    folder = copy_model(name, tmp_path / "model", **{key: value})
+    with pytest.raises(CheckpointError, match="config"):
+        EmbeddingService(str(folder))
+
+
+@pytest.mark.parametrize("value", [0, "3", 1.5])
+def test_every_how_many_layers_is_global(tmp_path: Path, value: Any) -> None:
+    folder = copy_model("tiny-modernbert", tmp_path / "model", layer_types=[], global_attn_every_n_layers=value)
+    with pytest.raises(CheckpointError, match="global_attn_every_n_layers as"):
+        EmbeddingService(str(folder))
+
+
+@pytest.mark.parametrize("value", ["16", True, -4, 0, 999])
+def test_a_truncate_dim_that_is_no_length(tmp_path: Path, value: Any) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", truncate_dim=value)
+    with pytest.raises(CheckpointError, match=r"truncate_dim as .*; it must be from 1 to 32"):
+        EmbeddingService(str(folder))
+
+
+def test_another_padding_token_moves_the_limit(tmp_path: Path) -> None:
+    folder = copy_model("tiny-xlm-roberta", tmp_path / "model", pad_token_id=400)
+    with EmbeddingService(str(folder)) as service:
+        assert service.checkpoint.max_tokens == 514 - 401
