@@ -7,7 +7,6 @@ from akidb_embeddings.registry.spec import ModelSpec, variant
 
 _SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
 _GEMMA_TASKS = {
-    "query": "search result",
     "Clustering": "clustering",
     "Classification": "classification",
     "InstructionRetrieval": "code retrieval",
@@ -15,7 +14,7 @@ _GEMMA_TASKS = {
     "STS": "sentence similarity",
     "Summarization": "summarization",
 }
-_GEMMA_PROMPTS = {"document": "title: none | text: "} | {
+_GEMMA_PROMPTS = {"query": "task: search result | query: ", "document": "title: none | text: "} | {
     name: f"task: {task} | query: " for name, task in _GEMMA_TASKS.items()
 }
 
