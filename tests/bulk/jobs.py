@@ -1,0 +1,81 @@
+"""Inputs of the bulk command, an ``embed`` with known vectors, and running a job in this process."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from akidb_embeddings.bulk.journal import Journal, open_journal
+from akidb_embeddings.bulk.outputs import Embedded, Layout, Output, make_output
+from akidb_embeddings.bulk.progress import Progress
+from akidb_embeddings.bulk.rows import Item, Row
+from akidb_embeddings.bulk.run import Embed, Rules, run
+from akidb_embeddings.precision import Quantized, quantize
+from akidb_embeddings.service import EmbeddingResult
+
+DIMENSION = 12
+NO_RULES = Rules()
+JOB = {"fingerprint": "space-1", "precision": "float32", "part_rows": 10, "input": {"name": "texts.jsonl", "size": 7}}
+
+
+def metadata(precision: str = "float32", dimension: int = DIMENSION) -> dict[str, Any]:
+    return {"fingerprint": "space-1", "model": "known", "precision": precision, "dimension": dimension}
+
+
+def rows(count: int, begin: int = 0) -> list[Row]:
+    return [Row(number, f"id-{number}", f"text number {number}") for number in range(begin, count)]
+
+
+def vector(text: str, dimension: int = DIMENSION) -> Quantized:
+    """A function of the text alone, finite and of length 1."""
+    values = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(dimension)
+    return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+def vectors(texts: Sequence[str], precision: str = "float32", dimension: int = DIMENSION) -> Quantized:
+    return quantize(np.stack([vector(text, dimension) for text in texts]), precision)
+
+
+def embed(texts: list[str]) -> EmbeddingResult:
+    """Two tokens more than words; texts of more than six words come back truncated."""
+    words = [len(text.split()) for text in texts]
+    return EmbeddingResult(vectors(texts), [min(n, 6) + 2 for n in words], [n > 6 for n in words], "space-1")
+
+
+def embedded(items: Sequence[Row], precision: str = "float32", dimension: int = DIMENSION) -> Embedded:
+    result = embed([row.text for row in items])
+    made = vectors([row.text for row in items], precision, dimension)
+    return Embedded(items, made, result.token_counts, result.truncated)
+
+
+def output(form: str = "jsonl", **settings: Any) -> Output:
+    return make_output(form, Layout(metadata(), **settings))
+
+
+def run_job(
+    items: Iterable[Item],
+    out: Path,
+    made: Output | None = None,
+    *,
+    embed: Embed = embed,
+    rules: Rules = NO_RULES,
+    job: dict[str, Any] = JOB,
+    then: Callable[[Journal], object] = lambda journal: None,
+) -> Journal:
+    """A whole job; ``then`` sees its journal at the end."""
+    with open_journal(out, job) as journal:
+        rest = (item for item in items if item.number >= journal.rows_done)
+        run(rest, embed, made or output(), journal, Progress(None), rules)
+        then(journal)
+    return journal
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def every_file(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
