@@ -133,7 +133,7 @@ def test_nothing_is_lost_and_the_footprint_stays(pool: Pool) -> None:
     with server_process("--model", BUNDLED) as server:
         assert server.process is not None
         process = psutil.Process(server.process.pid)
-        load(server, pool, 1)  # grpcio opens what it keeps, MLX makes its buffers
+        load(server, pool, 4)  # grpcio opens what it keeps, MLX makes its buffers, for rare shapes late
         assert eventually(lambda: not connections(server))
         files = process.num_fds()
         samples = list[tuple[float, int]]()
