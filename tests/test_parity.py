@@ -139,7 +139,6 @@ def test_the_encoder_of_a_masked_language_model_is_the_same(tmp_path: Path, name
 
 @pytest.mark.parametrize("memory", ["fast", "compact"])
 def test_a_decoder_of_mlx_lm_gives_the_vectors_of_sentence_transformers(memory: str) -> None:
-    pytest.importorskip("mlx_lm")
     expected = golden("tiny-llama")
     with service("tiny-llama", memory=memory) as embedder:
         result = embedder.encode(TEXTS)

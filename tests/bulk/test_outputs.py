@@ -1,5 +1,6 @@
 """What an output holds, in each of its forms."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def written(folder: Path, form: str, parts: list[list[Row]], precision: str = "f
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_parquet_has_a_row_a_text_and_says_what_the_vectors_are(precision: str, tmp_path: Path) -> None:
-    pq = pytest.importorskip("pyarrow.parquet")
+    pq = importlib.import_module("pyarrow.parquet")
     table = pq.read_table(written(tmp_path, "parquet", [ROWS[:2], [], ROWS[2:]], precision))
     expected = vectors([row.text for row in ROWS], precision)
     assert str(table.schema.field("vector").type) == (
@@ -91,7 +92,7 @@ def test_passages_say_where_they_were_in_their_text(form: str, tmp_path: Path) -
     passages = [Row(0, "a", "one two", 0, 7), Row(0, "a", "two three", 4, 13), Row(1, "b", "x", 5, None)]
     path = written(tmp_path, form, [passages], offsets=True)
     if form == "parquet":
-        found = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        found = importlib.import_module("pyarrow.parquet").read_table(path).to_pylist()
     else:
         found = json_lines(path if form == "jsonl" else path.parent / "ids.jsonl")
     assert [(line["id"], line["begin"], line["end"]) for line in found] == [("a", 0, 7), ("a", 4, 13), ("b", 5, 6)]
@@ -104,7 +105,7 @@ def test_an_output_of_nothing_has_the_right_shape(form: str, tmp_path: Path) -> 
         with open(path, "rb") as stream:
             assert np.load(stream).shape == (0, DIMENSION)
     elif form == "parquet":
-        table = pytest.importorskip("pyarrow.parquet").read_table(path)
+        table = importlib.import_module("pyarrow.parquet").read_table(path)
         assert table.num_rows == 0
         assert table.schema.field("vector").type.list_size == DIMENSION
     else:
@@ -114,7 +115,7 @@ def test_an_output_of_nothing_has_the_right_shape(form: str, tmp_path: Path) -> 
 def test_long_parts_become_several_row_groups_without_losing_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pq = pytest.importorskip("pyarrow.parquet")
+    pq = importlib.import_module("pyarrow.parquet")
     monkeypatch.setattr(outputs, "_GROUP", 4)
     file = pq.ParquetFile(written(tmp_path, "parquet", [rows(10), rows(12, begin=10)]))
     assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4, 4, 2, 2]
@@ -125,7 +126,6 @@ def test_long_parts_become_several_row_groups_without_losing_a_row(
 
 
 def test_bytes_take_no_more_room_in_parquet_than_bytes(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     many = [Row(n, str(n), f"text {n}") for n in range(2000)]
     made = make_output("parquet", Layout(metadata("int8", 256)))
     (tmp_path / "part").mkdir()

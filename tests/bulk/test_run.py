@@ -64,8 +64,6 @@ def test_without_rejects_there_is_no_file_of_them(tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_gives_the_same_bytes(
     form: str, ends: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if form == "parquet":
-        pytest.importorskip("pyarrow")
     monkeypatch.setattr(module, "CHUNK_ROWS", 4)
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
@@ -107,8 +105,6 @@ def test_parts_that_are_finished_are_not_embedded_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_empty_input_gives_an_empty_output(form: str, tmp_path: Path) -> None:
-    if form == "parquet":
-        pytest.importorskip("pyarrow")
     assert run_job([], tmp_path / "out", output(form)).counts == Counts()
     assert (tmp_path / "out").exists()
 
