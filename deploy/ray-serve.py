@@ -1,0 +1,77 @@
+"""The server over Ray Serve: the routes of ``akidb-embed serve`` on as many replicas as the traffic wants.
+
+    pip install 'akidb-embeddings[cpu,server,ray]'
+    serve run --app-dir deploy ray-serve:application model=minilm-l6-v2 cpus=2 max_replicas=8
+
+Each replica is a process with one engine, which batches the texts of all its requests; Ray Serve's own batching would
+only add a waiting time. gRPC is not among the routes.
+"""
+
+import contextlib
+from typing import Any
+
+from pydantic import BaseModel, PositiveFloat, PositiveInt
+from ray import serve
+from ray.serve.config import AutoscalingConfig
+
+from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.distributed import keep_to_assigned_cpus
+from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.keys import Keys
+from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.rest import create_app
+from akidb_embeddings.server.run import open_services
+from akidb_embeddings.server.settings import ServerConfig
+
+
+class Arguments(BaseModel, extra="forbid"):
+    """What may stand after the name of the application, or under ``args`` of a Serve configuration.
+
+    ``embedding`` and ``server``: keys of these sections of the configuration file. ``target_requests``: how many a
+    replica should have at once on average. More make larger batches and longer waits: a replica answers them together.
+    """
+
+    model: str = "minilm-l6-v2"
+    cpus: PositiveInt = 1
+    min_replicas: PositiveInt = 1
+    max_replicas: PositiveInt = 4
+    target_requests: PositiveFloat = 8
+    embedding: dict[str, Any] = {}
+    server: dict[str, Any] = {}
+
+
+# More than a replica should have on average: a peak waits in its engine, where it is batched, until others are up.
+# Twice the rest: requests for health and metrics must find a place, too.
+@serve.deployment(max_ongoing_requests=64, health_check_period_s=10, health_check_timeout_s=30)
+@serve.ingress()
+class Embeddings:
+    """One replica."""
+
+    def __init__(self, embedding: dict[str, Any], server: dict[str, Any]) -> None:
+        keep_to_assigned_cpus()
+        config = ServerConfig(**server)
+        self._open = contextlib.ExitStack()
+        services = self._open.enter_context(open_services(config, EmbeddingConfig(**embedding)))
+        self._desk = Desk(config, services, Metrics(services))
+        self._health = Health(self._desk)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """The routes. Ray Serve asks for them after the models are loaded."""
+        return create_app(self._desk, Keys.read(self._desk.config.api_keys_file))
+
+    async def check_health(self) -> None:
+        """Raise where only a new process helps; Ray Serve then replaces this replica."""
+        if losses := self._health.losses():
+            raise RuntimeError("; ".join(losses))
+
+
+def application(arguments: Arguments) -> serve.Application:
+    """What ``serve run`` and Serve configurations name."""
+    replicas = AutoscalingConfig(
+        min_replicas=arguments.min_replicas,
+        max_replicas=arguments.max_replicas,
+        target_ongoing_requests=arguments.target_requests,
+    )
+    deployment = Embeddings.options(ray_actor_options={"num_cpus": arguments.cpus}, autoscaling_config=replicas)
+    return deployment.bind({"model_name": arguments.model, **arguments.embedding}, arguments.server)

@@ -1,0 +1,134 @@
+"""``Pool``: results in order, and equal to the core's, on one machine and on two nodes, whatever dies."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from akidb_embeddings import ConfigurationError, EmbeddingConfig, EmbeddingService, InputError, WorkerError
+from akidb_embeddings.distributed import Pool
+from tests.conftest import run_python
+from tests.ray.conftest import CONFIG, NODE, make_texts, process_of
+
+TEXTS = make_texts(600)
+# Of different lengths: what is given out first is not done first.
+CHUNKS = [TEXTS[begin : begin + 10 + 70 * (begin % 3 == 0)] for begin in range(0, 500, 20)]
+
+
+@pytest.fixture
+def pool(two_nodes: Any) -> Iterator[Pool]:
+    with Pool("auto", CONFIG) as pool:
+        yield pool
+
+
+def test_results_come_in_order_and_are_the_cores_to_the_bit(pool: Pool, minilm: EmbeddingService) -> None:
+    assert pool.size == 2
+    assert pool.fingerprint == minilm.fingerprint()
+    assert pool.dimension == 384
+    results = list(pool.map(iter(CHUNKS)))
+    assert [result.token_counts for result in results] == [minilm.encode(chunk).token_counts for chunk in CHUNKS]
+    code = """
+import sys, pickle
+from akidb_embeddings import EmbeddingService
+from tests.ray.test_pool import CHUNKS
+from tests.ray.conftest import CONFIG
+with EmbeddingService(config=CONFIG) as service:
+    print("".join(service.encode(chunk).vectors.tobytes().hex() for chunk in CHUNKS))
+"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # as the actors
+        assert "".join(result.vectors.tobytes().hex() for result in results) == run_python(code).strip()
+
+
+def test_prompt_and_precision_are_passed_on(two_nodes: Any, minilm: EmbeddingService) -> None:
+    with Pool("auto", CONFIG, prompt="query: ", precision="ubinary", actors=1) as pool:
+        [result] = pool.map([TEXTS[:20]])
+        assert pool.fingerprint == result.fingerprint == minilm.fingerprint("query: ", precision="ubinary")
+    expected = minilm.encode(TEXTS[:20], prompt="query: ", precision="ubinary")
+    assert (
+        np.unpackbits(np.bitwise_xor(result.vectors, expected.vectors)).sum() <= 2
+    )  # a value next to zero may fall on either side
+
+
+def test_no_more_lists_are_taken_than_the_actors_need(pool: Pool) -> None:
+    taken = 0
+
+    def chunks() -> Iterator[list[str]]:
+        nonlocal taken
+        for chunk in CHUNKS:
+            taken += 1
+            yield chunk
+
+    results = pool.map(chunks())
+    next(results)
+    assert taken <= 4 * pool.size
+    assert len(list(results)) == len(CHUNKS) - 1
+    assert taken == len(CHUNKS)
+
+
+def test_no_lists_give_no_results_and_an_empty_list_an_empty_one(pool: Pool) -> None:
+    assert list(pool.map([])) == []
+    assert [result.vectors.shape for result in pool.map([[], ["one"], []])] == [(0, 384), (1, 384), (0, 384)]
+
+
+def test_an_actor_killed_in_mid_run_loses_nothing(pool: Pool) -> None:
+    undisturbed = [result.vectors for result in pool.map(CHUNKS)]
+    victim = process_of(pool._actors[0])
+    results = pool.map(CHUNKS)
+    first = next(results)
+    os.kill(victim, signal.SIGKILL)
+    disturbed = [first.vectors, *(result.vectors for result in results)]
+    assert all(np.array_equal(a, b) for a, b in zip(undisturbed, disturbed, strict=True))
+    assert process_of(pool._actors[0]) != victim
+    assert len(list(pool.map(CHUNKS[:9]))) == 9
+
+
+def test_a_node_lost_in_mid_run_loses_nothing(two_nodes: Any) -> None:
+    extra = two_nodes.add_node(**{**NODE, "num_cpus": 2})
+    two_nodes.wait_for_nodes()
+    with Pool("auto", CONFIG, cpus=1) as pool:
+        assert pool.size == 4
+        undisturbed = [result.vectors for result in pool.map(CHUNKS)]
+        results = pool.map(CHUNKS)
+        first = next(results)
+        two_nodes.remove_node(extra, allow_graceful=False)
+        disturbed = [first.vectors, *(result.vectors for result in results)]
+    assert all(np.array_equal(a, b) for a, b in zip(undisturbed, disturbed, strict=True))
+
+
+def test_errors_are_those_of_encode_and_count_all_texts(two_nodes: Any) -> None:
+    with Pool("auto", CONFIG.with_values(truncate="error", max_tokens=32), actors=1) as pool:
+        results = pool.map([["one", "two"], ["three", "word " * 100]])
+        next(results)
+        with pytest.raises(InputError, match=r"texts\[3\] has 102 tokens"):
+            next(results)
+
+
+def test_a_model_that_cannot_be_loaded_is_told(two_nodes: Any) -> None:
+    with (
+        Pool("auto", EmbeddingConfig(model_name="/nowhere/model"), actors=1) as pool,
+        pytest.raises(WorkerError, match="/nowhere/model"),
+    ):
+        list(pool.map([["one"]]))
+
+
+def test_more_cpus_than_any_node_has_are_refused(two_nodes: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cpus is 9; the largest node has"):
+        Pool("auto", CONFIG, cpus=9)
+
+
+def test_a_list_that_ends_each_process_that_gets_it_is_an_error(two_nodes: Any) -> None:
+    with Pool("auto", CONFIG, actors=1) as pool:
+        results = pool.map([["one"], _Deadly(["two", "three"])])
+        with pytest.raises(WorkerError, match=r"4 Ray actors died while they had texts"):
+            list(results)
+
+
+class _Deadly(list[str]):
+    """Texts that end the process that unpickles them."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
