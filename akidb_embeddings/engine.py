@@ -108,14 +108,16 @@ class Engine:
         max_rows: int,
         max_waiting_tokens: int,
         deadline: float | None = None,
+        alone: bool = False,
     ) -> VectorsFuture:
         """Queue texts as token ids; the future gives their pooled vectors ``[len(rows), dimension]``.
 
         ``max_rows`` bounds the texts in a micro-batch, ``deadline`` (``time.monotonic`` seconds) the time in the
-        queue. A future that is cancelled leaves the queue. OverloadError where more than ``max_waiting_tokens`` would
-        wait, WorkerError where the engine is closed, dead, or of the process this one was forked from.
+        queue. ``alone``: share no micro-batch with other requests. A future that is cancelled leaves the queue.
+        OverloadError where more than ``max_waiting_tokens`` would wait, WorkerError where the engine is closed, dead,
+        or of the process this one was forked from.
         """
-        request = Request(rows, pooling, max_rows, deadline)
+        request = Request(rows, pooling, max_rows, deadline, alone)
         self._check_process()
         if not rows:
             request.future.set_result(np.empty((0, 0), dtype=np.float32))

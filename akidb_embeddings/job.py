@@ -39,7 +39,9 @@ class Options(TypedDict, total=False):
     ``timeout``: seconds after which it fails with DeadlineError, and what still waits is dropped. ``progress``: called
     with a number of texts whenever so many more are done. ``wait``: wait for room where the queue is full, instead of
     failing with OverloadError. ``first_index``: what errors call the first text, where the list is part of a longer
-    one. ``precision``: what form the vectors come out in, as ``quantize`` makes them without ranges.
+    one. ``precision``: what form the vectors come out in, as ``quantize`` makes them without ranges. ``alone``: share
+    no micro-batch with other calls; equal lists then give equal bits, while otherwise the last ones depend on what else
+    is in a product.
     """
 
     timeout: float | None
@@ -47,6 +49,7 @@ class Options(TypedDict, total=False):
     wait: bool
     first_index: int
     precision: str
+    alone: bool
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,10 @@ class Job:
         wait: bool = False,
         first_index: int = 0,
         precision: str = "float32",
+        alone: bool = False,
     ) -> None:
         self._resources, self._texts, self._prompt, self._first = resources, texts, prompt, first_index
-        self._progress, self._reported, self._waits = progress, 0, wait
+        self._progress, self._reported, self._waits, self._alone = progress, 0, wait, alone
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
         self._begin = time.monotonic()
@@ -176,6 +180,7 @@ class Job:
                 max_rows=self._resources.config.batch_size,
                 max_waiting_tokens=self._resources.config.max_queued_tokens,
                 deadline=self._deadline,
+                alone=self._alone,
             )
         except OverloadError:
             if self._pending or (self._waits and self._remaining() != 0):

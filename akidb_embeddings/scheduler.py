@@ -35,12 +35,16 @@ class VectorsFuture(Future[Vectors]):
 
 @dataclass(eq=False)
 class Request:
-    """A caller's texts as token ids, and its future. ``deadline`` and ``since`` are seconds of ``time.monotonic``."""
+    """A caller's texts as token ids, and its future. ``deadline`` and ``since`` are seconds of ``time.monotonic``.
+
+    ``alone``: its rounds have no other request's texts, so that they depend on nothing but its own.
+    """
 
     rows: list[NDArray[np.int32]]
     pooling: str
     max_rows: int
     deadline: float | None = None
+    alone: bool = False
     future: VectorsFuture = field(default_factory=VectorsFuture)
     since: float = field(default_factory=time.monotonic)
 
@@ -149,7 +153,7 @@ class Scheduler:
                 lane.popleft()
                 continue
             first = first or request
-            if request.pooling != first.pooling:
+            if request.pooling != first.pooling or (request is not first and (request.alone or first.alone)):
                 return
             packer.max_rows = min(packer.max_rows, request.max_rows)
             while request.waiting:

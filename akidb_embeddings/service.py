@@ -221,6 +221,8 @@ class EmbeddingService:
             first_index: What errors call the first text, where ``texts`` is part of a longer list.
             precision: ``"float32"``, or ``"float16"``, ``"int8"``, ``"binary"``, ``"ubinary"``: what ``quantize`` makes
                 of the float32 vectors.
+            alone: Share no micro-batch with other calls, so that equal lists give equal bits on one machine. Otherwise
+                what is computed beside them may change the last bits.
 
         Raises:
             ConfigurationError: the model has no prompt of that name, or takes no task.

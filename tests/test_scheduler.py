@@ -19,8 +19,8 @@ from tests.conftest import background
 NOW = 1000.0
 
 
-def request(*sizes: int, pooling: str = "mean", deadline: float | None = None) -> Request:
-    return Request([np.ones(size, dtype=np.int32) for size in sizes], pooling, 32, deadline)
+def request(*sizes: int, pooling: str = "mean", deadline: float | None = None, alone: bool = False) -> Request:
+    return Request([np.ones(size, dtype=np.int32) for size in sizes], pooling, 32, deadline, alone)
 
 
 def scheduler(*requests: Request, small: int = 16) -> Scheduler:
@@ -84,6 +84,21 @@ def test_waiting_tokens_are_those_not_begun() -> None:
 
 def test_an_empty_queue_gives_nothing() -> None:
     assert Scheduler(16).next_round(64, NOW) == []
+
+
+@pytest.mark.parametrize("small", [0, 16])
+def test_a_request_that_is_alone_shares_no_round(small: int) -> None:
+    """Its rounds are those it has in an empty queue, whatever waits before and behind it."""
+    by_itself, sizes = list[list[int]](), (3, 2, 2, 1)
+    queue = scheduler(request(*sizes, alone=True), small=small)
+    while items := queue.next_round(16, NOW):
+        by_itself.append([item.position for item in items])
+    first, alone, third, other = request(1, 1), request(*sizes, alone=True), request(1), request(2, 1, alone=True)
+    queue = scheduler(first, alone, third, other, small=small)
+    rounds = list(iter(lambda: queue.next_round(16, NOW), []))
+    assert all(len(owners(items)) == 1 for items in rounds if {alone, other} & set(owners(items)))
+    assert [[item.position for item in items] for items in rounds if alone in owners(items)] == by_itself
+    assert sum(len(items) for items in rounds) == 9
 
 
 def test_a_text_larger_than_a_round_goes_alone() -> None:

@@ -88,6 +88,15 @@ def test_batch_equals_single(alone: dict[str, Vectors], batch_size: int) -> None
         check(embedder.embed(texts), texts, alone)
 
 
+def test_calls_that_are_alone_have_the_same_bits_whatever_is_computed_beside_them(minilm: EmbeddingService) -> None:
+    generator = random.Random(3)
+    lists = [[" ".join(generator.choices(WORDS, k=1 + n % 9)) for n in range(11 * caller)] for caller in range(1, 9)]
+    undisturbed = [minilm.encode(texts).vectors for texts in lists]
+    beside = at_once(lambda caller: minilm.encode(lists[caller], alone=caller % 4 != 0).vectors, 8)
+    for caller in (1, 2, 3, 5, 6, 7):
+        np.testing.assert_array_equal(beside[caller], undisturbed[caller])
+
+
 def test_loops_in_many_threads_share_a_service(minilm: EmbeddingService, alone: dict[str, Vectors]) -> None:
     texts = list(alone)[:10]
 

@@ -106,19 +106,26 @@ class WritingBehind:
 def in_order(function: Callable[[T], R], items: Iterable[T], in_flight: int) -> Generator[R]:
     """What a function gives for each item, in the items' order, with ``in_flight`` calls at once.
 
-    With one, it is called on this thread.
+    Where the items end with an error, what became of those before it comes first. Closed before its end, it does not
+    wait for calls that run; what they work on may be ended meanwhile.
     """
-    if in_flight == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(in_flight, thread_name_prefix="akidb-embed") as pool:
-        pending: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) == in_flight:
-                    yield pending.popleft().result()
-            while pending:
+    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="akidb-embed")
+    pending: deque[Future[R]] = deque()
+    iterator, failure = iter(items), None
+    try:
+        while True:
+            try:
+                pending.append(pool.submit(function, next(iterator)))
+            except StopIteration:
+                break
+            except Exception as error:  # whatever the items come from raises
+                failure = error
+                break
+            if len(pending) == in_flight:
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while pending:
+            yield pending.popleft().result()
+        if failure:
+            raise failure
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,7 @@
 """A job from its source to its output: reading, embedding and writing side by side, and rejects on the way.
 
 The same job gives the same bytes, whatever was killed when. So texts are embedded in chunks that depend on nothing but
-the part they lie in, one chunk at a time: how a matrix product rounds depends on what else is in it. A chunk is no more
-than the engine takes in one window, which it then shares with nothing.
+the part they lie in, and that share no micro-batch: how a matrix product rounds depends on what else is in it.
 """
 
 import contextlib
@@ -10,10 +9,11 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from akidb_embeddings.bulk.ahead import WritingBehind, in_order, reading_ahead
 from akidb_embeddings.bulk.journal import REJECTS, Counts, Journal, OpenPart
@@ -25,15 +25,19 @@ from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorE
 if TYPE_CHECKING:
     from akidb_embeddings.service import EmbeddingResult
 
-# One window of the engine's: see ``job``.
+# One window of the engine's (see ``job``): enough to sort by length, and a second or so of work on a CPU.
 CHUNK_ROWS = 512
 CHUNK_CHARACTERS = 1 << 20
 _CHUNKS_AHEAD = 4
+# Chunks that are embedded at once: while one is computed, the next is tokenized.
+_CHUNKS_AT_ONCE = 2
 # More texts without a finite vector in one chunk than this, and it is not the texts.
 _MOST_SPOILT = 16
 _INDEX = re.compile(r"^(?:texts|vectors)\[(\d+)\]")
 
-Embed = Callable[[list[str]], "EmbeddingResult"]
+Outcome: TypeAlias = "EmbeddingResult | EmbeddingError"
+# Lists of texts to what became of each, in their order. An error is a value here: the other lists go on.
+Embed = Callable[[Iterator[list[str]]], Generator[Outcome]]
 
 
 @dataclass
@@ -64,17 +68,27 @@ class _Done:
 
 @dataclass(frozen=True)
 class Rules:
-    """What becomes of rows that cannot be embedded, and how many chunks are embedded at once.
+    """What becomes of rows that cannot be embedded.
 
     ``strict``: the first one ends the run. ``limit``: refuse texts of more tokens, which come back truncated; None:
-    truncated ones are as good as others. ``has_lines``: row n of the input is its line n + 1. ``in_flight``: more than
-    one is for an ``embed`` whose vectors do not depend on what else is computed.
+    truncated ones are as good as others. ``has_lines``: row n of the input is its line n + 1.
     """
 
     strict: bool = False
     limit: int | None = None
     has_lines: bool = False
-    in_flight: int = 1
+
+
+def side_by_side(encode: Callable[[list[str]], "EmbeddingResult"]) -> Embed:
+    """An ``Embed`` of calls that may overlap, as those of ``EmbeddingService.encode`` may with ``alone``."""
+
+    def attempt(texts: list[str]) -> Outcome:
+        try:
+            return encode(texts)
+        except EmbeddingError as error:
+            return error
+
+    return lambda lists: in_order(attempt, lists, _CHUNKS_AT_ONCE)
 
 
 def run(
@@ -149,14 +163,14 @@ def _fill(
         WritingBehind(_CHUNKS_AHEAD) as writing,
         reading_ahead(chunks(_begun(items, journal, progress, position), part_rows, position), _CHUNKS_AHEAD) as read,
     ):
-        with contextlib.closing(in_order(lambda chunk: _embedded(chunk, embed, rules), read, rules.in_flight)) as done:
-            for outcome in done:
-                if rules.strict and outcome.rejects:
-                    reject = outcome.rejects[0]
+        with contextlib.closing(_embedded(read, embed, rules)) as finished:
+            for done in finished:
+                if rules.strict and done.rejects:
+                    reject = done.rejects[0]
                     raise _stop(reject.reason, reject.number, reject.line, reject.id)
-                tokens = outcome.embedded.tokens if outcome.embedded else ()
-                progress.update(len(tokens), sum(tokens), outcome.position)
-                writing.call(functools.partial(parts.add, outcome))
+                tokens = done.embedded.tokens if done.embedded else ()
+                progress.update(len(tokens), sum(tokens), done.position)
+                writing.call(functools.partial(parts.add, done))
         writing.call(parts.end)
         writing.finish()
 
@@ -226,22 +240,33 @@ class _Parts:
         return Counts(rows, len(embedded.rows), len(done.rejects), cut, tokens)
 
 
-def _embedded(chunk: Chunk, embed: Embed, rules: Rules) -> _Done:
+def _embedded(chunks: Iterator[Chunk], embed: Embed, rules: Rules) -> Generator[_Done]:
+    """The chunks with their vectors."""
+    waiting: deque[Chunk] = deque()
+
+    def texts() -> Iterator[list[str]]:
+        for chunk in chunks:
+            waiting.append(chunk)
+            yield [row.text for row in chunk.rows]
+
+    with contextlib.closing(embed(texts())) as outcomes:
+        for outcome in outcomes:
+            yield _done(waiting.popleft(), outcome, embed, rules)
+
+
+def _done(chunk: Chunk, outcome: Outcome, embed: Embed, rules: Rules) -> _Done:
     """The chunk's vectors. A row that has none becomes a reject, and the others are computed without it."""
     rows, rejects = list(chunk.rows), list(chunk.rejects)
-    result: EmbeddingResult | None = None
     spoilt = 0
-    while rows and result is None:
-        try:
-            result = embed([row.text for row in rows])
-        except (InputError, NonFiniteVectorError) as error:
-            spoilt += isinstance(error, NonFiniteVectorError)
-            index = _index(error)
-            if index is None or index >= len(rows) or spoilt > _MOST_SPOILT:
-                raise
-            reason = re.sub(r"\b(?:texts|vectors)\[\d+\]", "the text", str(error), count=1)
-            rejects.append(_reject(rows.pop(index), reason, rules))
-    embedded = Embedded(rows, result.vectors, result.token_counts, result.truncated) if result else None
+    while isinstance(outcome, EmbeddingError):
+        index = _index(outcome)
+        spoilt += isinstance(outcome, NonFiniteVectorError)
+        if index is None or index >= len(rows) or spoilt > _MOST_SPOILT:
+            raise outcome
+        reason = re.sub(r"\b(?:texts|vectors)\[\d+\]", "the text", str(outcome), count=1)
+        rejects.append(_reject(rows.pop(index), reason, rules))
+        [outcome] = embed(iter([[row.text for row in rows]]))
+    embedded = Embedded(rows, outcome.vectors, outcome.token_counts, outcome.truncated) if rows else None
     if embedded and rules.limit is not None and any(embedded.truncated):
         reason = f"the text has more than {rules.limit} tokens with its prompt, and truncate is 'error'"
         cut = [row for row, truncated in zip(rows, embedded.truncated, strict=True) if truncated]
@@ -260,10 +285,11 @@ def _kept(embedded: Embedded) -> Embedded | None:
     return Embedded(rows, embedded.vectors[kept], tokens, [False] * len(kept))  # type: ignore[arg-type]
 
 
-def _index(error: Exception) -> int | None:
+def _index(error: EmbeddingError) -> int | None:
+    """Which of the texts cannot be embedded; None where it is not the texts."""
     if isinstance(error, NonFiniteVectorError):
         return error.index
-    found = _INDEX.match(str(error))
+    found = _INDEX.match(str(error)) if isinstance(error, InputError) else None
     return int(found[1]) if found else None
 
 

@@ -1,6 +1,7 @@
 """``akidb-embed file``: a whole corpus to a file of vectors, resumable."""
 
 import contextlib
+import functools
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -177,8 +178,10 @@ def _passages(
 @contextlib.contextmanager
 def _embedding(service: "EmbeddingService", prompt: str, precision: str) -> "Iterator[Embed]":
     """Vectors of texts. Those that are too long are cut and flagged, also where they are to be refused afterwards."""
+    from akidb_embeddings.bulk.run import side_by_side
+
     with service.with_options(truncate="end") as cutting:
-        yield lambda texts: cutting.encode(texts, prompt=prompt, precision=precision, wait=True)
+        yield side_by_side(functools.partial(cutting.encode, prompt=prompt, precision=precision, wait=True, alone=True))
 
 
 @contextlib.contextmanager

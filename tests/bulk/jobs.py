@@ -12,7 +12,7 @@ from akidb_embeddings.bulk.journal import Journal, open_journal
 from akidb_embeddings.bulk.outputs import Embedded, Layout, Output, make_output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Row
-from akidb_embeddings.bulk.run import Embed, Rules, run
+from akidb_embeddings.bulk.run import Rules, run, side_by_side
 from akidb_embeddings.precision import Quantized, quantize
 from akidb_embeddings.service import EmbeddingResult
 
@@ -36,7 +36,9 @@ def vector(text: str, dimension: int = DIMENSION) -> Quantized:
 
 
 def vectors(texts: Sequence[str], precision: str = "float32", dimension: int = DIMENSION) -> Quantized:
-    return quantize(np.stack([vector(text, dimension) for text in texts]), precision)
+    return quantize(
+        np.reshape([vector(text, dimension) for text in texts], (-1, dimension)).astype(np.float32), precision
+    )
 
 
 def embed(texts: list[str]) -> EmbeddingResult:
@@ -60,7 +62,7 @@ def run_job(
     out: Path,
     made: Output | None = None,
     *,
-    embed: Embed = embed,
+    embed: Callable[[list[str]], EmbeddingResult] = embed,
     rules: Rules = NO_RULES,
     job: dict[str, Any] = JOB,
     then: Callable[[Journal], object] = lambda journal: None,
@@ -68,7 +70,7 @@ def run_job(
     """A whole job; ``then`` sees its journal at the end."""
     with open_journal(out, job) as journal:
         rest = (item for item in items if item.number >= journal.rows_done)
-        run(rest, embed, made or output(), journal, Progress(None), rules)
+        run(rest, side_by_side(embed), made or output(), journal, Progress(None), rules)
         then(journal)
     return journal
 
