@@ -1,7 +1,7 @@
 """The server over Ray Serve: the routes of ``akidb-embed serve`` on as many replicas as the traffic wants.
 
     pip install 'akidb-embeddings[cpu,server,ray]'
-    serve run --app-dir deploy ray-serve:application model=minilm-l6-v2 cpus=2 max_replicas=8
+    serve run --working-dir deploy --app-dir deploy ray-serve:application model=minilm-l6-v2 cpus=2 max_replicas=8
 
 Each replica is a process with one engine, which batches the texts of all its requests; Ray Serve's own batching would
 only add a waiting time. gRPC is not among the routes.

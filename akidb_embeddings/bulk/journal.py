@@ -1,8 +1,9 @@
 """What a job has finished, in the folder ``OUT.parts`` beside its output, so that it can be killed at any moment.
 
-A part holds all that came of a fixed stretch of the input, ``PART_ROWS`` rows by their number, whatever happened
-before. It is a folder that gets its name when it is whole and on the disk; what was being written when the process died
-has another name, and is thrown away. ``job.json`` has all that the output depends on: a job goes on only as the same.
+A part holds all that came of a fixed stretch of the input, whatever happened before: it ends before the first row that
+is ``PART_ROWS`` behind its own first one, or has ``PART_CHARACTERS`` before it. It is a folder that gets its name when
+it is whole and on the disk; what was being written when the process died has another name, and is thrown away.
+``job.json`` has all that the output depends on: a job goes on only as the same.
 """
 
 import contextlib
@@ -19,13 +20,16 @@ from akidb_embeddings.errors import InputError
 
 # The tests set the variable: with so few rows in a part, a small input has many.
 PART_ROWS = int(os.environ.get("AKIDB_BULK_PART_ROWS", "8192"))
-VERSION = 1
+# Minutes of work, whatever the length of texts.
+PART_CHARACTERS = 4 << 20
+VERSION = 2
 REJECTS = "rejects.jsonl"
 _JOB = "job.json"
 _COUNTS = "counts.json"
 _PART = "part-"
 _OPEN = "open"
 _FINAL = "final"
+_SIDE_FILES = (REJECTS, "ids.jsonl")
 
 Job = Mapping[str, Any]
 
@@ -47,8 +51,8 @@ class Counts:
 class Journal:
     """The finished parts of a job that this process alone may go on with; ``open_journal`` makes one.
 
-    ``parts``: their folders, in order. ``complete``: the last one has the input's end. ``finished``: the output
-    is there, and nothing is to be done.
+    ``parts``: their folders, in order. ``rows_done``: how many rows of the input, rejects among them, need not be read
+    again. ``complete``: the last part has the input's end. ``finished``: the output is there, nothing is to be done.
     """
 
     def __init__(self, out: Path, job: Job, finished: Counts | None = None) -> None:
@@ -58,18 +62,15 @@ class Journal:
         self.counts = finished or Counts()
         self.finished = finished is not None
         self.complete = False
-
-    @property
-    def rows_done(self) -> int:
-        """How many rows of the input, rejects among them, need not be read again."""
-        return len(self.parts) * int(self.job["part_rows"])
+        self.rows_done = 0
 
     def load(self) -> None:
         """Find the finished parts, and remove what is not finished."""
         for name in (_OPEN, _FINAL):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         while (counts := read_whole(self._part(len(self.parts)) / _COUNTS)) is not None:
-            self.complete = bool(counts.pop("end"))
+            next_row = counts.pop("next_row")
+            self.complete, self.rows_done = next_row is None, next_row or self.rows_done
             self.counts += Counts(**counts)
             self.parts.append(self._part(len(self.parts)))
         for rest in {*self.folder.glob(f"{_PART}*")} - {*self.parts}:
@@ -82,10 +83,10 @@ class Journal:
         folder.mkdir()
         return OpenPart(folder)
 
-    def finish_part(self, part: "OpenPart", counts: Counts, end: bool) -> None:
-        """Keep a part for good: the next one of the job, with the input's ``end`` or without."""
+    def finish_part(self, part: "OpenPart", counts: Counts, next_row: int | None) -> None:
+        """Keep a part for good: the next one of the job, up to before ``next_row``; None: up to the input's end."""
         part.close()
-        write_whole(part.folder / _COUNTS, asdict(counts) | {"end": end})
+        write_whole(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row})
         for file in part.folder.iterdir():
             flush_file(file)
         flush_folder(part.folder)
@@ -94,7 +95,7 @@ class Journal:
         flush_folder(self.folder)
         self.parts.append(name)
         self.counts += counts
-        self.complete = end
+        self.complete, self.rows_done = next_row is None, next_row or self.rows_done
 
     def publish(self, files: Mapping[str, Path], summary: Mapping[str, Any]) -> None:
         """Give finished files their names, ``OUT`` and a suffix, then ``OUT.json``, which says that all is there.
@@ -105,20 +106,24 @@ class Journal:
         final.unlink(missing_ok=True)
         for path in files.values():
             flush_file(path)
-        if REJECTS not in files:
-            beside(self.out, f".{REJECTS}").unlink(missing_ok=True)
+        for suffix in set(_SIDE_FILES) - files.keys():  # an earlier output's
+            beside(self.out, f".{suffix}").unlink(missing_ok=True)
         for suffix in sorted(files, reverse=True):  # "" last: where OUT is, what belongs to it is
             files[suffix].replace(beside(self.out, f".{suffix}" if suffix else ""))
         flush_folder(self.out.parent)
         write_whole(final, {**summary, "counts": asdict(self.counts), "job": self.job})
         self.finished = True
 
-    def assembly(self) -> Path:
-        """An empty folder for what ``publish`` gets, on the output's disk."""
+    @contextlib.contextmanager
+    def assembly(self) -> Iterator[Path]:
+        """An empty folder for what ``publish`` gets, on the output's disk; then it is removed: a full disk has room."""
         folder = self.folder / _FINAL
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return folder
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """The rejects of all finished parts, in the input's order."""
@@ -163,10 +168,11 @@ def open_journal(out: Path, job: Job, *, overwrite: bool = False) -> Iterator[Jo
     """The journal of a job whose output is to be ``out``, for this process alone.
 
     InputError: another process has it; or there is an output, or parts, of another job, or a file that is no output at
-    all, and ``overwrite`` is not set. The message names fingerprints and options that differ. A job that is finished,
-    or has finished no part, leaves no folder behind.
+    all, and ``overwrite`` is not set. The message names fingerprints and options that differ. ``overwrite`` also begins
+    anew what came from a pipe. A job that is finished, or has finished no part, leaves no folder behind.
     """
-    job = json.loads(json.dumps({"version": VERSION, "part_rows": PART_ROWS, **job}))  # as it will be read again
+    parts = {"version": VERSION, "part_rows": PART_ROWS, "part_characters": PART_CHARACTERS}
+    job = json.loads(json.dumps({**parts, **job}))  # as it will be read again
     folder = beside(out, ".parts")
     with locked(folder / "lock", out):
         journal: Journal | None = None
@@ -174,7 +180,9 @@ def open_journal(out: Path, job: Job, *, overwrite: bool = False) -> Iterator[Jo
             journal = _checked(out, job, overwrite)
             yield journal
         finally:
-            if (journal and journal.finished) or not any(folder.glob(f"{_PART}*")):
+            is_own = read_whole(folder / _JOB) in (None, job)
+            if (journal and journal.finished and is_own) or not any(folder.glob(f"{_PART}*")):
+                _forget(folder)
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -182,21 +190,33 @@ def _checked(out: Path, job: Job, overwrite: bool) -> Journal:
     folder = beside(out, ".parts")
     begun = read_whole(folder / _JOB)
     done = read_whole(beside(out, ".json")) if out.exists() else None
-    if done and done.get("job") == job:
+    # A pipe may have other texts every time, and nobody sees it but the user.
+    anew = overwrite and job["input"].get("size") is None
+    if done and done.get("job") == job and not anew:
         return Journal(out, job, Counts(**done["counts"]))
     journal = Journal(out, job)
-    if begun == job:
+    if begun == job and not anew:
         journal.load()
     if out.exists() and not overwrite and not journal.complete:  # complete: killed just before it told of itself
         _refuse(out, (done or {}).get("job"), job)
-    if begun != job:
+    description = beside(out, ".json")
+    if description.exists() and not overwrite and "job" not in (read_whole(description) or ()):
+        _refuse(description, None, job)
+    if begun != job or anew:
         if begun is not None and any(folder.glob(f"{_PART}*")) and not overwrite:
             _refuse(folder, begun, job)
+        _forget(folder)
         for entry in folder.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
         write_whole(folder / _JOB, job)
     return journal
+
+
+def _forget(folder: Path) -> None:
+    """Let parts belong to no job, before the first of them is removed: killed then, nobody goes on with the rest."""
+    (folder / _JOB).unlink(missing_ok=True)
+    flush_folder(folder)
 
 
 def _refuse(path: Path, there: Job | None, now: Job) -> None:

@@ -153,13 +153,9 @@ class Parquet(_Raw):
             write_statistics=["id"],
         ) as writer:
             for rows, vectors in self._groups(parts):
-                values = pa.array(vectors.ravel())
-                columns = [[row[name] for row in rows] for name in names if name != "vector"]
-                arrays = [
-                    pa.array(column, field.type)
-                    for column, field in zip(columns, (f for f in schema if f.name != "vector"), strict=True)
-                ]
-                arrays.insert(1, pa.FixedSizeListArray.from_arrays(values, type=schema.field("vector").type))
+                columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names if name != "vector"}
+                columns["vector"] = vectors
+                arrays = [_column(columns[field.name], field.type) for field in schema]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_GROUP)
         return {"": folder / "out"}
 
@@ -188,6 +184,27 @@ class Parquet(_Raw):
                 while rows := list(map(json.loads, itertools.islice(lines, _GROUP))):
                     flat = np.fromfile(vectors, empty.dtype, len(rows) * empty.shape[1])
                     yield rows, flat.reshape(len(rows), -1)
+
+
+def _column(values: Any, kind: Any) -> Any:
+    """Arrow's array over Python's or NumPy's values, none of them None.
+
+    Not ``pyarrow.array``: that loads pandas wherever it is installed, 70 MB at the very end of a job.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(_column(values.ravel(), kind.value_type), type=kind)
+    if pa.types.is_string(kind):
+        encoded = [value.encode() for value in values]
+        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+        return pa.Array.from_buffers(kind, len(encoded), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))])
+    data = (
+        np.packbits(values, bitorder="little")
+        if pa.types.is_boolean(kind)
+        else np.ascontiguousarray(values, kind.to_pandas_dtype())
+    )
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
 
 
 _FORMS: Mapping[str, type[JsonLines | NumPy | Parquet]] = {"parquet": Parquet, "npy": NumPy, "jsonl": JsonLines}

@@ -61,7 +61,7 @@ class Cutter:
         for item in items:
             if isinstance(item, Row):
                 for begin, end in self.cut(item.text):
-                    yield Row(item.number, item.id, item.text[begin:end], begin, end)
+                    yield Row(item.number, item.id, item.text[begin:end], begin, end, item.line)
             else:
                 yield item
 
@@ -114,7 +114,10 @@ class Cutter:
         room = self.room
         while True:
             end = window.passage_end(begin, room)
-            excess = self.count(text[begin : _trim(text, begin, end)]) - self.size
+            try:
+                excess = self.count(text[begin : _trim(text, begin, end)]) - self.size
+            except InputError:  # as above
+                return end
             if excess <= 0 or room == 1:
                 return end
             room = max(1, room - excess)

@@ -43,6 +43,8 @@ class Progress:
     def begin_at(self, position: int | None) -> None:
         """Let the time left count from there: what comes before was done by earlier runs."""
         self._begin = self._position = position or 0
+        if self._bar is not None and self._total is not None:
+            self._bar.initial = self._bar.n = self._begin
 
     def update(self, texts: int, tokens: int, position: int | None) -> None:
         """Count what is done. ``position``: how many bytes of the input it takes one to."""

@@ -11,11 +11,12 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from akidb_embeddings.bulk.ahead import WritingBehind, in_order, reading_ahead
+from akidb_embeddings.bulk.chunks import Chunk, chunks
 from akidb_embeddings.bulk.journal import REJECTS, Counts, Journal, OpenPart
 from akidb_embeddings.bulk.outputs import Embedded, Output
 from akidb_embeddings.bulk.progress import Progress
@@ -25,9 +26,6 @@ from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorE
 if TYPE_CHECKING:
     from akidb_embeddings.service import EmbeddingResult
 
-# One window of the engine's (see ``job``): enough to sort by length, and a second or so of work on a CPU.
-CHUNK_ROWS = 512
-CHUNK_CHARACTERS = 1 << 20
 _CHUNKS_AHEAD = 4
 # Chunks that are embedded at once: while one is computed, the next is tokenized.
 _CHUNKS_AT_ONCE = 2
@@ -40,30 +38,14 @@ Outcome: TypeAlias = "EmbeddingResult | EmbeddingError"
 Embed = Callable[[Iterator[list[str]]], Generator[Outcome]]
 
 
-@dataclass
-class Chunk:
-    """Rows of one part to be embedded together, and rejects among them.
-
-    ``position``: the source's, after them. ``closes``: its part has no more; the part in which the input ends may have.
-    """
-
-    part: int
-    rows: list[Row] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    position: int | None = None
-    characters: int = 0
-    closes: bool = False
-
-
 @dataclass(frozen=True)
 class _Done:
     """A chunk that is embedded; ``embedded`` is None where all of it was rejected."""
 
-    part: int
     embedded: Embedded | None
     rejects: Sequence[Reject]
     position: int | None
-    closes: bool
+    next_row: int | None
 
 
 @dataclass(frozen=True)
@@ -71,12 +53,11 @@ class Rules:
     """What becomes of rows that cannot be embedded.
 
     ``strict``: the first one ends the run. ``limit``: refuse texts of more tokens, which come back truncated; None:
-    truncated ones are as good as others. ``has_lines``: row n of the input is its line n + 1.
+    truncated ones are as good as others.
     """
 
     strict: bool = False
     limit: int | None = None
-    has_lines: bool = False
 
 
 def side_by_side(encode: Callable[[list[str]], "EmbeddingResult"]) -> Embed:
@@ -91,7 +72,7 @@ def side_by_side(encode: Callable[[list[str]], "EmbeddingResult"]) -> Embed:
     return lambda lists: in_order(attempt, lists, _CHUNKS_AT_ONCE)
 
 
-def run(
+def fill(
     items: Iterable[Item],
     embed: Embed,
     output: Output,
@@ -100,7 +81,7 @@ def run(
     rules: Rules = Rules(),
     position: Callable[[], int | None] = lambda: None,
 ) -> None:
-    """Embed what the journal does not have yet, then put the output together and give it its name.
+    """Embed what the journal does not have yet.
 
     ``items``: those from row ``journal.rows_done`` on; they are taken on another thread. ``position``: how many bytes
     of the input were read so far.
@@ -110,58 +91,15 @@ def run(
             Finished parts stay, and the same job goes on after them.
     """
     if rules.strict:
-        for reject in journal.rejects():
-            raise _stop(reject["reason"], reject["number"], reject["line"], reject["id"])
-    if not journal.complete:
-        _fill(items, embed, output, journal, progress, rules, position)
-    with _explained(journal):
-        files = output.assemble(journal.parts, journal.assembly())
-        if journal.counts.rejects:
-            files[REJECTS] = _all_rejects(journal)
-        journal.publish(files, output.layout.metadata)
-
-
-def chunks(items: Iterable[Item], part_rows: int, position: Callable[[], int | None]) -> Iterator[Chunk]:
-    """Items as chunks of at most ``CHUNK_ROWS`` rows and ``CHUNK_CHARACTERS``, or one longer text, of one part each."""
-    chunk: Chunk | None = None
-    for item in items:
-        part = item.number // part_rows
-        if chunk is not None and (part != chunk.part or _is_full(chunk, item)):
-            chunk.position, chunk.closes = position(), part != chunk.part
-            yield chunk
-            chunk = None
-        chunk = chunk or Chunk(part)
-        if isinstance(item, Reject):
-            chunk.rejects.append(item)
-        else:
-            chunk.rows.append(item)
-            chunk.characters += len(item.text)
-    if chunk is not None:
-        chunk.position = position()
-        yield chunk
-
-
-def _is_full(chunk: Chunk, item: Item) -> bool:
-    if isinstance(item, Reject) or not chunk.rows:
-        return False
-    return len(chunk.rows) == CHUNK_ROWS or chunk.characters + len(item.text) > CHUNK_CHARACTERS
-
-
-def _fill(
-    items: Iterable[Item],
-    embed: Embed,
-    output: Output,
-    journal: Journal,
-    progress: Progress,
-    rules: Rules,
-    position: Callable[[], int | None],
-) -> None:
-    """Embed and write what is not in a finished part."""
-    part_rows = int(journal.job["part_rows"])
+        for earlier in journal.rejects():
+            raise _stop(earlier["reason"], earlier["number"], earlier["line"], earlier["id"])
+    if journal.complete:
+        return
+    begun = _begun(items, journal, progress, position)
     with (
         contextlib.closing(_Parts(output, journal)) as parts,
         WritingBehind(_CHUNKS_AHEAD) as writing,
-        reading_ahead(chunks(_begun(items, journal, progress, position), part_rows, position), _CHUNKS_AHEAD) as read,
+        reading_ahead(chunks(begun, journal.job, position, journal.rows_done), _CHUNKS_AHEAD) as read,
     ):
         with contextlib.closing(_embedded(read, embed, rules)) as finished:
             for done in finished:
@@ -173,6 +111,18 @@ def _fill(
                 writing.call(functools.partial(parts.add, done))
         writing.call(parts.end)
         writing.finish()
+
+
+def finish(output: Output, journal: Journal) -> None:
+    """Put a complete journal's parts together, and give the output its name.
+
+    EmbeddingError: nothing can be written. The parts stay, and the same job puts them together.
+    """
+    with _explained(journal), journal.assembly() as folder:
+        files = output.assemble(journal.parts, folder)
+        if journal.counts.rejects:
+            files[REJECTS] = _all_rejects(journal, folder / REJECTS)
+        journal.publish(files, output.layout.metadata)
 
 
 def _begun(
@@ -196,22 +146,20 @@ class _Parts:
         self._counts, self._last_row = Counts(), -1
 
     def add(self, done: _Done) -> None:
-        """Write a chunk; parts before its own that had no row at all are made, too."""
+        """Write a chunk, and finish its part if it has no more."""
         with _explained(self._journal):
-            while len(self._journal.parts) < done.part:
-                self._finish(end=False)
             part = self._part()
             if done.embedded:
                 part.write(self._output.pieces(done.embedded))
             part.write({REJECTS: b"".join(json.dumps(asdict(r)).encode() + b"\n" for r in done.rejects)})
             self._counts += self._count(done)
-            if done.closes:
-                self._finish(end=False)
+            if done.next_row is not None:
+                self._finish(done.next_row)
 
     def end(self) -> None:
         """The input has no more."""
         with _explained(self._journal):
-            self._finish(end=True)
+            self._finish(None)
 
     def close(self) -> None:
         """Throw away the part that is not finished, if there is one."""
@@ -224,8 +172,8 @@ class _Parts:
             self._open.write({REJECTS: b""})
         return self._open
 
-    def _finish(self, end: bool) -> None:
-        self._journal.finish_part(self._part(), self._counts, end)
+    def _finish(self, next_row: int | None) -> None:
+        self._journal.finish_part(self._part(), self._counts, next_row)
         self._open, self._counts = None, Counts()
 
     def _count(self, done: _Done) -> Counts:
@@ -264,16 +212,16 @@ def _done(chunk: Chunk, outcome: Outcome, embed: Embed, rules: Rules) -> _Done:
         if index is None or index >= len(rows) or spoilt > _MOST_SPOILT:
             raise outcome
         reason = re.sub(r"\b(?:texts|vectors)\[\d+\]", "the text", str(outcome), count=1)
-        rejects.append(_reject(rows.pop(index), reason, rules))
+        rejects.append(_reject(rows.pop(index), reason))
         [outcome] = embed(iter([[row.text for row in rows]]))
     embedded = Embedded(rows, outcome.vectors, outcome.token_counts, outcome.truncated) if rows else None
     if embedded and rules.limit is not None and any(embedded.truncated):
         reason = f"the text has more than {rules.limit} tokens with its prompt, and truncate is 'error'"
         cut = [row for row, truncated in zip(rows, embedded.truncated, strict=True) if truncated]
-        rejects += [_reject(row, reason, rules) for row in cut]
+        rejects += [_reject(row, reason) for row in cut]
         embedded = _kept(embedded)
     rejects.sort(key=lambda reject: reject.number)
-    return _Done(chunk.part, embedded, rejects, chunk.position, chunk.closes)
+    return _Done(embedded, rejects, chunk.position, chunk.next_row)
 
 
 def _kept(embedded: Embedded) -> Embedded | None:
@@ -293,9 +241,9 @@ def _index(error: EmbeddingError) -> int | None:
     return int(found[1]) if found else None
 
 
-def _reject(row: Row, reason: str, rules: Rules) -> Reject:
+def _reject(row: Row, reason: str) -> Reject:
     where = "" if row.end is None else f"characters {row.begin} to {row.end}: "
-    return Reject(row.number, row.number + 1 if rules.has_lines else None, row.id, where + reason)
+    return Reject(row.number, row.line, row.id, where + reason)
 
 
 def _stop(reason: str, number: int, line: int | None, key: str | None) -> EmbeddingError:
@@ -304,8 +252,7 @@ def _stop(reason: str, number: int, line: int | None, key: str | None) -> Embedd
     return WorkerError(f"{where}{name}: {reason}. --strict ends the run there; without it, such rows are left out.")
 
 
-def _all_rejects(journal: Journal) -> Path:
-    path = journal.folder / "final" / REJECTS
+def _all_rejects(journal: Journal, path: Path) -> Path:
     with open(path, "w", encoding="utf-8") as stream:
         for reject in journal.rejects():
             stream.write(json.dumps(reject, ensure_ascii=False) + "\n")
@@ -327,4 +274,6 @@ def kept(journal: Journal) -> str:
     """What is safe of a job that ends before its time, and how it goes on."""
     if not journal.parts:
         return "Nothing is finished yet; the same command begins anew."
+    if journal.complete:
+        return f"All is embedded and kept in {journal.folder}; the same command puts it together."
     return f"The first {journal.rows_done:,} rows are kept in {journal.folder}; the same command goes on after them."

@@ -20,6 +20,7 @@ _LISTED = 200  # characters of field names in a reason
 class Source(ABC):
     """Rows and rejects of one input, in its order, streaming; iterate once, and close it (or use ``with``).
 
+    ``skip``: items to leave out at the beginning, rejects counted; it may be set until the iteration begins.
     ``identity``: name, size, modification time, format and fields: what differs when the input is another one. It names
     no folders, so that a file that was moved stays the same. ``total_bytes``: the input's size, None where it has none.
     """
@@ -27,6 +28,7 @@ class Source(ABC):
     def __init__(self, identity: Mapping[str, Any], total_bytes: int | None) -> None:
         self.identity = dict(identity)
         self.total_bytes = total_bytes
+        self.skip = 0
 
     @abstractmethod
     def __iter__(self) -> Iterator[Item]:
@@ -36,6 +38,11 @@ class Source(ABC):
     @abstractmethod
     def read_bytes(self) -> int | None:
         """How much of ``total_bytes`` was read so far; None where that is unknown. Any thread."""
+
+    @property
+    @abstractmethod
+    def has_changed(self) -> bool:
+        """Whether the input is another one now than ``identity`` says."""
 
     @abstractmethod
     def close(self) -> None:
@@ -77,7 +84,7 @@ class Fields:
             if self.id is not None:
                 known = None
                 known = _id(key, self.id, record)
-            return Row(number, known or "", _string(text, self.text, "a string is", record))
+            return Row(number, known or "", _string(text, self.text, "a string is", record), line=line)
         except _BadValueError as problem:
             return Reject(number, line, known, str(problem))
 

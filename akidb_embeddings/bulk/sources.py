@@ -21,7 +21,6 @@ def open_source(
     format: str | None,  # noqa: A002
     text_field: str,
     id_field: str | None,
-    skip: int = 0,
 ) -> Source:
     """The input's rows and rejects, in its order.
 
@@ -31,7 +30,6 @@ def open_source(
         text_field: The field or column with the text; ``meta.title`` leads into nested ones.
         id_field: That of the id, a string or a number; None: ids are the rows' numbers from 0, or the files' paths in
             a folder. Ids may repeat: rows keep their order, and telling would take memory that grows with the input.
-        skip: Items to leave out at the beginning, rejects counted.
 
     Raises:
         InputError: there is no such input, format or column, or the input is damaged.
@@ -44,7 +42,7 @@ def open_source(
             f"{id_field!r} out, or give another format."
         )
     if chosen == "folder":
-        return Folder(Path(path), skip)
+        return Folder(Path(path))
     fields = Fields(text_field, id_field)
     if chosen == "parquet" and (path == STDIN or path.endswith(COMPRESSED)):
         raise InputError(f"Parquet cannot be read from {path}: it is read from its end. Give the file itself.")
@@ -52,14 +50,14 @@ def open_source(
     try:
         facts = {"name": Path(path).name, "format": chosen, "size": file.total_bytes, "mtime_ns": file.mtime_ns}
         if chosen == "lines":
-            return Lines(file, facts, skip)
+            return Lines(file, facts)
         facts |= {"text_field": text_field, "id_field": id_field}
         if chosen == "jsonl":
-            return JsonLines(file, fields, facts, skip)
+            return JsonLines(file, fields, facts)
         if chosen == "csv":
-            return Csv(file, fields, facts, skip)
+            return Csv(file, fields, facts)
         file.close()
-        return Parquet(path, fields, facts, file.total_bytes or 0, skip)
+        return Parquet(path, fields, facts, file.total_bytes or 0)
     except BaseException:
         file.close()
         raise

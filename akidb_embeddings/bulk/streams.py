@@ -48,6 +48,15 @@ def invalid_utf8(error: UnicodeDecodeError) -> str:
     return f"not valid UTF-8: byte 0x{error.object[error.start]:02x} at {error.start + 1}"
 
 
+def size_and_time(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(bytes, time of modification in ns); zeros for a file that is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 class ByteLines:
     """A file, decompressed if its name ends in .gz or .zst (any number of members or frames); ``-``: standard input.
 
@@ -61,6 +70,7 @@ class ByteLines:
         self.mtime_ns: int | None = None
         self._raw: io.FileIO | None = None
         self._read_bytes = 0
+        self._is_waiting = False
         self._stream: BinaryIO | io.BufferedReader
         if path == STDIN:
             if sys.stdin is None or sys.stdin.closed:
@@ -108,14 +118,14 @@ class ByteLines:
         """
         number = 0
         try:
-            while line := self._stream.readline(MAX_BYTES + 1):
+            while line := self._read_line(MAX_BYTES + 1):
                 number += 1
                 is_long = len(line) > MAX_BYTES and not line.endswith(b"\n")
                 if number == 1:
                     self._check(line)
                     line = line.removeprefix(_BOM)
                 if is_long:
-                    while (rest := self._stream.readline(MAX_BYTES)) and not rest.endswith(b"\n"):
+                    while (rest := self._read_line(MAX_BYTES)) and not rest.endswith(b"\n"):
                         pass
                 yield number, None if is_long else line
         except (OSError, EOFError, zlib.error) as error:
@@ -123,14 +133,26 @@ class ByteLines:
                 f"{self.path} cannot be read beyond line {number}: {error}. It is damaged or was cut off; get it again."
             ) from error
 
+    def _read_line(self, most: int) -> bytes:
+        self._is_waiting = True
+        line = self._stream.readline(most)
+        self._is_waiting = False
+        return line
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is another file of its name now, or it was written to."""
+        return self.total_bytes is not None and size_and_time(self.path) != (self.total_bytes, self.mtime_ns)
+
     def _check(self, line: bytes) -> None:
         for beginning, kind in _NOT_TEXT.items():
             if line.startswith(beginning):
                 raise InputError(f"{'Standard input' if self.path == STDIN else self.path} is {kind}.")
 
     def close(self) -> None:
-        """Close the file; standard input stays open."""
-        if self._raw is not None:
+        """Close the file. Standard input stays open, and a pipe while another thread waits for it: that thread holds
+        a lock that closing needs."""
+        if self._raw is not None and not (self._is_waiting and self.total_bytes is None):
             _ = self.read_bytes
             self._stream.close()
             self._raw.close()

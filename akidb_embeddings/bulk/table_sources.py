@@ -9,7 +9,7 @@ from typing import Any
 from akidb_embeddings.bulk import streams
 from akidb_embeddings.bulk.rows import Item
 from akidb_embeddings.bulk.source import BLANK, Fields, Source, numbered, quoted
-from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, pyarrow, too_long
+from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, pyarrow, size_and_time, too_long
 from akidb_embeddings.bulk.text_sources import LineSource
 from akidb_embeddings.errors import InputError
 
@@ -76,8 +76,8 @@ class Csv(LineSource):
     never closed and swallowed everything up to the end or to the bound.
     """
 
-    def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any], skip: int) -> None:
-        super().__init__(file, identity, skip)
+    def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any]) -> None:
+        super().__init__(file, identity)
         csv.field_size_limit(max(csv.field_size_limit(), streams.MAX_BYTES))  # of the process; 131,072 characters else
         self._fields = fields
         self._feed = _Feed(file)
@@ -115,7 +115,7 @@ class Csv(LineSource):
                 yield line, problem
 
     def __iter__(self) -> Iterator[Item]:
-        for number, line, columns in islice(numbered(self._records()), self._skip, None):
+        for number, line, columns in islice(numbered(self._records()), self.skip, None):
             problem = columns if isinstance(columns, str) else BLANK if columns is None else None
             if problem is None and len(columns or ()) != len(self._heading):
                 problem = f"{len(columns or ())} columns; the heading has {len(self._heading)}"
@@ -131,13 +131,13 @@ class Parquet(Source):
     It is read batch by batch, the wanted columns alone; ``skip`` leaves out whole row groups unread.
     """
 
-    def __init__(self, path: str, fields: Fields, identity: Mapping[str, Any], size: int, skip: int) -> None:
+    def __init__(self, path: str, fields: Fields, identity: Mapping[str, Any], size: int) -> None:
         super().__init__(identity, size)
         self._arrow = pyarrow("Reading Parquet")
         from pyarrow import compute, parquet
 
         self._struct_field = compute.struct_field
-        self._path, self._fields, self._skip, self._done = path, fields, skip, 0
+        self._path, self._fields, self._done = path, fields, 0
         try:
             self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
         except (self._arrow.ArrowException, OSError) as error:
@@ -173,7 +173,7 @@ class Parquet(Source):
     def __iter__(self) -> Iterator[Item]:
         metadata = self._file.metadata
         group, number = 0, 0
-        while group < metadata.num_row_groups and number + metadata.row_group(group).num_rows <= self._skip:
+        while group < metadata.num_row_groups and number + metadata.row_group(group).num_rows <= self.skip:
             number += metadata.row_group(group).num_rows
             group += 1
         self._done = number
@@ -185,7 +185,7 @@ class Parquet(Source):
         )  # fmt: skip
         try:
             for batch in batches:
-                begin = max(0, self._skip - number)
+                begin = max(0, self.skip - number)
                 yield from self._items(batch.slice(begin), number + begin)
                 number += batch.num_rows
                 self._done = number
@@ -228,6 +228,11 @@ class Parquet(Source):
     def read_bytes(self) -> int:
         """The share of the rows done, in bytes of the file; as ``Source``."""
         return (self.total_bytes or 0) * self._done // max(self._rows, 1)
+
+    @property
+    def has_changed(self) -> bool:
+        """As ``Source``."""
+        return size_and_time(self._path) != (self.total_bytes, self.identity["mtime_ns"])
 
     def close(self) -> None:
         """As ``Source``."""

@@ -11,23 +11,28 @@ from typing import Any
 from akidb_embeddings.bulk import streams
 from akidb_embeddings.bulk.rows import Item, Reject, Row
 from akidb_embeddings.bulk.source import BLANK, Fields, Source, look_up, numbered
-from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, too_long
+from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, size_and_time, too_long
 from akidb_embeddings.errors import InputError
 
 _TEXT_FILES = (".txt", ".md")
 
 
 class LineSource(Source):
-    """What comes from one stream of lines. ``skip``: items to leave out, unparsed where possible."""
+    """What comes from one stream of lines."""
 
-    def __init__(self, file: ByteLines, identity: Mapping[str, Any], skip: int) -> None:
+    def __init__(self, file: ByteLines, identity: Mapping[str, Any]) -> None:
         super().__init__(identity, file.total_bytes)
-        self._file, self._skip = file, skip
+        self._file = file
 
     @property
     def read_bytes(self) -> int | None:
         """As ``Source``."""
         return self._file.read_bytes
+
+    @property
+    def has_changed(self) -> bool:
+        """As ``Source``."""
+        return self._file.has_changed
 
     def close(self) -> None:
         """As ``Source``."""
@@ -38,13 +43,14 @@ class Lines(LineSource):
     """One text a line, without the line's end. A blank line is a text like any other, as in ``akidb-embed -``."""
 
     def __iter__(self) -> Iterator[Item]:
-        for line, raw in islice(self._file, self._skip, None):
+        for line, raw in islice(self._file, self.skip, None):
             number = line - 1
             try:
                 if raw is None:
                     yield Reject(number, line, str(number), too_long())
                 else:
-                    yield Row(number, str(number), raw.removesuffix(b"\n").removesuffix(b"\r").decode())
+                    text = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
+                    yield Row(number, str(number), text, line=line)
             except UnicodeDecodeError as error:
                 yield Reject(number, line, str(number), invalid_utf8(error))
 
@@ -52,13 +58,13 @@ class Lines(LineSource):
 class JsonLines(LineSource):
     """One JSON object a line. Blank lines are rejected, but for those at the very end."""
 
-    def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any], skip: int) -> None:
-        super().__init__(file, identity, skip)
+    def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any]) -> None:
+        super().__init__(file, identity)
         self._fields = fields
 
     def __iter__(self) -> Iterator[Item]:
         entries = ((line, None if raw is not None and not raw.strip() else (raw,)) for line, raw in self._file)
-        for number, line, entry in islice(numbered(entries), self._skip, None):
+        for number, line, entry in islice(numbered(entries), self.skip, None):
             if entry is None:
                 yield self._fields.bad_record(number, line, BLANK)
             else:
@@ -96,38 +102,48 @@ class Folder(Source):
     Names that begin with a dot are left out, and links to folders are not followed. InputError: there is no such file.
     """
 
-    def __init__(self, folder: Path, skip: int) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._read = folder, 0
+        identity = self._look()
+        if not identity["files"]:
+            raise InputError(f"{folder} has no {' or '.join(_TEXT_FILES)} files in it.")
+        super().__init__(identity, identity["size"])
+
+    def _look(self) -> dict[str, Any]:
+        """What the folder is now."""
         digest, count, size = hashlib.sha256(), 0, 0
-        for path, name in self._found(folder):
-            bytes_, mtime_ns = _status(path)
+        for path, name in self._found(self._folder):
+            bytes_, mtime_ns = size_and_time(path)
             digest.update(f"{name}\0{bytes_}\0{mtime_ns}\n".encode(errors="surrogateescape"))
             count, size = count + 1, size + bytes_
-        if not count:
-            raise InputError(f"{folder} has no {' or '.join(_TEXT_FILES)} files in it.")
-        facts = {"name": folder.resolve().name, "format": "folder", "files": count, "size": size}
-        super().__init__({**facts, "digest": digest.hexdigest()}, size)
-        self._folder, self._skip, self._read = folder, skip, 0
+        facts = {"name": self._folder.resolve().name, "format": "folder", "files": count, "size": size}
+        return {**facts, "digest": digest.hexdigest()}
+
+    @property
+    def has_changed(self) -> bool:
+        """As ``Source``."""
+        return self._look() != self.identity
 
     def _found(self, folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
         """(path, path from the folder asked for). Only one folder's names, and its parents', are held."""
         try:
-            with os.scandir(folder) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
+            names = sorted(os.listdir(folder))
         except OSError as error:
             raise InputError(f"{folder} cannot be read: {error.strerror}.") from None
-        for entry in ordered:
-            if entry.name.startswith("."):
+        for name in names:
+            path = folder / name
+            if name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._found(Path(entry.path), f"{prefix}{entry.name}/")
-            elif entry.name.endswith(_TEXT_FILES) and entry.is_file():
-                yield entry.path, prefix + entry.name
+            if path.is_dir() and not path.is_symlink():
+                yield from self._found(path, f"{prefix}{name}/")
+            elif name.endswith(_TEXT_FILES) and path.is_file():
+                yield str(path), prefix + name
 
     def __iter__(self) -> Iterator[Item]:
         for number, (path, name) in enumerate(self._found(self._folder)):
-            if number >= self._skip:
+            if number >= self.skip:
                 yield self._item(number, path, name)
-            self._read += _status(path)[0]
+            self._read += size_and_time(path)[0]
 
     def _item(self, number: int, path: str, name: str) -> Item:
         try:
@@ -152,12 +168,3 @@ class Folder(Source):
 
     def close(self) -> None:
         """As ``Source``; files are open only while they are read."""
-
-
-def _status(path: str) -> tuple[int, int]:
-    """(bytes, time of modification); zeros for a file that is gone by now, which reading it will tell."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns

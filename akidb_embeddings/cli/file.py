@@ -23,6 +23,7 @@ from akidb_embeddings.errors import EmbeddingError, InputError
 
 if TYPE_CHECKING:
     from akidb_embeddings.bulk.journal import Job, Journal
+    from akidb_embeddings.bulk.outputs import Output
     from akidb_embeddings.bulk.progress import Progress
     from akidb_embeddings.bulk.rows import Item
     from akidb_embeddings.bulk.run import Embed
@@ -58,6 +59,17 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be embedded")
     parser.add_argument("--overwrite", action="store_true", help="replace an output, or parts, of another job")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="embed on a Ray cluster: host:port of its head, auto on one of its nodes, or local for all CPUs here",
+    )
+    parser.add_argument(
+        "--actor-cpus",
+        metavar="N",
+        type=int,
+        help="--ray: CPUs, so threads, of each actor, which has its own model (default: 1)",
+    )
     add_prompt_options(parser)
     add_precision_option(parser)
     add_model_options(parser)
@@ -73,49 +85,62 @@ def _run(options: Namespace) -> int:
         raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
     if options.overlap and options.passages is None:
         raise InputError("--overlap is for --passages SIZE.")
-    with contextlib.closing(_open_source(options)) as source:  # also says at once what is wrong with it
-        identity = source.identity
-    with open_service(configuration(options)) as service:
+    if options.actor_cpus is not None and (options.ray is None or options.actor_cpus < 1):
+        raise InputError(f"--actor-cpus is {options.actor_cpus}; it is for --ray ADDRESS, and at least 1.")
+    with (
+        contextlib.closing(_open_source(options)) as source,  # first: it says at once what is wrong with it
+        open_service(configuration(options)) as service,
+    ):
         prompt = service.resolve_prompt(**prompt_options(options))
         metadata = _metadata(options, service, prompt)
         output = make_output(form, Layout(metadata, options.passages is not None, options.with_text))
-        job = _job(options, service, metadata, form, identity)
+        job = _job(options, service, metadata, form, source.identity)
         with _journal_errors(out), open_journal(out, job, overwrite=options.overwrite) as journal:
             if journal.finished:
-                note(f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do")
+                unread = "; standard input was not read" if options.input == "-" else ""
+                note(f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}")
             else:
-                _fill(options, service, prompt, output, journal)
+                _do(options, service, prompt, output, journal, source)
             return _outcome(out, journal)
 
 
-def _fill(options: Namespace, service: "EmbeddingService", prompt: str, output: Any, journal: "Journal") -> None:
+def _do(
+    options: Namespace, service: "EmbeddingService", prompt: str, output: "Output", journal: "Journal", source: "Source"
+) -> None:
+    """Embed, let the model go, put the output together, and tell of it."""
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.run import Rules, kept, run
+    from akidb_embeddings.bulk.run import Rules, fill, finish, kept
 
-    if journal.parts:
+    if journal.complete:
+        note(f"all is embedded already, in {journal.folder}; putting it together")
+    elif journal.parts:
         note(f"going on after {journal.rows_done:,} rows, which are in {journal.folder}")
-    limit = service.settings.max_tokens if service.config.truncate == "error" else None
-    with contextlib.closing(_open_source(options, 0 if journal.complete else journal.rows_done)) as source:
-        rules = Rules(options.strict, limit, has_lines=source.identity["format"] in ("lines", "jsonl"))
-        progress = Progress(source.total_bytes, say=note, bar=sys.stderr.isatty())
-        with _embedding(service, prompt, options.precision) as embed, contextlib.closing(progress):
-            try:
-                items = _passages(options, service, prompt, source)
-                run(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
-            except BaseException as error:
-                progress.close()
-                note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal)}")
-                raise
+    source.skip = journal.rows_done
+    settings = service.settings
+    rules = Rules(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
+    try:
+        with (
+            _embedding(options, service, prompt, journal) as embed,
+            contextlib.closing(Progress(source.total_bytes, say=note, bar=sys.stderr.isatty())) as progress,
+        ):
+            items = _passages(options, service, prompt, source)
+            fill(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
             progress.sample(at_once=True)
-    _summarize(journal, progress, service.settings.max_tokens)
+        service.close()  # the last step needs memory of its own
+        finish(output, journal)
+    except BaseException as error:
+        note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal)}")
+        raise
+    progress.sample(at_once=True)
+    _summarize(journal, progress, settings.max_tokens)
+    if source.has_changed:
+        note(f"warning: {options.input} changed meanwhile; the vectors may be those of two versions of it")
 
 
-def _open_source(options: Namespace, skip: int = 0) -> "Source":
+def _open_source(options: Namespace) -> "Source":
     from akidb_embeddings.bulk.sources import open_source
 
-    return open_source(
-        options.input, format=options.format, text_field=options.text_field, id_field=options.id_field, skip=skip
-    )
+    return open_source(options.input, format=options.format, text_field=options.text_field, id_field=options.id_field)
 
 
 def _checked_out(options: Namespace) -> Path:
@@ -127,8 +152,10 @@ def _checked_out(options: Namespace) -> Path:
         raise InputError(f"--out {out}: there is no folder {out.parent}. Make it first: mkdir -p '{out.parent}'")
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"--out {out}: the folder {out.parent.absolute()} cannot be written to.")
-    if options.input != "-" and out.exists() and Path(options.input).exists() and out.samefile(options.input):
-        raise InputError(f"--out {out} is the input; give another file.")
+    for suffix in ("", ".json", ".ids.jsonl", ".rejects.jsonl"):
+        path = out.with_name(out.name + suffix)
+        if options.input != "-" and path.exists() and Path(options.input).exists() and path.samefile(options.input):
+            raise InputError(f"--out {out} would write to {path}, which is the input; give another file.")
     return out
 
 
@@ -176,12 +203,21 @@ def _passages(
 
 
 @contextlib.contextmanager
-def _embedding(service: "EmbeddingService", prompt: str, precision: str) -> "Iterator[Embed]":
-    """Vectors of texts. Those that are too long are cut and flagged, also where they are to be refused afterwards."""
+def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal") -> "Iterator[Embed]":
+    """What embeds. Texts that are too long are cut and flagged, also where they are to be refused afterwards."""
     from akidb_embeddings.bulk.run import side_by_side
 
+    form: dict[str, Any] = {"prompt": prompt, "precision": options.precision}
     with service.with_options(truncate="end") as cutting:
-        yield side_by_side(functools.partial(cutting.encode, prompt=prompt, precision=precision, wait=True, alone=True))
+        if options.ray is None or journal.complete:
+            yield side_by_side(functools.partial(cutting.encode, wait=True, alone=True, **form))
+            return
+        from akidb_embeddings.distributed import Pool
+
+        with Pool(options.ray, cutting.config, cpus=options.actor_cpus or 1, **form) as pool:
+            pool.check_fingerprint(cutting.fingerprint(**form))
+            note(f"embedding with {pool.size} Ray actors, {options.actor_cpus or 1} CPUs each")
+            yield pool.outcomes
 
 
 @contextlib.contextmanager
@@ -232,5 +268,7 @@ OUT.rejects.jsonl, and the exit code is 3.
 
 Killed at any moment, the same command goes on where it was, and the result is the same to the last byte; what is
 finished is in OUT.parts until the end, when it takes as much room again. Another model, option or input is refused.
-Standard input must be fed again from its beginning: rows that are done are skipped. docs/bulk.md has more.""",
+Standard input must be fed again from its beginning: rows that are done are skipped. docs/bulk.md has more.
+
+--ray needs the extra ray, too. Reading and writing stay on this machine; docs/scaling.md has more.""",
 )

@@ -26,17 +26,21 @@ def connect(address: str) -> bool:
     try:
         _check_listens(address)
         ray.init(address=address, logging_level=logging.WARNING, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray's own, the system's and bare ones
+        reason = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
         raise ConfigurationError(
-            f"The Ray cluster {address!r} cannot be joined: {error}. Give host:port of its head, 'auto' on one of its "
-            "nodes, or 'local' for one of this machine alone."
+            f"The Ray cluster {address!r} cannot be joined: {reason}. Give 'local' for a cluster of this machine "
+            "alone; or, on one of a cluster's nodes, 'auto' or host:port of its head. `ray start --address=HOST:PORT "
+            "--num-cpus=0` makes this machine a node without actors."
         ) from error
     return True
 
 
 def _check_listens(address: str) -> None:
-    """OSError: nobody listens there. Ray itself would try for two minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    """OSError: nobody listens there. Ray itself would try for two minutes. ValueError: that is for Ray's client."""
+    if address.startswith("ray://"):
+        raise ValueError("addresses with ray:// are not taken")
+    host, separator, port = address.rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 

@@ -1,22 +1,27 @@
 """``Pool``: actors that embed lists of texts, several at once, for a caller who wants the results in order."""
 
 import contextlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self
 
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.distributed.cluster import check_fingerprint, connect, keep_to_assigned_cpus, places
-from akidb_embeddings.errors import WorkerError
+from akidb_embeddings.distributed.work import TextList, Work
+from akidb_embeddings.errors import ConfigurationError, EmbeddingError, WorkerError
+from akidb_embeddings.finder import local_folder
 from akidb_embeddings.service import EmbeddingResult, EmbeddingService
+
+_log = logging.getLogger(__name__)
 
 # Lists that an actor has at once: one that it computes, and one that it need not wait for.
 _LISTS_AN_ACTOR = 2
 # Lists that are taken and whose results are not handed on yet, for each actor: so far may a slow one hold up others.
 _LISTS_AHEAD = 4
-# Processes that a list may end, or that may end while they load a model, one after the other.
+# Processes that may end, one after the other, while they load the model in one actor's place.
 _DEATHS = 4
+_PATIENCE = 30.0  # seconds without any model loaded, after which somebody may wonder why
 
 
 class Pool:
@@ -40,32 +45,37 @@ class Pool:
 
         Args:
             address: ``"local"`` for a cluster of this machine alone, which ends with the pool; ``"auto"`` for the one
-                that this machine is part of; else ``host:port`` or ``ray://host:port``. Where the process is connected
-                already, that cluster is used.
+                that this machine is a node of; else ``host:port`` of its head, on one of its nodes, too. Where the
+                process is connected already, that cluster is used.
             config: The model and its settings; a folder must be there on every node.
             prompt: What goes before each text, as a text.
             precision: The form of the vectors.
-            actors: How many; None for as many as the cluster's CPUs allow now.
+            actors: How many; None for as many as the nodes that there are now have CPUs for. Those for which there is
+                no room wait for it, and the others work.
             cpus: CPUs and so threads of each. Equal lists give vectors of the same bits wherever they are computed, if
                 the actors have equal ``cpus`` and the processors are of one kind. Each actor holds its own weights.
 
         Raises:
             ConfigurationError: Ray is not installed, no cluster answers, or no node has so many CPUs.
         """
+        if cpus < 1 or (actors is not None and actors < 1):
+            raise ConfigurationError(f"cpus is {cpus} and actors {actors}; both must be at least 1.")
+        if folder := local_folder(config.model_name):  # actors may start in another one
+            config = config.with_values(model_name=str(folder))
         self._connected = connect(address)
         self._actors: list[Any] = []
         self._starting: dict[Any, int] = {}  # answers of actors that load their models
-        self._ready: set[int] = set()
+        self._ready: set[int] = set()  # who has loaded it
         self._facts: tuple[str, int] | None = None
-        self._deaths = 0  # of actors that loaded their models, since one succeeded
+        self._deaths = Counter[int]()  # in an actor's place, while the model was loaded there
         try:
             import ray
 
-            count = places(cpus) if actors is None else actors
+            room = places(cpus)
             # No retries and restarts by Ray: it would wait for an actor for which there is no room any more.
             worker = ray.remote(_Worker).options(num_cpus=cpus, max_restarts=0, max_task_retries=0)
             self._new_actor: Callable[[], Any] = lambda: worker.remote(config, prompt, precision)
-            for index in range(count):
+            for index in range(actors or room):
                 self._actors.append(None)
                 self._replace(index)
         except BaseException:
@@ -87,6 +97,10 @@ class Pool:
         """The length of the vectors, before packing. Waits as ``fingerprint`` does."""
         return self._described()[1]
 
+    def check_fingerprint(self, wanted: str) -> None:
+        """ConfigurationError: the vectors lie in another space. Waits as ``fingerprint`` does."""
+        check_fingerprint(self.fingerprint, wanted)
+
     def map(self, lists: Iterable[list[str]]) -> Iterator[EmbeddingResult]:
         """A result for each list of texts, in their order, each as ``EmbeddingService.encode`` of that list.
 
@@ -96,44 +110,52 @@ class Pool:
         Errors are those of ``encode``, whose indices count all texts from the first list's first. WorkerError: a list
         ended four processes, or a model cannot be loaded. ConfigurationError: a node's model has another fingerprint.
         """
+        for outcome in self._outcomes(lists, counts_on=True):
+            if isinstance(outcome, EmbeddingError):
+                raise outcome
+            yield outcome
+
+    def outcomes(self, lists: Iterable[list[str]]) -> Generator[EmbeddingResult | EmbeddingError]:
+        """As ``map``, but what ``encode`` raises for a list comes in the place of its result, and the others go on.
+
+        Indices in such errors count from the list's first text.
+        """
+        return self._outcomes(lists, counts_on=False)
+
+    def _outcomes(self, lists: Iterable[list[str]], counts_on: bool) -> Generator[EmbeddingResult | EmbeddingError]:
         import ray
 
-        lost = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError)
-        work = _Work(lists)
-        running: dict[Any, tuple[int, _List]] = {}
+        self._described()
+        work, running = Work(lists, counts_on), _Running()
         try:
             while True:
                 self._give_out(work, running)
                 if work.done:
-                    return
+                    break
                 [reference], _ = ray.wait([*running, *self._starting], num_returns=1)
                 if reference in self._starting:
                     self._note_start(reference)
                     continue
-                actor, texts = running.pop(reference)
-                try:
-                    texts.result = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    texts.result = error.cause if isinstance(error.cause, Exception) else error
-                except lost as error:
-                    work.again(texts, error)
-                    if actor in self._ready:  # else its other list told so before
-                        self._replace(actor)
+                self._take(reference, running, work)
                 for result in work.results():
-                    check_fingerprint(result.fingerprint, self.fingerprint)
+                    if isinstance(result, EmbeddingResult):
+                        check_fingerprint(result.fingerprint, self.fingerprint)
                     yield result
+            if work.failure:
+                raise work.failure
         finally:
-            for reference in running:
-                ray.cancel(reference)
+            if ray.is_initialized():  # else Ray would start a cluster in order to cancel
+                for reference in running:
+                    ray.cancel(reference)
 
     def close(self) -> None:
         """End the actors, and leave the cluster if the pool joined it. Closing twice does nothing."""
         import ray
 
-        for actor in self._actors:
+        for actor in self._actors if ray.is_initialized() else ():
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(actor)
-        self._actors = []
+        self._actors, self._starting, self._ready = [], {}, set()
         if self._connected:
             self._connected = False
             ray.shutdown()
@@ -144,38 +166,73 @@ class Pool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _give_out(self, work: "_Work", running: "dict[Any, tuple[int, _List]]") -> None:
+    def _give_out(self, work: Work, running: "_Running") -> None:
         """Keep the actors busy."""
-        loads = Counter(actor for actor, _ in running.values())
+        loads = Counter(index for index, _, _ in running.values())
         while self._ready:
-            actor = min(self._ready, key=lambda index: loads[index])
-            if loads[actor] >= _LISTS_AN_ACTOR or (texts := work.next(_LISTS_AHEAD * self.size)) is None:
+            index = min(self._ready, key=lambda index: loads[index])
+            if loads[index] >= _LISTS_AN_ACTOR or (texts := work.next(_LISTS_AHEAD * self.size)) is None:
                 return
-            loads[actor] += 1
-            running[self._actors[actor].encode.remote(texts.texts, texts.first_index)] = actor, texts
+            loads[index] += 1
+            actor = self._actors[index]
+            running[actor.encode.remote(texts.texts, texts.first_index)] = index, actor, texts
 
-    def _described(self) -> tuple[str, int]:
+    def _take(self, reference: Any, running: "_Running", work: Work) -> None:
+        """Note what became of a list. One whose actor was lost is to be given out again."""
         import ray
 
-        while self._facts is None:
-            self._note_start(ray.wait(list(self._starting), num_returns=1)[0][0])
+        index, actor, texts = running.pop(reference)
+        try:
+            texts.result = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            texts.result = _cause(error)
+        except ray.exceptions.RayError as error:  # the actor, its node or the answer is lost, or memory ran out
+            work.again(texts, error)
+            if actor is self._actors[index]:  # else its other list told so before
+                self._replace(index)
+
+    def _described(self) -> tuple[str, int]:
+        """Fingerprint and dimension, as the first actor whose model is loaded tells them."""
+        import ray
+
+        patience: float | None = _PATIENCE
+        while self._facts is None or not (self._ready or self._starting):
+            if not self._starting:
+                raise WorkerError("This Pool has no actors any more: it is closed, or none could load the model.")
+            answers, _ = ray.wait(list(self._starting), num_returns=1, timeout=patience)
+            if answers:
+                self._note_start(answers[0])
+                continue
+            free, patience = ray.available_resources().get("CPU", 0), None
+            _log.warning(
+                "No Ray actor is ready after %.0f s; %g CPUs are free, and more are waited for", _PATIENCE, free
+            )
         return self._facts
 
     def _note_start(self, answer: Any) -> None:
-        """An actor has loaded its model, or died of it. WorkerError: for good."""
+        """An actor has loaded its model, or cannot: others do without it. EmbeddingError: there are no others."""
         import ray
 
-        actor = self._starting.pop(answer)
+        index = self._starting.pop(answer)
         try:
             facts = ray.get(answer)
-        except ray.exceptions.RayActorError as error:
-            self._deaths += 1
-            if getattr(error, "actor_init_failed", False) or self._deaths >= _DEATHS:
-                raise WorkerError(f"A Ray actor cannot load the model: {error}") from error
-            self._replace(actor)
-            return
-        self._deaths, self._facts = 0, self._facts or facts
-        self._ready.add(actor)
+        except ray.exceptions.RayTaskError as error:
+            self._leave_out(_cause(error))
+        except ray.exceptions.RayError as error:
+            self._deaths[index] += 1
+            if self._deaths[index] < _DEATHS:
+                self._replace(index)
+            else:
+                self._leave_out(WorkerError(f"{_DEATHS} Ray actors died while they loaded the model: {error}"))
+        else:
+            self._deaths[index], self._facts = 0, self._facts or facts
+            self._ready.add(index)
+
+    def _leave_out(self, error: EmbeddingError) -> None:
+        """Go on without an actor, if there are others."""
+        if not self._ready:
+            raise error
+        _log.warning("A Ray actor is left out: %s", error)
 
     def _replace(self, index: int) -> None:
         """Start an actor, in place of another one if there is one. Ray starts it once there is room for it."""
@@ -188,78 +245,29 @@ class Pool:
         self._starting[self._actors[index].describe.remote()] = index
 
 
-@dataclass
-class _List:
-    """One list of texts, and what became of it."""
-
-    texts: list[str]
-    first_index: int
-    result: EmbeddingResult | Exception | None = None
-    deaths: int = 0
+class _Running(dict[Any, tuple[int, Any, TextList]]):
+    """Answers to come: the actor's index, the actor itself, for it may be replaced meanwhile, and what it has."""
 
 
-class _Work:
-    """Lists on their way: what is to be given out, and what is to be handed on."""
-
-    def __init__(self, lists: Iterable[list[str]]) -> None:
-        self._source, self._more, self._count = iter(lists), True, 0
-        self._taken: deque[_List] = deque()  # in order
-        self._again: deque[_List] = deque()
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left."""
-        return not self._more and not self._taken
-
-    def next(self, limit: int) -> _List | None:
-        """A list to be given out; None if there is none now, or ``limit`` are not yet handed on."""
-        if self._again:
-            return self._again.popleft()
-        if not self._more or len(self._taken) >= limit:
-            return None
-        texts = next(self._source, None)
-        if texts is None:
-            self._more = False
-            return None
-        one = _List(texts, self._count)
-        self._count += len(texts)
-        self._taken.append(one)
-        return one
-
-    def again(self, one: _List, error: Exception) -> None:
-        """Give a list out once more, for its actor died. WorkerError: that happened too often."""
-        one.deaths += 1
-        if one.deaths >= _DEATHS:
-            end = one.first_index + len(one.texts)
-            raise WorkerError(
-                f"{_DEATHS} Ray actors died while they had texts[{one.first_index}:{end}]; is there enough memory? "
-                f"The last one: {error}"
-            ) from error
-        self._again.append(one)
-
-    def results(self) -> Iterator[EmbeddingResult]:
-        """The results that it is the turn of; an error in its turn is raised."""
-        while self._taken and (result := self._taken[0].result) is not None:
-            self._taken.popleft()
-            if isinstance(result, Exception):
-                raise result
-            yield result
+def _cause(error: Any) -> EmbeddingError:
+    """What ``encode`` raised on an actor."""
+    return error.cause if isinstance(error.cause, EmbeddingError) else WorkerError(f"A Ray actor failed: {error}")
 
 
 class _Worker:
-    """What an actor is."""
+    """What an actor is. ``describe`` comes first: it loads the model, and raises what that raises as it is."""
 
     def __init__(self, config: EmbeddingConfig, prompt: str, precision: str) -> None:
         keep_to_assigned_cpus()
-        self._service = EmbeddingService(config=config)
-        self._prompt, self._precision = prompt, precision
+        self._config, self._prompt, self._precision = config, prompt, precision
 
     def describe(self) -> tuple[str, int]:
         """Fingerprint and dimension."""
+        self._service = EmbeddingService(config=self._config)
         return self._service.fingerprint(self._prompt, precision=self._precision), self._service.dimension
 
     def encode(self, texts: list[str], first_index: int) -> EmbeddingResult:
         """One list's result."""
         return self._service.encode(
-            texts, prompt=self._prompt, precision=self._precision, first_index=first_index, wait=True
+            texts, prompt=self._prompt, precision=self._precision, first_index=first_index, wait=True, alone=True
         )

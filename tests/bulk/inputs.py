@@ -16,7 +16,8 @@ from akidb_embeddings.bulk.sources import open_source
 def read(
     path: Path | str, format_: str | None = None, text: str = "text", key: str | None = None, skip: int = 0
 ) -> list[Item]:
-    with open_source(str(path), format=format_, text_field=text, id_field=key, skip=skip) as source:
+    with open_source(str(path), format=format_, text_field=text, id_field=key) as source:
+        source.skip = skip
         return list(source)
 
 

@@ -12,13 +12,19 @@ from akidb_embeddings.bulk.journal import Journal, open_journal
 from akidb_embeddings.bulk.outputs import Embedded, Layout, Output, make_output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Row
-from akidb_embeddings.bulk.run import Rules, run, side_by_side
+from akidb_embeddings.bulk.run import Rules, fill, finish, side_by_side
 from akidb_embeddings.precision import Quantized, quantize
 from akidb_embeddings.service import EmbeddingResult
 
 DIMENSION = 12
 NO_RULES = Rules()
-JOB = {"fingerprint": "space-1", "precision": "float32", "part_rows": 10, "input": {"name": "texts.jsonl", "size": 7}}
+JOB = {
+    "fingerprint": "space-1",
+    "precision": "float32",
+    "part_rows": 10,
+    "part_characters": 10**6,
+    "input": {"name": "texts.jsonl", "size": 7},
+}
 
 
 def metadata(precision: str = "float32", dimension: int = DIMENSION) -> dict[str, Any]:
@@ -70,7 +76,9 @@ def run_job(
     """A whole job; ``then`` sees its journal at the end."""
     with open_journal(out, job) as journal:
         rest = (item for item in items if item.number >= journal.rows_done)
-        run(rest, side_by_side(embed), made or output(), journal, Progress(None), rules)
+        made = made or output()
+        fill(rest, side_by_side(embed), made, journal, Progress(None), rules)
+        finish(made, journal)
         then(journal)
     return journal
 

@@ -18,13 +18,13 @@ from tests.bulk.jobs import JOB
 def finish(journal: Journal, content: bytes, end: bool = False) -> None:
     part = journal.begin_part()
     part.write({"lines": content, "rejects.jsonl": b""})
-    journal.finish_part(part, Counts(rows=10, vectors=10, tokens=len(content)), end)
+    journal.finish_part(part, Counts(rows=10, vectors=10, tokens=len(content)), None if end else journal.rows_done + 10)
 
 
 def publish(journal: Journal, content: str) -> None:
-    path = journal.assembly() / "out"
-    path.write_text(content, encoding="utf-8")
-    journal.publish({"": path}, {})
+    with journal.assembly() as folder:
+        (folder / "out").write_text(content, encoding="utf-8")
+        journal.publish({"": folder / "out"}, {})
 
 
 def names(folder: Path) -> list[str]:
@@ -169,6 +169,44 @@ def test_overwriting_throws_the_parts_of_another_job_away(tmp_path: Path) -> Non
         finish(journal, b"old")
     with open_journal(tmp_path / "out", JOB | {"fingerprint": "space-2"}, overwrite=True) as journal:
         assert journal.rows_done == 0
+
+
+def test_a_job_that_is_finished_leaves_the_parts_of_another_one(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "out", JOB) as journal:
+        finish(journal, b"x", end=True)
+        publish(journal, "old")
+    other = JOB | {"fingerprint": "space-2"}
+    with open_journal(tmp_path / "out", other, overwrite=True) as journal:
+        finish(journal, b"hours of work")
+    with open_journal(tmp_path / "out", JOB) as journal:
+        assert journal.finished
+    with open_journal(tmp_path / "out", other, overwrite=True) as journal:
+        assert journal.rows_done == 10
+
+
+def test_parts_that_were_being_removed_are_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed within the removal, the old job must not take what is left for its parts."""
+    with open_journal(tmp_path / "out", JOB) as journal:
+        finish(journal, b"a")
+        finish(journal, b"b")
+
+    def gutted(path: Path, *arguments: object, **options: object) -> None:
+        (path / "lines").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", gutted)
+    with pytest.raises(KeyboardInterrupt), open_journal(tmp_path / "out", JOB | {"fingerprint": "2"}, overwrite=True):
+        pass
+    monkeypatch.undo()
+    with open_journal(tmp_path / "out", JOB) as journal:
+        assert journal.parts == []
+
+
+def test_a_description_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.json").write_text('{"precious": 1}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"out\.json exists and is no output of"), open_journal(tmp_path / "out", JOB):
+        pass
+    assert names(tmp_path) == ["out.json"]
 
 
 def test_two_processes_do_not_write_the_same_output(tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.bulk import chunks as chunks_module
 from akidb_embeddings.bulk import run as module
 from akidb_embeddings.bulk.ahead import WritingBehind, in_order, reading_ahead
+from akidb_embeddings.bulk.chunks import chunks
 from akidb_embeddings.bulk.journal import Counts, Journal, OpenPart, open_journal
 from akidb_embeddings.bulk.outputs import FORMATS
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Reject, Row
-from akidb_embeddings.bulk.run import Rules, chunks
+from akidb_embeddings.bulk.run import Rules
 from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
 from akidb_embeddings.service import EmbeddingResult
 from tests.bulk.jobs import JOB, embed, every_file, json_lines, output, rows, run_job, vectors
@@ -65,7 +67,7 @@ def test_without_rejects_there_is_no_file_of_them(tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_gives_the_same_bytes(
     form: str, ends: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 4)
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     run_job(mixed(95), tmp_path / "whole" / "out", output(form))
@@ -119,16 +121,26 @@ def test_a_part_of_which_every_row_is_rejected_is_a_part(tmp_path: Path) -> None
 
 
 def test_chunks_depend_on_nothing_but_their_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_ROWS", 4)
-    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 60)
+    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks_module, "CHUNK_CHARACTERS", 60)
     items = [*mixed(30), Row(30, "x", "y" * 100), Row(31, "z", "z")]
-    whole = [(chunk.part, chunk.rows, chunk.rejects) for chunk in chunks(items, 10, lambda: None)]
-    assert max(len(chunk[1]) for chunk in whole) <= 4
-    assert all(len(found) == 1 or sum(len(row.text) for row in found) <= 60 for _, found, _ in whole)
-    assert sum(len(good) + len(bad) for part, good, bad in whole if part == 0) == 10
+    whole = list(chunks(items, JOB, lambda: None))
+    assert max(len(chunk.rows) for chunk in whole) <= 4
+    assert all(len(chunk.rows) == 1 or sum(len(row.text) for row in chunk.rows) <= 60 for chunk in whole)
+    assert [chunk.next_row for chunk in whole if chunk.next_row] == [10, 20, 30]
     for skipped in (10, 20, 30):
-        rest = [(chunk.part, chunk.rows, chunk.rejects) for chunk in chunks(items[skipped:], 10, lambda: None)]
-        assert rest == [chunk for chunk in whole if chunk[0] >= skipped // 10]
+        begin = 1 + [chunk.next_row for chunk in whole].index(skipped)
+        assert list(chunks(items[skipped:], JOB, lambda: None, skipped)) == whole[begin:]
+
+
+def test_parts_end_before_they_have_too_much_text_and_never_within_a_row() -> None:
+    passages = [Row(n // 3, str(n // 3), "x" * 10, n) for n in range(30)]
+    job = JOB | {"part_rows": 7, "part_characters": 55}
+    whole = list(chunks(passages, job, lambda: None))
+    assert [chunk.next_row for chunk in whole] == [2, 4, 6, 8, None]  # two rows of three passages have 60 characters
+    assert list(chunks(passages[12:], job, lambda: None, 4)) == whole[2:]
+    short = [Row(n, str(n), "x") for n in (0, 1, 2, 3, 9, 10, 20)]  # numbers that are missing count
+    assert [chunk.next_row for chunk in chunks(short, job, lambda: None)] == [9, 20, None]
 
 
 def test_texts_that_cannot_be_embedded_become_rejects_and_the_others_do_not_notice(tmp_path: Path) -> None:
@@ -146,8 +158,8 @@ def test_texts_that_cannot_be_embedded_become_rejects_and_the_others_do_not_noti
         return embed(texts)
 
     texts = ["a", "empty", "texts[0]", "nan", "b", "huge"]
-    items = [Row(n, f"id-{n}", text) for n, text in enumerate(texts)]
-    run_job(items, tmp_path / "out.jsonl", embed=choosy, rules=Rules(has_lines=True))
+    items = [Row(n, f"id-{n}", text, line=n + 1) for n, text in enumerate(texts)]
+    run_job(items, tmp_path / "out.jsonl", embed=choosy)
     assert [line["id"] for line in json_lines(tmp_path / "out.jsonl")] == ["id-0", "id-2", "id-4"]
     assert calls[-1] == ["a", "texts[0]", "b"]
     rejects = json_lines(tmp_path / "out.jsonl.rejects.jsonl")
@@ -283,7 +295,7 @@ def test_the_service_s_vectors_have_the_same_bits_whatever_came_before(tmp_path:
 def test_chunks_in_flight_at_once_come_back_in_order(
     in_flight: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 2)
     monkeypatch.setattr(module, "_CHUNKS_AT_ONCE", in_flight)
     inside, most, lock = 0, 0, threading.Lock()
 

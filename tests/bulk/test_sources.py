@@ -185,3 +185,15 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, kind: str) -> None:
     (small, first), (large, second) = ([int(value) for value in line.split()] for line in done.stdout.splitlines())
     assert large == 4 * small > 150e6 / 4
     assert second < first * 1.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "lines"),
+    [
+        ("lines", "a\nb\n", [1, 2]),
+        ("jsonl", '{"text": "a"}\n{"text": "b"}\n', [1, 2]),
+        ("csv", 'text\n"a\n"\nb\n', [2, 4]),
+    ],
+)
+def test_rows_know_their_line(tmp_path: Path, kind: str, content: str, lines: list[int]) -> None:
+    assert [item.line for item in read(write(tmp_path / "in", content), kind)] == lines

@@ -10,6 +10,7 @@ import subprocess
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.bulk import journal
 from akidb_embeddings.cli import main
 from akidb_embeddings.errors import NonFiniteVectorError
+from tests.bulk.inputs import table, write
 from tests.bulk.jobs import every_file, json_lines
 from tests.bulk.kill import kill_and_compare, start, write_input
 from tests.cli.tools import BUNDLED, PROCESS, TINY, feed, run
@@ -143,7 +145,7 @@ def test_passages_keep_the_id_and_say_where_they_were(capsys: pytest.CaptureFixt
         (["--out", "out.txt"], "does not end in .parquet, .npy, .jsonl"),
         (["--out", "missing/out.npy"], "there is no folder missing. Make it first: mkdir -p 'missing'"),
         (["--out", "folder.npy"], "--out folder.npy is a folder; give a file in it"),
-        (["--out", "in.jsonl"], "--out in.jsonl is the input"),
+        (["--out", "in.jsonl"], "--out in.jsonl would write to in.jsonl, which is the input"),
         (["--format", "parquet"], "in.jsonl"),
         (["--out", "theirs.npy"], "theirs.npy exists and is no output of this command"),
     ],
@@ -209,18 +211,16 @@ def test_standard_input_that_is_fed_again_is_gone_on_with(
     assert [line["id"] for line in json_lines(Path("out.jsonl"))] == [str(number) for number in range(45)]
 
 
-def test_killed_at_random_moments_it_ends_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
-    form = "parquet" if _has_pyarrow() else "npy"
+@pytest.mark.parametrize(
+    ("form", "options"), [("parquet", ()), ("npy", ("--passages", "24", "--overlap", "2", "--precision", "int8"))]
+)
+def test_killed_at_random_moments_it_ends_with_the_bytes_of_an_undisturbed_run(
+    form: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
     (tmp_path / "kill").mkdir()
-    finished = kill_and_compare(tmp_path / "kill", 6, 2000, form, TINY[1])
+    finished = kill_and_compare(tmp_path / "kill", 6, 2000, form, TINY[1], options=options)
     assert finished == sorted(finished)
     assert finished[-1] > 0
-
-
-def _has_pyarrow() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("pyarrow") is not None
 
 
 def test_a_full_disk_is_told_of_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -244,12 +244,121 @@ def test_a_full_disk_is_told_of_and_the_same_command_goes_on(tmp_path: Path) -> 
     assert not list(tmp_path.glob("out*"))
     second = limited(20000)  # enough for parts, and not for the whole
     assert second.returncode == 1
-    assert "The first 300 rows are kept in" in second.stderr
+    assert "All is embedded and kept in" in second.stderr
+    assert not list(tmp_path.glob("*.parts/final"))
     assert sorted(every_file(tmp_path)) == ["in.jsonl"]
     third = limited(1 << 20)
     assert third.returncode == 3
     assert len(np.load(out)) + len(json_lines(tmp_path / "out.npy.rejects.jsonl")) == 300
     assert not list(tmp_path.glob("*.parts"))
+
+
+def test_a_table_from_standard_input_has_a_heading_every_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(journal, "PART_ROWS", 10)
+    lines = [b"id,text\n", *(b"k%d,text %d\n" % (number, number) for number in range(25))]
+    command = ["file", "-", "--format", "csv", "--id-field", "id", "--out", "out.jsonl", *TINY]
+    feed(monkeypatch, b"".join(lines[:13]) + b"too,many,columns\n")
+    assert main([*command, "--strict"]) == 1
+    feed(monkeypatch, b"".join(lines))
+    assert main(command) == 0
+    assert "going on after 10 rows" in capsys.readouterr().err
+    assert [line["id"] for line in json_lines(Path("out.jsonl"))] == [f"k{number}" for number in range(25)]
+    feed(monkeypatch, b"")
+    assert main(command) == 2  # nothing is there that could be the same
+    feed(monkeypatch, b"".join(lines))
+    assert main(command) == 0
+    assert "nothing to do; standard input was not read" in capsys.readouterr().err
+    feed(monkeypatch, b"id,text\nother,text\n")
+    assert main([*command, "--overwrite"]) == 0
+    assert [line["id"] for line in json_lines(Path("out.jsonl"))] == ["other"]
+
+
+def test_a_pipe_with_a_name_is_read_once_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    command = [*PROCESS, "file", str(tmp_path / "pipe.csv"), "--out", str(tmp_path / "out.npy"), *TINY]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        (tmp_path / "pipe.csv").write_text("text\none\ntwo\n", encoding="utf-8")
+        assert process.wait(LONG) == 0
+    assert np.load(tmp_path / "out.npy").shape == (2, 32)
+    with (
+        subprocess.Popen([*command, "--overwrite"], stderr=subprocess.PIPE) as process,
+        open(tmp_path / "pipe.csv", "w", encoding="utf-8") as silent,
+    ):
+        silent.write("text\none\n")
+        silent.flush()
+        assert eventually(lambda: list(tmp_path.glob("*.parts/job.json")))
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=LONG)[1]
+    assert process.returncode == 130
+    assert b"interrupted" in told
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "lines", "folder", "parquet"])
+def test_an_input_that_changes_meanwhile_is_told_of(
+    form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(f"in.{form}")
+    if form == "folder":
+        source.mkdir()
+        changed = source / "a.txt"
+        changed.write_text("one", encoding="utf-8")
+    elif form == "parquet":
+        changed = table(source, text=["one", "two"])
+    else:
+        changed = source
+        source.write_text({"jsonl": '{"text": "one"}\n'}.get(form, "text\none\n"), encoding="utf-8")
+    encode = EmbeddingService.encode
+
+    def changing(self: EmbeddingService, *arguments: Any, **options: Any) -> Any:
+        os.utime(changed, (1, 1))
+        return encode(self, *arguments, **options)
+
+    command = ["file", str(source), "--format", form, *TINY]
+    assert main([*command, "--out", "calm.npy"]) == 0
+    assert "changed meanwhile" not in capsys.readouterr().err
+    monkeypatch.setattr(EmbeddingService, "encode", changing)
+    assert main([*command, "--out", "out.npy"]) == 0
+    assert f"warning: in.{form} changed meanwhile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "lines"])
+def test_every_input_with_lines_compressed_or_not(form: str, suffix: str) -> None:
+    texts = ["one", "two words", "vier Wörter, ein Satz"]
+    content = {
+        "jsonl": "".join(json.dumps({"text": text}) + "\n" for text in texts),
+        "csv": "text\n" + "".join(f'"{text}"\n' for text in texts),
+        "lines": "".join(f"{text}\n" for text in texts),
+    }[form]
+    write(Path(f"in.x{suffix}"), content)
+    command = ["file", f"in.x{suffix}", "--format", form, "--out", "vectors", "--out-format", "npy", *TINY]
+    assert main(command) == 0
+    with EmbeddingService(TINY[1]) as service:
+        np.testing.assert_array_equal(np.load("vectors"), service.encode(texts).vectors)
+
+
+def test_the_formats_that_are_offered_are_those_there_are() -> None:
+    from akidb_embeddings.bulk import outputs, sources
+    from akidb_embeddings.cli import file
+
+    assert (file._IN_FORMATS, file._OUT_FORMATS) == (sources.FORMATS, outputs.FORMATS)
+
+
+def test_rows_of_a_table_refused_by_the_model_are_named_by_their_line() -> None:
+    Path("in.csv").write_text(f'text\nshort\n"{"long " * 20}"\nshort\n', encoding="utf-8")
+    assert main(["file", "in.csv", "--out", "out.npy", "--truncate", "error", "--max-tokens", "12", *BUNDLED]) == 3
+    assert [reject["line"] for reject in json_lines(Path("out.npy.rejects.jsonl"))] == [3]
+
+
+@pytest.mark.parametrize("name", ["out.npy.json", "out.npy.rejects.jsonl", "out.npy.ids.jsonl"])
+def test_the_input_is_never_written_over(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(name).write_text('{"text": "one"}\n', encoding="utf-8")
+    assert main(["file", name, "--format", "jsonl", "--out", "out.npy", "--overwrite", *TINY]) == 2
+    assert f"--out out.npy would write to {name}, which is the input" in capsys.readouterr().err
+    assert Path(name).read_text(encoding="utf-8") == '{"text": "one"}\n'
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ import os
 # Keeps clusters to the loopback address, as Ray does on a Mac by itself. It is read when Ray is imported.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
+import contextlib
 import random
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
@@ -75,3 +77,13 @@ def make_texts(count: int, most_words: int = 20) -> list[str]:
 def process_of(actor: Any) -> int:
     """The id of an actor's process."""
     return int(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())))
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of pools' actors on this machine."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if "ray::_Worker" in "".join(process.cmdline()):
+                found.append(process)
+    return found

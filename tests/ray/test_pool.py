@@ -3,15 +3,26 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
+from ray.exceptions import OutOfMemoryError
 
-from akidb_embeddings import ConfigurationError, EmbeddingConfig, EmbeddingService, InputError, WorkerError
+from akidb_embeddings import (
+    CheckpointError,
+    ConfigurationError,
+    EmbeddingConfig,
+    EmbeddingResult,
+    EmbeddingService,
+    InputError,
+    WorkerError,
+)
 from akidb_embeddings.distributed import Pool
-from tests.conftest import run_python
-from tests.ray.conftest import CONFIG, NODE, make_texts, process_of
+from tests.conftest import eventually, run_python
+from tests.ray.conftest import CONFIG, NODE, make_texts, process_of, workers
 
 TEXTS = make_texts(600)
 # Of different lengths: what is given out first is not done first.
@@ -107,23 +118,99 @@ def test_errors_are_those_of_encode_and_count_all_texts(two_nodes: Any) -> None:
             next(results)
 
 
-def test_a_model_that_cannot_be_loaded_is_told(two_nodes: Any) -> None:
+def test_as_outcomes_errors_come_in_their_turn_and_the_other_lists_go_on(two_nodes: Any) -> None:
+    lists = [["one", "two"], ["three", "word " * 100], ["four"]]
+    with Pool("auto", CONFIG.with_values(truncate="error", max_tokens=32), actors=1) as pool:
+        first, second, third = pool.outcomes(lists)
+    assert isinstance(first, EmbeddingResult)
+    assert isinstance(second, InputError)
+    assert str(second).startswith("texts[1] has 102 tokens")
+    assert isinstance(third, EmbeddingResult)
+
+
+def test_where_the_lists_end_with_an_error_the_results_before_it_come_first(pool: Pool) -> None:
+    def breaking() -> Iterator[list[str]]:
+        yield from CHUNKS[:5]
+        raise LookupError("no more")
+
+    results = pool.map(breaking())
+    assert len([next(results) for _ in range(5)]) == 5
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+
+
+def test_a_call_within_another_one_is_answered(pool: Pool) -> None:
+    outer = pool.outcomes(CHUNKS[:8])
+    sizes = [(len(one.vectors), [len(two.vectors) for two in pool.map([["a", "b"]])]) for one in outer]  # type: ignore[union-attr]
+    assert sizes == [(len(chunk), [2]) for chunk in CHUNKS[:8]]
+
+
+def test_a_model_that_cannot_be_loaded_is_told(two_nodes: Any, tmp_path: Path) -> None:
     with (
-        Pool("auto", EmbeddingConfig(model_name="/nowhere/model"), actors=1) as pool,
-        pytest.raises(WorkerError, match="/nowhere/model"),
+        Pool("auto", EmbeddingConfig(model_name=str(tmp_path))) as pool,
+        pytest.raises(CheckpointError, match=str(tmp_path)),
     ):
         list(pool.map([["one"]]))
 
 
+def test_an_actor_that_dies_while_it_starts_is_replaced(two_nodes: Any) -> None:
+    with Pool("auto", CONFIG) as pool:
+        assert eventually(lambda: len(workers()) == 2)
+        for victim in workers():
+            victim.kill()
+        assert len(list(pool.map(CHUNKS[:9]))) == 9
+
+
+def test_memory_that_runs_out_is_an_actor_lost(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray kills an actor that takes too much, and its error is none of those of dead actors."""
+    get, failures = ray.get, iter([OutOfMemoryError("too much")])
+
+    def failing(reference: Any) -> Any:
+        result = get(reference)
+        if isinstance(result, EmbeddingResult) and (error := next(failures, None)):
+            raise error
+        return result
+
+    pool.fingerprint  # noqa: B018 - a model is loaded
+    monkeypatch.setattr(ray, "get", failing)
+    assert [len(result.vectors) for result in pool.map(CHUNKS)] == [len(chunk) for chunk in CHUNKS]
+    assert next(failures, None) is None
+
+
+def test_another_model_on_one_node_is_an_error(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool._facts = ("another", pool.dimension)
+    with pytest.raises(ConfigurationError, match="another is wanted"):
+        list(pool.map(CHUNKS[:2]))
+
+
+def test_a_pool_that_is_closed_says_so_and_starts_no_cluster(two_nodes: Any) -> None:
+    with Pool("auto", CONFIG, actors=1) as pool:
+        left = pool.map(CHUNKS)
+        next(left)
+    with pytest.raises(WorkerError, match="no actors any more: it is closed"):
+        list(pool.map(CHUNKS))
+    pool.close()
+    del left  # it ends here
+    assert ray.is_initialized()
+
+
+@pytest.mark.parametrize("options", [{"cpus": 0}, {"actors": 0}])
+def test_no_cpus_and_no_actors_are_refused(two_nodes: Any, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match="both must be at least 1"):
+        Pool("auto", CONFIG, **options)
+
+
 def test_more_cpus_than_any_node_has_are_refused(two_nodes: Any) -> None:
     with pytest.raises(ConfigurationError, match="cpus is 9; the largest node has"):
-        Pool("auto", CONFIG, cpus=9)
+        Pool("auto", CONFIG, cpus=9, actors=1)
 
 
 def test_a_list_that_ends_each_process_that_gets_it_is_an_error(two_nodes: Any) -> None:
     with Pool("auto", CONFIG, actors=1) as pool:
         results = pool.map([["one"], _Deadly(["two", "three"])])
-        with pytest.raises(WorkerError, match=r"4 Ray actors died while they had texts"):
+        with pytest.raises(
+            WorkerError, match=r"4 Ray actors died while they had texts\[1:3\], the first of which begins with 'two'"
+        ):
             list(results)
 
 

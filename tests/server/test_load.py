@@ -125,11 +125,11 @@ def load(server: Running, pool: Pool, seconds: float) -> Counter[str]:
 def test_nothing_is_lost_and_the_footprint_stays(pool: Pool) -> None:
     """A server of its own, whose memory and files are counted.
 
-    The footprint may grow by a twentieth over the second half of the run: MLX and malloc keep buffers of the shapes
-    that were computed, and a rare one may come late. What a request leaves behind shows from some 50 kB on; for less,
-    there is the next test, which counts.
+    The footprint may grow by a twentieth within four seconds: MLX and malloc keep buffers of the shapes that were
+    computed, and a rare one may come late. What a request leaves behind shows from some 50 kB on; for less, there is
+    the next test, which counts. Medians of four seconds: it goes up and down by a tenth with what is computed.
     """
-    seconds = 12.0
+    seconds = 14.0
     with server_process("--model", BUNDLED) as server:
         assert server.process is not None
         process = psutil.Process(server.process.pid)
@@ -145,8 +145,8 @@ def test_nothing_is_lost_and_the_footprint_stays(pool: Pool) -> None:
         done = loading.result()
         assert min(done[how] for how in ("in the head", "in the body", "waiting", "reading", "cancelled", "grpc")) > 0
         assert sum(done.values()) > 200
-        halfway = median(size for moment, size in samples if 0.5 < moment / seconds < 0.65)
-        at_end = median(size for moment, size in samples if moment / seconds > 0.85)
+        halfway = median(size for moment, size in samples if 0.4 < moment / seconds < 0.7)
+        at_end = median(size for moment, size in samples if moment / seconds > 0.7)
         _log.info("%s; %.0f MB halfway, %.0f MB at the end", dict(done), halfway / 1e6, at_end / 1e6)
         assert at_end < 1.05 * halfway, samples
         assert eventually(lambda: metric(server.url, "akidb_queue_tokens") == 0)
