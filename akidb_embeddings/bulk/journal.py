@@ -192,11 +192,12 @@ def _checked(out: Path, job: Job, overwrite: bool) -> Journal:
     done = read_whole(beside(out, ".json")) if out.exists() else None
     # A pipe may have other texts every time, and nobody sees it but the user.
     anew = overwrite and job["input"].get("size") is None
-    if done and done.get("job") == job and not anew:
-        return Journal(out, job, Counts(**done["counts"]))
     journal = Journal(out, job)
     if begun == job and not anew:
         journal.load()
+    if done and done.get("job") == job and not anew:
+        # With parts: it was begun anew, and interrupted; or killed just after it told of itself.
+        return journal if journal.parts else Journal(out, job, Counts(**done["counts"]))
     if out.exists() and not overwrite and not journal.complete:  # complete: killed just before it told of itself
         _refuse(out, (done or {}).get("job"), job)
     description = beside(out, ".json")

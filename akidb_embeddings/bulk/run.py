@@ -270,10 +270,10 @@ def _explained(journal: Journal) -> Iterator[None]:
         ) from error
 
 
-def kept(journal: Journal) -> str:
-    """What is safe of a job that ends before its time, and how it goes on."""
+def kept(journal: Journal, command: str = "the same command") -> str:
+    """What is safe of a job that ends before its time, and how it goes on, by which ``command``."""
     if not journal.parts:
         return "Nothing is finished yet; the same command begins anew."
     if journal.complete:
-        return f"All is embedded and kept in {journal.folder}; the same command puts it together."
-    return f"The first {journal.rows_done:,} rows are kept in {journal.folder}; the same command goes on after them."
+        return f"All is embedded and kept in {journal.folder}; {command} puts it together."
+    return f"The first {journal.rows_done:,} rows are kept in {journal.folder}; {command} goes on after them."

@@ -122,7 +122,10 @@ class Folder(Source):
     @property
     def has_changed(self) -> bool:
         """As ``Source``."""
-        return self._look() != self.identity
+        try:
+            return self._look() != self.identity
+        except InputError:  # it is gone
+            return True
 
     def _found(self, folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
         """(path, path from the folder asked for). Only one folder's names, and its parents', are held."""
@@ -134,9 +137,9 @@ class Folder(Source):
             path = folder / name
             if name.startswith("."):
                 continue
-            if path.is_dir() and not path.is_symlink():
+            if os.path.isdir(path) and not os.path.islink(path):
                 yield from self._found(path, f"{prefix}{name}/")
-            elif name.endswith(_TEXT_FILES) and path.is_file():
+            elif name.endswith(_TEXT_FILES) and os.path.isfile(path):
                 yield str(path), prefix + name
 
     def __iter__(self) -> Iterator[Item]:

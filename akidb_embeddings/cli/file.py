@@ -58,7 +58,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="tokens that a passage repeats of the one before (default: 0)",
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be embedded")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output, or parts, of another job")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an output, or parts, of another job; where the input is a pipe, of this one, too",
+    )
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
@@ -129,7 +133,9 @@ def _do(
         service.close()  # the last step needs memory of its own
         finish(output, journal)
     except BaseException as error:
-        note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal)}")
+        is_anew = options.overwrite and source.total_bytes is None
+        again = f"the same command{' without --overwrite' if is_anew else ''}"
+        note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal, again)}")
         raise
     progress.sample(at_once=True)
     _summarize(journal, progress, settings.max_tokens)

@@ -4,13 +4,14 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 from akidb_embeddings.config import EmbeddingConfig
 from akidb_embeddings.distributed.cluster import check_fingerprint, connect, keep_to_assigned_cpus, places
 from akidb_embeddings.distributed.work import TextList, Work
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, WorkerError
-from akidb_embeddings.finder import local_folder
+from akidb_embeddings.registry import MODELS
 from akidb_embeddings.service import EmbeddingResult, EmbeddingService
 
 _log = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class Pool:
         """
         if cpus < 1 or (actors is not None and actors < 1):
             raise ConfigurationError(f"cpus is {cpus} and actors {actors}; both must be at least 1.")
-        if folder := local_folder(config.model_name):  # actors may start in another one
-            config = config.with_values(model_name=str(folder))
+        if config.model_name not in MODELS and Path(config.model_name).is_dir():  # actors may start in another folder
+            config = config.with_values(model_name=str(Path(config.model_name).absolute()))
         self._connected = connect(address)
         self._actors: list[Any] = []
         self._starting: dict[Any, int] = {}  # answers of actors that load their models
@@ -181,15 +182,18 @@ class Pool:
         """Note what became of a list. One whose actor was lost is to be given out again."""
         import ray
 
-        index, actor, texts = running.pop(reference)
+        index, actor, texts = running[reference]
         try:
             texts.result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             texts.result = _cause(error)
         except ray.exceptions.RayError as error:  # the actor, its node or the answer is lost, or memory ran out
-            work.again(texts, error)
-            if actor is self._actors[index]:  # else its other list told so before
+            lost = [other for other in running if running[other][1] is actor]
+            work.again([running.pop(other)[2] for other in lost], error)
+            if actor is self._actors[index]:  # else a call within this one has replaced it
                 self._replace(index)
+            return
+        del running[reference]
 
     def _described(self) -> tuple[str, int]:
         """Fingerprint and dimension, as the first actor whose model is loaded tells them."""
@@ -217,20 +221,23 @@ class Pool:
         try:
             facts = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
-            self._leave_out(_cause(error))
+            self._leave_out(index, _cause(error))
         except ray.exceptions.RayError as error:
             self._deaths[index] += 1
             if self._deaths[index] < _DEATHS:
                 self._replace(index)
             else:
-                self._leave_out(WorkerError(f"{_DEATHS} Ray actors died while they loaded the model: {error}"))
+                self._leave_out(index, WorkerError(f"{_DEATHS} Ray actors died while they loaded the model: {error}"))
         else:
             self._deaths[index], self._facts = 0, self._facts or facts
             self._ready.add(index)
 
-    def _leave_out(self, error: EmbeddingError) -> None:
-        """Go on without an actor, if there are others."""
-        if not self._ready:
+    def _leave_out(self, index: int, error: EmbeddingError) -> None:
+        """Go on without an actor, if there are others, one that waits for this one's room among them."""
+        import ray
+
+        ray.kill(self._actors[index])
+        if not self._ready and not self._starting:
             raise error
         _log.warning("A Ray actor is left out: %s", error)
 

@@ -57,16 +57,25 @@ class Work:
         self._taken.append(one)
         return one
 
-    def again(self, one: TextList, error: Exception) -> None:
-        """Give a list out once more, for its actor died. Where that happened too often, its result is an error."""
+    def again(self, lists: Iterable[TextList], error: Exception) -> None:
+        """Give an actor's lists out once more, for it died, of the first of them most likely.
+
+        Where that happened to one too often, its result is an error.
+        """
+        one, *rest = lists
         one.deaths += 1
         if one.deaths < _DEATHS:
             self._again.append(one)
-            return
+        else:
+            one.result = self._too_many_deaths(one, error)
+        self._again.extend(rest)
+
+    def _too_many_deaths(self, one: TextList, error: Exception) -> WorkerError:
         end = one.first_index + len(one.texts)
-        one.result = WorkerError(
+        first = (one.texts or [""])[0]
+        return WorkerError(
             f"{_DEATHS} Ray actors died while they had texts[{one.first_index}:{end}], the first of which begins with "
-            f"{one.texts[0][:40]!r}; is there enough memory? The last one: {error}"
+            f"{first[:40]!r}; is there enough memory? The last one: {error}"
         )
 
     def results(self) -> Iterator[EmbeddingResult | EmbeddingError]:

@@ -112,13 +112,13 @@ def test_an_output_of_nothing_has_the_right_shape(form: str, tmp_path: Path) -> 
         assert path.read_bytes() == b""
 
 
-def test_long_parts_become_several_row_groups_without_losing_a_row(
+def test_row_groups_are_of_one_size_whatever_the_parts_without_losing_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq = importlib.import_module("pyarrow.parquet")
     monkeypatch.setattr(outputs, "_GROUP", 4)
     file = pq.ParquetFile(written(tmp_path, "parquet", [rows(10), rows(12, begin=10)]))
-    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4, 4, 2, 2]
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4, 4, 4]
     table = file.read()
     assert table.column("id").to_pylist() == [f"id-{n}" for n in range(12)]
     found = table.column("vector").combine_chunks().flatten().to_numpy().reshape(12, DIMENSION)

@@ -270,6 +270,12 @@ def test_a_table_from_standard_input_has_a_heading_every_time(
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
     assert "nothing to do; standard input was not read" in capsys.readouterr().err
+    feed(monkeypatch, b"id,text\n" + b"new,text\n" * 15 + b"too,many,columns\n")
+    assert main([*command, "--overwrite", "--strict"]) == 1
+    assert "The first 10 rows are kept in out.jsonl.parts; the same command without --over" in capsys.readouterr().err
+    feed(monkeypatch, b"id,text\n" + b"new,text\n" * 15)
+    assert main(command) == 0
+    assert [line["id"] for line in json_lines(Path("out.jsonl"))] == ["new"] * 15
     feed(monkeypatch, b"id,text\nother,text\n")
     assert main([*command, "--overwrite"]) == 0
     assert [line["id"] for line in json_lines(Path("out.jsonl"))] == ["other"]

@@ -18,10 +18,12 @@ from akidb_embeddings import (
     EmbeddingResult,
     EmbeddingService,
     InputError,
+    ModelNotFoundError,
     WorkerError,
 )
 from akidb_embeddings.distributed import Pool
 from tests.conftest import eventually, run_python
+from tests.fixtures import BUNDLED
 from tests.ray.conftest import CONFIG, NODE, make_texts, process_of, workers
 
 TEXTS = make_texts(600)
@@ -153,6 +155,24 @@ def test_a_model_that_cannot_be_loaded_is_told(two_nodes: Any, tmp_path: Path) -
         list(pool.map([["one"]]))
 
 
+def test_an_actor_that_cannot_load_the_model_any_more_is_left_out(
+    two_nodes: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "model").symlink_to(BUNDLED)
+    with Pool("auto", CONFIG.with_values(model_name=str(tmp_path / "model"))) as pool:
+        while pool._starting:
+            list(pool.map([["one"]]))
+        (tmp_path / "model").unlink()
+        ray.kill(pool._actors[1])
+        assert [len(result.vectors) for result in pool.map(CHUNKS)] == [len(chunk) for chunk in CHUNKS]
+        while pool._starting:
+            list(pool.map([["one"]]))
+        assert "A Ray actor is left out: " in caplog.text
+        ray.kill(pool._actors[0])
+        with pytest.raises(ModelNotFoundError, match="No model folder at"):
+            list(pool.map(CHUNKS))
+
+
 def test_an_actor_that_dies_while_it_starts_is_replaced(two_nodes: Any) -> None:
     with Pool("auto", CONFIG) as pool:
         assert eventually(lambda: len(workers()) == 2)
@@ -207,6 +227,10 @@ def test_more_cpus_than_any_node_has_are_refused(two_nodes: Any) -> None:
 
 def test_a_list_that_ends_each_process_that_gets_it_is_an_error(two_nodes: Any) -> None:
     with Pool("auto", CONFIG, actors=1) as pool:
+        one, deadly, after = pool.outcomes([["one"], _Deadly(["two", "three"]), ["behind it"]])
+        assert isinstance(one, EmbeddingResult)
+        assert isinstance(deadly, WorkerError)
+        assert isinstance(after, EmbeddingResult)
         results = pool.map([["one"], _Deadly(["two", "three"])])
         with pytest.raises(
             WorkerError, match=r"4 Ray actors died while they had texts\[1:3\], the first of which begins with 'two'"
