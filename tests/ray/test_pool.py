@@ -159,7 +159,7 @@ def test_an_actor_that_cannot_load_the_model_any_more_is_left_out(
     two_nodes: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "model").symlink_to(BUNDLED)
-    with Pool("auto", CONFIG.with_values(model_name=str(tmp_path / "model"))) as pool:
+    with Pool("auto", CONFIG.with_values(model_name=str(tmp_path / "model")), actors=2) as pool:
         while pool._starting:
             list(pool.map([["one"]]))
         (tmp_path / "model").unlink()
