@@ -108,7 +108,15 @@ def test_options_prompts_and_precisions_are_the_services(tmp_path: Path) -> None
     assert cosines(vectors, expected.vectors).min() >= 0.999  # int8: what lies on an edge may be rounded either way
 
 
+def test_a_missing_column_and_a_wrong_fingerprint_are_told(minilm: EmbeddingService) -> None:
+    with pytest.raises(Exception, match="text_column is 'title'; the batch has 'id', 'body', 'other'"):
+        embed(text_column="title").materialize()
+    with pytest.raises(Exception, match=f"fingerprint {minilm.fingerprint()}, and another is wanted"):
+        embed(fingerprint="another").materialize()
+
+
 def test_an_actor_killed_in_mid_run_loses_nothing(minilm: EmbeddingService) -> None:
+    """Last in this module: Ray Data may leave an actor behind that it had to start again, and CPUs are scarce here."""
     batches, killed = [], None
     for batch in embed(Watched).iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         if killed is None:
@@ -119,10 +127,3 @@ def test_an_actor_killed_in_mid_run_loses_nothing(minilm: EmbeddingService) -> N
     assert table["id"].to_pylist() == [f"row-{n}" for n in range(len(TEXTS))]
     assert cosines(vectors_of(table), minilm.embed(TEXTS)).min() >= 0.99999
     assert len(set(table["process"].to_pylist())) == 3, "the killed process had a successor"
-
-
-def test_a_missing_column_and_a_wrong_fingerprint_are_told(minilm: EmbeddingService) -> None:
-    with pytest.raises(Exception, match="text_column is 'title'; the batch has 'id', 'body', 'other'"):
-        embed(text_column="title").materialize()
-    with pytest.raises(Exception, match=f"fingerprint {minilm.fingerprint()}, and another is wanted"):
-        embed(fingerprint="another").materialize()

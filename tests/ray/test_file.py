@@ -46,7 +46,7 @@ def test_two_nodes_give_what_one_process_gives(
 ) -> None:
     options = ("--truncate", "error", "--max-tokens", "40", "--prompt-text", "say: ")
     assert embed(source, "here.jsonl", *options) == 3
-    assert embed(source, "there.jsonl", *options, "--ray", "auto") == 3
+    assert embed(source, "there.jsonl", *options, "--ray", "auto", "--actor-cpus", "1") == 3
     assert "embedding with 2 Ray actors, 1 CPUs each" in capsys.readouterr().err
     here, there = json_lines(source.parent / "here.jsonl"), json_lines(source.parent / "there.jsonl")
     assert len(here) > ROWS / 2
