@@ -229,8 +229,8 @@ def _kept(embedded: Embedded) -> Embedded | None:
     kept = [index for index, truncated in enumerate(embedded.truncated) if not truncated]
     if not kept:
         return None
-    rows, tokens = ([values[index] for index in kept] for values in (embedded.rows, embedded.tokens))
-    return Embedded(rows, embedded.vectors[kept], tokens, [False] * len(kept))  # type: ignore[arg-type]
+    rows, tokens = [embedded.rows[index] for index in kept], [embedded.tokens[index] for index in kept]
+    return Embedded(rows, embedded.vectors[kept], tokens, [False] * len(kept))
 
 
 def _index(error: EmbeddingError) -> int | None:
