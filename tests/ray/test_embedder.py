@@ -126,4 +126,6 @@ def test_an_actor_killed_in_mid_run_loses_nothing(minilm: EmbeddingService) -> N
     table = pa.concat_tables(batches)
     assert table["id"].to_pylist() == [f"row-{n}" for n in range(len(TEXTS))]
     assert cosines(vectors_of(table), minilm.embed(TEXTS)).min() >= 0.99999
-    assert len(set(table["process"].to_pylist())) == 3, "the killed process had a successor"
+    # Its successor takes part only if the other actor has left it anything by then.
+    processes = table["process"].to_pylist()
+    assert processes[0] == killed != processes[-1]
