@@ -1,7 +1,9 @@
 """Fixtures and helpers that several test modules share."""
 
+import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, engine_table, shared
+from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService, engine_table, shared
 from akidb_embeddings.engine import Engine, Model
 from akidb_embeddings.planner import MicroBatch
 from akidb_embeddings.vectors import Vectors
@@ -201,6 +203,21 @@ def minilm() -> Iterator[EmbeddingService]:
 
 def service(**options: Any) -> EmbeddingService:
     return EmbeddingService(config=EmbeddingConfig(**{"model_name": str(BUNDLED)} | options))
+
+
+def in_any_way(embedder: EmbeddingService, texts: Any, **options: Any) -> EmbeddingResult:
+    """The result of ``encode``, after a check that ``aencode`` does the same, errors included."""
+    try:
+        first = embedder.encode(texts, **options)
+    except Exception as error:
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            asyncio.run(embedder.aencode(texts, **options))
+        raise
+    second = asyncio.run(embedder.aencode(texts, **options))
+    np.testing.assert_allclose(first.vectors, second.vectors, atol=1e-6)
+    assert (first.token_counts, first.truncated) == (second.token_counts, second.truncated)
+    assert first.fingerprint == second.fingerprint
+    return first
 
 
 @pytest.fixture

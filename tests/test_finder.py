@@ -8,17 +8,11 @@ import pytest
 from akidb_embeddings import finder, hub
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.registry import MODELS
-from tests.hub_server import isolate, safetensors, tiny_model, write_files
+from tests.hub_fixtures import own_home as own_home
+from tests.hub_server import safetensors, tiny_model, write_files
 
 KNOWN = "qwen3-0.6b-4bit"
 BUNDLED = "minilm-l6-v2"
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return the test's own home; no model is bundled unless a test says so."""
-    monkeypatch.setattr(finder, "BUNDLE_ROOT", tmp_path / "bundled")
-    return isolate(monkeypatch, tmp_path / "home")
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:

@@ -1,25 +1,22 @@
 """The service: right vectors for every caller at once, sync and async alike, and an error for whatever goes wrong."""
 
 import asyncio
-import gc
 import hashlib
 import inspect
 import random
-import re
 import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from akidb_embeddings import EmbeddingResult, EmbeddingService, engine_table
+from akidb_embeddings import EmbeddingService, engine_table
 from akidb_embeddings import job as job_module
-from akidb_embeddings.errors import ConfigurationError, InputError, NonFiniteVectorError, OverloadError, WorkerError
+from akidb_embeddings.errors import ConfigurationError, InputError, NonFiniteVectorError, OverloadError
 from akidb_embeddings.vectors import Vectors
-from tests.conftest import LONG, FakeModel, at_once, background, eventually, service, submit
+from tests.conftest import LONG, FakeModel, at_once, background, in_any_way, service
 from tests.fixtures import BUNDLED, cosines
 
 WORDS = [
@@ -38,21 +35,6 @@ WORDS = [
     "1234",
     "x" * 30,
 ]
-
-
-def in_any_way(embedder: EmbeddingService, texts: Any, **options: Any) -> EmbeddingResult:
-    """The result of ``encode``, after a check that ``aencode`` does the same, errors included."""
-    try:
-        first = embedder.encode(texts, **options)
-    except Exception as error:
-        with pytest.raises(type(error), match=re.escape(str(error))):
-            asyncio.run(embedder.aencode(texts, **options))
-        raise
-    second = asyncio.run(embedder.aencode(texts, **options))
-    np.testing.assert_allclose(first.vectors, second.vectors, atol=1e-6)
-    assert (first.token_counts, first.truncated) == (second.token_counts, second.truncated)
-    assert first.fingerprint == second.fingerprint
-    return first
 
 
 @pytest.fixture(scope="module")
@@ -179,29 +161,6 @@ async def test_every_call_takes_the_same_options(fake: FakeModel, name: str) -> 
                 await call(way, tiemout=1)
 
 
-def test_a_service_is_alive_until_it_is_closed(fake: FakeModel) -> None:
-    first, second = service(), service(dimensions=8, untrained_dimensions=True)
-    assert first.alive
-    first.close()
-    assert (first.alive, second.alive) == (False, True)
-    second.close()
-    assert not second.alive
-
-
-def test_services_are_alive_while_their_engine_is(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A death that is followed by a restart is none; one that is not is the end of all services on that engine."""
-    with service() as first, service(dimensions=8, untrained_dimensions=True) as second:
-        fake.faults[13] = SystemExit()
-        assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
-        assert (first.alive, second.alive) == (True, True)
-        monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: 1 / 0)
-        assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
-        assert eventually(lambda: not first.alive)
-        assert not second.alive
-        with pytest.raises(WorkerError, match="could not be restarted"):
-            in_any_way(second, ["a"])
-
-
 def test_an_empty_list_gives_no_vectors_of_the_right_length(minilm: EmbeddingService) -> None:
     result = in_any_way(minilm, [])
     assert (result.vectors.shape, result.token_counts, result.truncated) == ((0, 384), [], [])
@@ -282,72 +241,6 @@ async def test_nothing_slow_happens_on_the_loops_thread(fake: FakeModel, monkeyp
         await embedder.aencode(["word " * 1000] * 5)
     assert {name for name, _ in slow} == {"hash", "tokenize"}
     assert {name for name, thread in slow if thread is threading.main_thread()} == set()
-
-
-def test_equal_services_share_an_engine_until_the_last_is_closed(fake: FakeModel) -> None:
-    first, second = service(), service(dimensions=8, untrained_dimensions=True, pooling="cls", batch_size=1)
-    assert first._resources.engine is second._resources.engine
-    first.close()
-    first.close()
-    assert second.embed(["a"]).shape == (1, 8)
-    second.close()
-    assert fake.closed == 1
-    with pytest.raises(WorkerError, match="EmbeddingService is closed; make a new one"):
-        in_any_way(second, ["a"])
-
-
-def test_closing_fails_what_waits(fake: FakeModel) -> None:
-    embedder = service()
-    fake.hold()
-    begun = background(lambda: embedder.embed(["a"]))
-    fake.entered()
-    waiting = background(lambda: embedder.embed(["b"]))
-    assert eventually(lambda: embedder._resources.engine.waiting_tokens)
-    closing = background(embedder.close)
-    with pytest.raises(WorkerError, match="closed while this request waited"):
-        waiting.result(LONG)
-    fake.release()
-    closing.result(LONG)
-    assert begun.result(LONG).shape == (1, 384)
-
-
-def test_a_forgotten_service_frees_its_engine(fake: FakeModel) -> None:
-    embedder = service()
-    embedder.embed(["a"])
-    gone = weakref.ref(embedder)
-    del embedder
-    gc.collect()
-    assert gone() is None
-    assert fake.closed == 1
-
-
-def test_a_service_that_cannot_be_made_leaves_no_engine(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable(*arguments: object) -> None:
-        raise OSError("unreadable")
-
-    monkeypatch.setattr(hashlib, "file_digest", unreadable)
-    with pytest.raises(OSError, match="unreadable"):
-        service().fingerprint()
-    gc.collect()
-    assert not engine_table._users
-
-
-async def test_a_cancelled_acreate_leaves_no_engine(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    go = threading.Event()
-    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: fake if go.wait(LONG) else None)
-    creating = asyncio.create_task(EmbeddingService.acreate(str(BUNDLED)))
-    assert await asyncio.to_thread(eventually, lambda: engine_table._users)
-    creating.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await creating
-    go.set()
-
-    def nobody_left() -> bool:
-        gc.collect()
-        return not engine_table._users
-
-    assert await asyncio.to_thread(eventually, nobody_left, 5)
-    assert fake.closed == 1
 
 
 def test_cut_texts_are_told_once_where_flags_are_lost(fake: FakeModel, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from akidb_embeddings.bulk.journal import Journal, open_journal
 from akidb_embeddings.bulk.outputs import Embedded, Layout, Output, make_output
 from akidb_embeddings.bulk.progress import Progress
-from akidb_embeddings.bulk.rows import Item, Row
+from akidb_embeddings.bulk.rows import Item, Reject, Row
 from akidb_embeddings.bulk.run import Rules, fill, finish, side_by_side
+from akidb_embeddings.errors import InputError
 from akidb_embeddings.precision import Quantized, quantize
 from akidb_embeddings.service import EmbeddingResult
 
@@ -27,12 +28,31 @@ JOB = {
 }
 
 
+class StopError(Exception):
+    """What ends a run in these tests."""
+
+
 def metadata(precision: str = "float32", dimension: int = DIMENSION) -> dict[str, Any]:
     return {"fingerprint": "space-1", "model": "known", "precision": precision, "dimension": dimension}
 
 
 def rows(count: int, begin: int = 0) -> list[Row]:
     return [Row(number, f"id-{number}", f"text number {number}") for number in range(begin, count)]
+
+
+def mixed(count: int) -> list[Item]:
+    """Every seventh row a reject, every eleventh a text that is too long."""
+    return [
+        Reject(row.number, row.number + 1, None, "no field 'text'")
+        if row.number % 7 == 3
+        else Row(row.number, row.id, row.text + (" and so on and on" if row.number % 11 == 5 else ""))
+        for row in rows(count)
+    ]
+
+
+def breaking(items: list[Item]) -> Iterator[Item]:
+    yield from items
+    raise InputError("the input is damaged")
 
 
 def vector(text: str, dimension: int = DIMENSION) -> Quantized:

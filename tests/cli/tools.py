@@ -13,6 +13,10 @@ BUNDLED = ("--model", "minilm-l6-v2")
 TINY = ("--model", str(DATA / "models" / "tiny-bert"))  # 32 dimensions, random weights, fast
 PROCESS = (sys.executable, "-m", "akidb_embeddings")
 
+# What the fixture ``source`` holds, and how to read it.
+TEXTS = ["one", "two words", "", "vier Wörter, ein Satz"]
+FIELDS = ("--text-field", "body", "--id-field", "key")
+
 
 def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     """Make ``content`` the standard input of this process."""

@@ -1,131 +1,24 @@
-"""Models that fail, die, hang or give NaN while clients are connected: who is told what, and when it is over.
+"""Models that fail, die or give NaN while clients are connected: who is told what, and who does not notice."""
 
-The forward pass is the real one, of a tiny model with random weights, but for a magic word.
-"""
-
-import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from akidb_embeddings import EmbeddingService, engine_table
-from akidb_embeddings.engine import Model
-from akidb_embeddings.model import MLXEmbeddingModel
-from akidb_embeddings.planner import MicroBatch
+from akidb_embeddings import EmbeddingService
 from akidb_embeddings.server import desk as desk_module
-from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server import health, rest
-from akidb_embeddings.server.desk import Desk, Question
-from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.settings import ServerConfig
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.server import rest
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
-from tests.server.calls import Client, Reply, get, metric, post, stub
+from tests.server.calls import Client, get, metric, post
 from tests.server.conftest import Running, server_here
-
-MAGIC = "football"
-TEXTS = ["light", "the computer", "names of plants", "sugar and memory", "evening", "good words first"]
-
-
-class Faults:
-    """What befalls forward passes over the magic word, or all of them: ``error`` is raised, ``spoils`` gives NaN.
-
-    While ``gate`` is closed a forward pass stays inside; while ``loading`` is, a model that is loaded anew.
-    """
-
-    def __init__(self) -> None:
-        self.magic = -1
-        self.error: BaseException | None = None
-        self.everywhere = self.spoils = False
-        self.gate, self.loading = threading.Event(), threading.Event()
-        self.gate.set()
-        self.loading.set()
-
-    def wrap(self, forward: Callable[[MLXEmbeddingModel, Sequence[MicroBatch]], list[Vectors]]) -> object:
-        def faulty(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> list[Vectors]:
-            assert self.gate.wait(LONG)
-            rows = [(batch.ids == self.magic).any(axis=1) for batch in batches]
-            if self.error and (self.everywhere or any(hit.any() for hit in rows)):
-                raise self.error
-            outputs = forward(model, batches)
-            for hit, vectors in zip(rows, outputs, strict=True):
-                if self.spoils:
-                    vectors[hit] = np.nan
-            return outputs
-
-        return faulty
-
-    def wrap_load(self, load: Callable[..., Model]) -> object:
-        def slow(*arguments: object) -> Model:
-            assert self.loading.wait(LONG)
-            return load(*arguments)
-
-        return slow
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    found = Faults()
-    monkeypatch.setattr(MLXEmbeddingModel, "forward", found.wrap(MLXEmbeddingModel.forward))
-    monkeypatch.setattr(engine_table, "_load", found.wrap_load(engine_table._load))
-    yield found
-    found.gate.set()
-    found.loading.set()
-
-
-@pytest.fixture
-def service(faults: Faults, tmp_path: Path) -> Iterator[EmbeddingService]:
-    with EmbeddingService(str(random_model(tmp_path / "tiny", BERT))) as tiny:
-        [ids] = tiny._resources.tokenizer.encode([MAGIC]).ids
-        assert len(ids) == 3  # itself and two special tokens
-        faults.magic = int(ids[1])
-        yield tiny
-
-
-@pytest.fixture
-def server(service: EmbeddingService) -> Iterator[Running]:
-    with server_here({"tiny": service}, drain_seconds=2) as running:
-        yield running
-
-
-def ready(server: Running) -> tuple[int, str]:
-    """The status of ``/readyz`` and the problem that it names."""
-    reply = get(server.url, "/readyz")
-    assert reply.body["status"] == ("ready" if reply.status == 200 else "not ready")
-    return reply.status, " ".join(reply.body["problems"])
-
-
-def is_serving(server: Running) -> bool:
-    """What gRPC's standard health service says."""
-    with grpc.insecure_channel(server.target) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LONG)
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def grpc_code(server: Running, *texts: str) -> grpc.StatusCode:
-    """The status of a call that is refused."""
-    with stub(server.target) as calls, pytest.raises(grpc.RpcError) as caught:
-        calls.Embed(pb.EmbedRequest(texts=texts), timeout=LONG)
-    code: grpc.StatusCode = caught.value.code()
-    return code
-
-
-def check_answer(reply: Reply, service: EmbeddingService, *texts: str) -> None:
-    assert reply.status == 200, reply.body
-    np.testing.assert_allclose(reply.body["embeddings"], service.embed(texts), rtol=0, atol=1e-5)
-
-
-def unavailable(reply: Reply) -> bool:
-    return (reply.status, reply.body["type"]) == (503, "unavailable")
+from tests.server.faults import MAGIC, TEXTS, Faults, check_answer, grpc_code, is_serving, ready, unavailable
+from tests.server.faults import arranged_faults as arranged_faults
+from tests.server.faults import tiny_server as tiny_server
+from tests.server.faults import tiny_service as tiny_service
 
 
 def test_a_forward_pass_that_fails_fails_only_its_own_requests(
@@ -147,22 +40,6 @@ def test_a_forward_pass_that_fails_fails_only_its_own_requests(
         check_answer(future.result(LONG), service, text)
     assert grpc_code(server, MAGIC) is grpc.StatusCode.UNAVAILABLE
     assert ready(server) == (200, "")  # a trial showed that the model works
-
-
-def test_readiness_is_red_while_forward_passes_fail(server: Running, faults: Faults) -> None:
-    assert ready(server) == (200, "")
-    assert eventually(lambda: is_serving(server))
-    faults.error, faults.everywhere = RuntimeError("no memory"), True
-    assert unavailable(post(server.url, TEXTS))
-    for _ in range(3):
-        assert ready(server) == (503, "tiny: a trial computation failed")
-    assert eventually(lambda: not is_serving(server))
-    assert get(server.url, "/livez").status == 200
-    faults.error = None
-    assert ready(server) == (200, "")
-    assert eventually(lambda: is_serving(server))
-    assert post(server.url, TEXTS).status == 200
-    assert metric(server.url, "akidb_forward_failures_total") >= 4
 
 
 def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
@@ -191,17 +68,6 @@ def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
     assert eventually(lambda: is_serving(server))
     assert metric(server.url, "akidb_worker_restarts_total") == 1
     assert metric(server.url, "akidb_model_running") == 1
-
-
-def test_readiness_asks_for_a_proof_after_a_restart(server: Running, faults: Faults) -> None:
-    """A thread that runs again need not work again."""
-    faults.error = SystemExit(3)
-    assert unavailable(post(server.url, [MAGIC]))
-    assert eventually(lambda: metric(server.url, "akidb_model_running") == 1)
-    faults.error, faults.everywhere = RuntimeError("still broken"), True
-    assert ready(server) == (503, "tiny: a trial computation failed")
-    faults.error = None
-    assert ready(server) == (200, "")
 
 
 def test_a_model_that_keeps_dying_is_given_up_and_its_neighbour_is_not(
@@ -267,48 +133,6 @@ def test_clients_of_a_model_that_fails_now_and_then_get_right_vectors_or_503(
     assert set(counts[0]) == {503}
     assert all(one.get(200, 0) > 5 for one in counts[1:]), counts
     assert ready(server) == (200, "")
-
-
-def test_a_model_that_hangs_turns_readiness_red(
-    service: EmbeddingService, faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither dead nor failing: its thread is there, and texts wait for it in vain."""
-    monkeypatch.setattr(health, "_PROBE_SECONDS", 0.3)
-    service.embed(["light"])
-    with server_here({"tiny": service}, probe_seconds=0.1, drain_seconds=2) as server:
-        faults.gate.clear()
-        stuck = [background(partial(post, server.url, [text])) for text in TEXTS]
-        assert eventually(lambda: ready(server)[0] == 503, 10)
-        assert [status for status, _ in at_once(lambda _: ready(server), 8)] == [503] * 8
-        assert ready(server) == (503, "tiny: a trial computation was not done after 0.3 s")
-        faults.gate.set()
-        assert eventually(lambda: ready(server) == (200, ""))
-        assert [future.result(LONG).status for future in stuck] == [200] * len(TEXTS)
-
-
-async def test_a_full_queue_is_no_reason_to_be_red(
-    faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unless nothing leaves it."""
-    monkeypatch.setattr(health, "_PROBE_SECONDS", 1.0)
-    folder = random_model(tmp_path / "tiny", BERT)
-    with EmbeddingService(str(folder), max_queued_tokens=10) as tiny:
-        desk = Desk(ServerConfig(probe_seconds=0.001), {"tiny": tiny}, Metrics({"tiny": tiny}))
-        faults.gate.clear()
-        stuck = [asyncio.ensure_future(desk.answer(Question(["light"]), "rest"))]
-        while tiny.statistics.rounds == 0:
-            await asyncio.sleep(0.001)
-        stuck.append(asyncio.ensure_future(desk.answer(Question(["the light " * 4]), "rest")))
-        while tiny.statistics.waiting_tokens == 0:
-            await asyncio.sleep(0.001)
-        ready = Health(desk)
-        assert await ready.problems() == []
-        await asyncio.sleep(1)
-        [problem] = await ready.problems()
-        assert problem.startswith("tiny: texts wait for ")
-        faults.gate.set()
-        await asyncio.gather(*stuck)
-        assert await ready.problems() == []
 
 
 def is_told(caplog: pytest.LogCaptureFixture, identity: str) -> bool:

@@ -1,14 +1,16 @@
-"""What several of these modules need: embeddings that no configuration file of this machine changes, and vectors."""
+"""What several of these modules need: embeddings that no file of this machine changes, their equals, a fake model."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_akidb import MLXEmbeddings
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services, engine_table, shared
 from tests.conftest import LONG as LONG  # which also chooses the CPU, before anything is loaded
+from tests.conftest import FakeModel, eventually, mlx_threads
 from tests.fixtures import DATA
 
 MINILM = "minilm-l6-v2"
@@ -36,3 +38,17 @@ def config_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nothing-here"))
     monkeypatch.delenv("AKIDB_CONFIG", raising=False)
     return tmp_path
+
+
+@pytest.fixture(name="fake")
+def fake_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
+    """In place of the weights that this test would load; what shares it ends with the test."""
+    model, before = FakeModel(dimension=384), mlx_threads()
+    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: model)
+    monkeypatch.setattr(engine_table, "_engines", {})
+    monkeypatch.setattr(engine_table, "_users", {})
+    monkeypatch.setattr(shared, "_services", {})
+    yield model
+    model.release()
+    close_shared_services()
+    assert eventually(lambda: mlx_threads() <= before)

@@ -1,6 +1,5 @@
-"""MLXEmbedding inside LlamaIndex: indexes, retrievers, ingestion pipelines with their caches and processes, stores."""
+"""MLXEmbedding inside LlamaIndex: indexes, retrievers, ingestion pipelines with their caches, stores."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,10 @@ from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.schema import BaseNode, TextNode
 from llama_index.embeddings.akidb import MLXEmbedding
 from llama_index.vector_stores.faiss import FaissVectorStore
-from llama_index_helpers import MODEL, count_texts, run_script, without_settings
+from llama_index_helpers import MODEL, count_texts
+from llama_index_helpers import no_settings as no_settings
+from llama_index_helpers import prompted_core as prompted_core
+from llama_index_helpers import prompted_embedding as prompted_embedding
 
 from akidb_embeddings import EmbeddingService, close_shared_services
 from tests.fixtures import copy_model, edit_json
@@ -27,26 +29,10 @@ TEXTS = [
 QUERY, ANSWER = "Why is my bread so flat?", 2
 
 
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    without_settings(monkeypatch, tmp_path)
-
-
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of texts of each call that computed vectors."""
     return count_texts(monkeypatch)
-
-
-@pytest.fixture
-def embedding() -> MLXEmbedding:
-    return MLXEmbedding(MODEL, document_prompt="passage: ", query_prompt="query: ")
-
-
-@pytest.fixture(scope="module")
-def core() -> Iterator[EmbeddingService]:
-    with EmbeddingService(MODEL, document_prompt="passage: ", query_prompt="query: ") as service:
-        yield service
 
 
 @pytest.fixture
@@ -220,64 +206,6 @@ async def test_a_cache_hit_loads_no_model(run: Run, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(EmbeddingService, "__init__", refuse)
     assert len(await run(IngestionPipeline(transformations=[MLXEmbedding(MODEL)], cache=cache))) == len(TEXTS)
-
-
-# Pipelines with processes
-
-PROGRAM = """
-import asyncio, multiprocessing, sys, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on, Python itself warns of forks beside threads
-from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.schema import TextNode
-from llama_index.embeddings.akidb import MLXEmbedding
-
-TEXTS = [f"This is text {number}." for number in range(6)]
-
-def run(pipeline, way):
-    nodes = [TextNode(text=text) for text in TEXTS]
-    if way == "run":
-        return pipeline.run(nodes=nodes, num_workers=2)
-    return asyncio.run(pipeline.arun(nodes=nodes, num_workers=2))
-
-def main(is_used):
-    e = MLXEmbedding("minilm-l6-v2", document_prompt="passage: ")
-    if is_used:
-        e.get_text_embedding("a")
-        is_forked = multiprocessing.get_start_method() == "fork"
-        try:
-            run(IngestionPipeline(transformations=[e]), "arun")
-            assert not is_forked
-        except Exception as error:
-            assert is_forked, error
-            print(type(error).__name__, error)
-        multiprocessing.set_start_method("spawn", force=True)
-    found = {way: [node.embedding for node in run(IngestionPipeline(transformations=[e]), way)] for way in WAYS}
-    # A process gets three texts.
-    here = [*e.get_text_embedding_batch(TEXTS[:3]), *e.get_text_embedding_batch(TEXTS[3:])]
-    for way, vectors in found.items():
-        assert vectors == here, way
-    print("all right")
-"""
-CALL = """
-if __name__ == "__main__":
-    main({is_used})
-"""
-
-
-def test_processes_of_a_program_that_has_not_embedded_yet(tmp_path: Path) -> None:
-    program = PROGRAM.replace("WAYS", "('arun', 'run')") + CALL.format(is_used=False)
-    assert run_script(tmp_path, program) == "all right\n"
-
-
-def test_processes_of_a_program_that_has(tmp_path: Path) -> None:
-    """``arun`` makes processes as the platform does by default; forks of one that runs MLX are told what to do."""
-    program = PROGRAM.replace("WAYS", "('arun',)") + CALL.format(is_used=True)
-    *told, last = run_script(tmp_path, program).splitlines()
-    assert last == "all right"
-    if sys.platform == "linux" and sys.version_info < (3, 14):
-        assert len(told) == 1
-        assert told[0].startswith("WorkerError")
-        assert "spawn" in told[0]
 
 
 # A vector store in a file

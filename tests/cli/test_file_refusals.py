@@ -1,0 +1,93 @@
+"""``akidb-embed file`` refuses what cannot be, and leaves every file as it was."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from akidb_embeddings import EmbeddingService
+from akidb_embeddings.cli import main
+from tests.bulk.jobs import every_file
+from tests.cli.tools import BUNDLED, FIELDS, PROCESS, TINY, run
+from tests.conftest import LONG, eventually
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--overlap", "4"], "--overlap is for --passages"),
+        (["--passages", "300"], "--passages is 300; the model sees 256 tokens"),
+        (["--passages", "5"], "leave 3 for text"),
+        (["--with-text"], "--with-text is for JSON lines"),
+        (["--out", "out.txt"], "does not end in .parquet, .npy, .jsonl"),
+        (["--out", "missing/out.npy"], "there is no folder missing. Make it first: mkdir -p 'missing'"),
+        (["--out", "folder.npy"], "--out folder.npy is a folder; give a file in it"),
+        (["--out", "in.jsonl"], "--out in.jsonl would write to in.jsonl, which is the input"),
+        (["--format", "parquet"], "in.jsonl"),
+        (["--out", "theirs.npy"], "theirs.npy exists and is no output of this command"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    options: list[str], told: str, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("folder.npy").mkdir()
+    Path("theirs.npy").write_text("precious", encoding="utf-8")
+    assert main(["file", str(source), "--out", "out.npy", *options, *BUNDLED]) == 2
+    assert told in capsys.readouterr().err
+    assert sorted(every_file(Path())) == ["in.jsonl", "theirs.npy"]
+    assert Path("theirs.npy").read_text(encoding="utf-8") == "precious"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("sealed").mkdir(0o500)
+    if os.geteuid() == 0:  # who may write everywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != Path("sealed"))
+    assert main(["file", str(source), *FIELDS, "--out", "sealed/out.npy", *TINY]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_another_model_or_option_on_an_output_is_refused_with_both_fingerprints(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["file", str(source), *FIELDS, "--out", "out.npy"]
+    assert main([*command, *TINY]) == 0
+    before = every_file(Path())
+    with EmbeddingService(TINY[1]) as ours, EmbeddingService("minilm-l6-v2") as other:
+        prints = ours.fingerprint(), other.fingerprint(), ours.fingerprint(precision="int8")
+    capsys.readouterr()
+    assert main([*command, *BUNDLED]) == 2
+    assert f"fingerprint {prints[0]} there, {prints[1]} now" in capsys.readouterr().err
+    assert main([*command, *TINY, "--precision", "int8"]) == 2
+    assert f"fingerprint {prints[0]} there, {prints[2]} now; " in capsys.readouterr().err
+    assert main([*command, *TINY, "--truncate", "error"]) == 2
+    assert "truncate end there, error now" in capsys.readouterr().err
+    assert every_file(Path()) == before
+    os.utime(source, (1, 1))
+    assert main([*command, *TINY]) == 2
+    assert "input mtime_ns" in capsys.readouterr().err
+    assert main([*command, *BUNDLED, "--overwrite"]) == 0
+    assert np.load("out.npy").shape == (4, 384)
+
+
+@pytest.mark.parametrize("name", ["out.npy.json", "out.npy.rejects.jsonl", "out.npy.ids.jsonl"])
+def test_the_input_is_never_written_over(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(name).write_text('{"text": "one"}\n', encoding="utf-8")
+    assert main(["file", name, "--format", "jsonl", "--out", "out.npy", "--overwrite", *TINY]) == 2
+    assert f"--out out.npy would write to {name}, which is the input" in capsys.readouterr().err
+    assert Path(name).read_text(encoding="utf-8") == '{"text": "one"}\n'
+
+
+def test_a_second_process_on_the_same_output_is_refused(tmp_path: Path) -> None:
+    command = [*PROCESS, "file", "-", "--out", str(tmp_path / "out.npy"), *TINY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert eventually(lambda: list(tmp_path.glob("*.parts/job.json")))
+        second = run("file", "-", "--out", str(tmp_path / "out.npy"), *TINY, stdin=b"text\n")
+        assert second.returncode == 2
+        assert b"another process is writing" in second.stderr
+        process.communicate(b"text\n", timeout=LONG)
+    assert process.returncode == 0
+    assert np.load(tmp_path / "out.npy").shape == (1, 32)
