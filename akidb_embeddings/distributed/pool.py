@@ -63,6 +63,8 @@ class Pool:
             raise ConfigurationError(f"cpus is {cpus} and actors {actors}; both must be at least 1.")
         if config.model_name not in MODELS and Path(config.model_name).is_dir():  # actors may start in another folder
             config = config.with_values(model_name=str(Path(config.model_name).absolute()))
+        if config.cache_dir is not None:
+            config = config.with_values(cache_dir=str(Path(config.cache_dir).absolute()))
         self._connected = connect(address)
         self._actors: list[Any] = []
         self._starting: dict[Any, int] = {}  # answers of actors that load their models
@@ -133,7 +135,7 @@ class Pool:
                 self._give_out(work, running)
                 if work.done:
                     break
-                [reference], _ = ray.wait([*running, *self._starting], num_returns=1)
+                reference = self._first_of([*running, *self._starting])
                 if reference in self._starting:
                     self._note_start(reference)
                     continue
@@ -197,21 +199,24 @@ class Pool:
 
     def _described(self) -> tuple[str, int]:
         """Fingerprint and dimension, as the first actor whose model is loaded tells them."""
-        import ray
-
-        patience: float | None = _PATIENCE
         while self._facts is None or not (self._ready or self._starting):
             if not self._starting:
                 raise WorkerError("This Pool has no actors any more: it is closed, or none could load the model.")
-            answers, _ = ray.wait(list(self._starting), num_returns=1, timeout=patience)
-            if answers:
-                self._note_start(answers[0])
-                continue
-            free, patience = ray.available_resources().get("CPU", 0), None
+            self._note_start(self._first_of([*self._starting]))
+        return self._facts
+
+    def _first_of(self, references: list[Any]) -> Any:
+        """The one that is answered first."""
+        import ray
+
+        answers, _ = ray.wait(references, num_returns=1, timeout=None if self._ready else _PATIENCE)
+        if not answers:
+            free = ray.available_resources().get("CPU", 0)
             _log.warning(
                 "No Ray actor is ready after %.0f s; %g CPUs are free, and more are waited for", _PATIENCE, free
             )
-        return self._facts
+            answers, _ = ray.wait(references, num_returns=1)
+        return answers[0]
 
     def _note_start(self, answer: Any) -> None:
         """An actor has loaded its model, or cannot: others do without it. EmbeddingError: there are no others."""

@@ -20,10 +20,11 @@ from akidb_embeddings import (
     InputError,
     ModelNotFoundError,
     WorkerError,
+    cache,
 )
 from akidb_embeddings.distributed import Pool
 from tests.conftest import eventually, run_python
-from tests.fixtures import BUNDLED
+from tests.fixtures import BUNDLED, copy_model
 from tests.ray.conftest import CONFIG, NODE, make_texts, process_of, workers
 
 TEXTS = make_texts(600)
@@ -64,6 +65,20 @@ def test_prompt_and_precision_are_passed_on(two_nodes: Any, minilm: EmbeddingSer
     assert (
         np.unpackbits(np.bitwise_xor(result.vectors, expected.vectors)).sum() <= 2
     )  # a value next to zero may fall on either side
+
+
+def test_a_cache_that_is_named_from_here_is_found(
+    two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Actors have other working folders."""
+    folder = cache.model_folder("org/name", None, tmp_path / "models")
+    copy_model(BUNDLED, folder)
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
+    cache.Manifest("org/name", "org/name", None, "0" * 40, sizes, "2026-01-01T00:00:00+00:00").write(folder)
+    monkeypatch.chdir(tmp_path)
+    config = EmbeddingConfig(model_name="org/name", cache_dir="models", auto_download=False)
+    with Pool("auto", config, actors=1) as pool:
+        assert [len(result.vectors) for result in pool.map([["one"]])] == [1]
 
 
 def test_no_more_lists_are_taken_than_the_actors_need(pool: Pool) -> None:
