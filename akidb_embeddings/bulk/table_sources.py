@@ -60,6 +60,12 @@ class _Feed:
         """The record's first line."""
         return self._record[0][0]
 
+    @property
+    def extent(self) -> str:
+        """What to add to the reason for refusing a record of several lines, which may be more than one that is bad."""
+        last = self._record[-1][0]
+        return f"; lines {self.line} to {last} were read as one record, for a quote opens in them" * (last > self.line)
+
     def begin(self) -> None:
         """A new record begins."""
         self._record, self._size, self.invalid, self.ended = [], 0, None, False
@@ -72,8 +78,9 @@ class _Feed:
 class Csv(LineSource):
     """Records with a heading and commas, quotes as in RFC 4180, line breaks within quotes.
 
-    A record that is broken is one reject, and reading goes on after it; after the first line of it, where a quote is
-    never closed and swallowed everything up to the end or to the bound.
+    A record that is broken is one reject, which names its lines, and reading goes on after it: lines within quotes must
+    not become rows of their own. After the first line of it, where a quote is never closed and swallowed everything up
+    to the end or to the bound.
     """
 
     def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any]) -> None:
@@ -82,6 +89,7 @@ class Csv(LineSource):
         self._fields = fields
         self._feed = _Feed(file)
         self._reader = csv.reader(self._feed, strict=True)
+        self._heading: Sequence[str] = ()
         self._heading = self._read_heading()
         self._places = [self._heading.index(name) for name in fields.names]
 
@@ -95,12 +103,12 @@ class Csv(LineSource):
         return columns
 
     def _records(self) -> Iterator[tuple[int, list[str] | str | None]]:
-        """(first line, columns), or the reason why there are none, or None for a blank line."""
+        """(first line, columns as many as in the heading), or a reason why there are none, or None for a blank line."""
         while True:
             self._feed.begin()
             try:
                 columns = next(self._reader)
-                yield self._feed.line, self._feed.invalid or columns or None
+                yield self._feed.line, self._problem(columns) or columns or None
             except StopIteration:
                 return
             except _TooLongError:
@@ -108,19 +116,22 @@ class Csv(LineSource):
                 self._feed.go_back()
                 yield line, f"{too_long()}, or close the quote that opens in it"
             except csv.Error as error:
-                line, problem = self._feed.line, f"not valid CSV: {error}"
+                line, problem = self._feed.line, f"not valid CSV: {error}{self._feed.extent}"
                 if self._feed.ended:
                     self._feed.go_back()
                     problem = "not valid CSV: a quote opens here and is never closed"
                 yield line, problem
 
+    def _problem(self, columns: Sequence[str]) -> str | None:
+        problem = self._feed.invalid
+        if not problem and columns and self._heading and len(columns) != len(self._heading):
+            problem = f"{len(columns)} columns; the heading has {len(self._heading)}"
+        return problem and problem + self._feed.extent
+
     def __iter__(self) -> Iterator[Item]:
         for number, line, columns in islice(numbered(self._records()), self.skip, None):
-            problem = columns if isinstance(columns, str) else BLANK if columns is None else None
-            if problem is None and len(columns or ()) != len(self._heading):
-                problem = f"{len(columns or ())} columns; the heading has {len(self._heading)}"
-            if problem is not None or not isinstance(columns, list):
-                yield self._fields.bad_record(number, line, problem or BLANK)
+            if columns is None or isinstance(columns, str):
+                yield self._fields.bad_record(number, line, columns or BLANK)
             else:
                 yield self._fields.item(number, line, columns[self._places[0]], columns[self._places[-1]])
 
@@ -140,12 +151,21 @@ class Parquet(Source):
         self._path, self._fields, self._done = path, fields, 0
         try:
             self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{path}: pyarrow takes no names that are not valid UTF-8. Rename it, or link to it."
+            ) from None
         except (self._arrow.ArrowException, OSError) as error:
             raise InputError(
                 f"{path} is no whole Parquet file: {_on_one_line(error)}. It was cut off, or is something else."
             ) from None
         schema = self._file.schema_arrow
         self._columns = [self._column(schema, name) for name in fields.names]
+        is_dictionary = self._arrow.types.is_dictionary
+        if kept := [way[0] for way in self._columns if is_dictionary(schema.field(way[0]).type)]:
+            # Left as dictionaries: made into them anew, one value of invalid UTF-8 would cost the whole file.
+            self._file.close()
+            self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=kept)
         self._rows: int = self._file.metadata.num_rows
 
     def _column(self, schema: Any, name: str) -> list[str]:
@@ -220,6 +240,8 @@ class Parquet(Source):
         try:
             values: list[Any] = column.to_pylist()
         except UnicodeDecodeError:
+            if self._arrow.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
             types = {"large_string": self._arrow.large_binary(), "string_view": self._arrow.binary_view()}
             values = column.view(types.get(str(column.type), self._arrow.binary())).to_pylist()
         return values

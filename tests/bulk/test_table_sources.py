@@ -36,12 +36,25 @@ def test_bad_records_of_csv_are_rejected_by_their_first_line(tmp_path: Path) -> 
     assert reasons(items) == {
         3: "3 columns; the heading has 2",
         4: "1 columns; the heading has 2",
-        5: "not valid CSV: ',' expected after '\"'",
+        5: "not valid CSV: ',' expected after '\"'; lines 5 to 6 were read as one record, for a quote opens in them",
         7: "a blank line; only the end of a file may have them",
-        8: "line 8 is not valid UTF-8: byte 0xff at 2",
+        8: "line 8 is not valid UTF-8: byte 0xff at 2; lines 8 to 9 were read as one record, for a quote opens in them",
         12: "field 'id' is empty; an id is wanted",
     }
     assert [item.text for item in items if isinstance(item, Row)] == ["good", "last", ""]
+
+
+@pytest.mark.parametrize(
+    ("last", "problem"),
+    [('50,"a quoted one"', "not valid CSV: ',' expected after '\"'"), ('",x', "3 columns; the heading has 2")],
+)
+def test_a_stray_quote_that_swallows_good_lines_says_which(tmp_path: Path, last: str, problem: str) -> None:
+    """They are not made rows: nobody knows which of them are a text's own lines."""
+    good = "".join(f"{number},row\n" for number in range(3, 50))
+    items = read(write(tmp_path / "a.csv", f'id,text\n1,a\n2,"stray\n{good}{last}\n51,end\n'), key="id")
+    assert [item.id for item in items] == ["1", None, "51"]
+    [reason] = reasons(items).values()
+    assert reason == f"{problem}; lines 3 to 51 were read as one record, for a quote opens in them"
 
 
 def test_a_quote_that_is_never_closed_costs_one_line(tmp_path: Path) -> None:
@@ -107,10 +120,13 @@ def test_parquet_of_every_kind_of_string(tmp_path: Path, column: Any) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("is_dictionary", [False, True])
 @pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary()], ids=str)
-def test_invalid_utf8_in_parquet_is_one_reject(tmp_path: Path, type_: Any) -> None:
+def test_invalid_utf8_in_parquet_is_one_reject(tmp_path: Path, type_: Any, is_dictionary: bool) -> None:
     offsets = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
     column = pa.array([b"ok", b"a\xff", b"end"], offsets.get(type_, type_)).view(type_)
+    if is_dictionary:
+        column = pa.DictionaryArray.from_arrays([0, 1, 2], column)
     path = table(tmp_path / "a.parquet", text=column, id=["x", "y", "z"])
     reject = Reject(1, None, "y", "field 'text' is not valid UTF-8: byte 0xff at 2")
     assert read(path, key="id") == [Row(0, "x", "ok"), reject, Row(2, "z", "end")]
@@ -118,8 +134,11 @@ def test_invalid_utf8_in_parquet_is_one_reject(tmp_path: Path, type_: Any) -> No
 
 def test_parquet_with_nested_columns(tmp_path: Path) -> None:
     meta = [{"a": {"text": "deep"}, "n": 1}, None, {"a": None, "n": 3}]
-    columns: dict[str, Any] = {"meta": meta, "x.y": ["literal"] * 3, "x": [{"y": "nested"}] * 3}
+    kinds = pa.array(["a", "b", "a"]).dictionary_encode()
+    columns: dict[str, Any] = {"meta": meta, "x.y": ["literal"] * 3, "x": [{"y": "nested"}] * 3, "kind": kinds}
     path = table(tmp_path / "a.parquet", **columns)
+    assert [item.id for item in read(path, text="x.y", key="kind")] == ["a", "b", "a"]
+    assert [item.id for item in read(path, text="meta.a.text", key="kind")] == ["a", "b", "a"]
     items = read(path, text="meta.a.text", key="meta.n")
     assert items[0] == Row(0, "1", "deep")
     assert [type(item) for item in items] == [Row, Reject, Reject]
