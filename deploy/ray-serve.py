@@ -1,5 +1,7 @@
 """The server over Ray Serve: the routes of ``akidb-embed serve`` on as many replicas as the traffic wants.
 
+From the root of a checkout:
+
     pip install 'akidb-embeddings[cpu,server,ray]'
     serve run --working-dir deploy --app-dir deploy ray-serve:application model=minilm-l6-v2 cpus=2 max_replicas=8
 
@@ -41,8 +43,8 @@ class Arguments(BaseModel, extra="forbid"):
     server: dict[str, Any] = {}
 
 
-# More than a replica should have on average: a peak waits in its engine, where it is batched, until others are up.
-# Twice the rest: requests for health and metrics must find a place, too.
+# More than a replica should have on average: a peak waits in its engine, where it is batched, until others are up, and
+# requests for health and metrics still find a place.
 @serve.deployment(max_ongoing_requests=64, health_check_period_s=10, health_check_timeout_s=30)
 @serve.ingress()
 class Embeddings:

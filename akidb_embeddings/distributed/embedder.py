@@ -23,8 +23,10 @@ class Embedder:
         dataset.map_batches(
             Embedder,
             fn_constructor_kwargs={"model_name": "minilm-l6-v2", "text_column": "body", "prompt_name": "document"},
-            batch_format="pyarrow", batch_size=512, num_cpus=1, concurrency=8,
+            batch_format="pyarrow", batch_size=512, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=7),
         )
+
+    Leave Ray a CPU of the cluster: where actors hold all of them, nothing can be read, and the dataset waits for ever.
 
     A batch keeps its columns and its rows' order, and gets three more: the vectors, ``token_count`` (of the model's
     tokens, prompt included) and ``truncated``. With ``batch_format="pyarrow"`` the vectors are a fixed-size list, with

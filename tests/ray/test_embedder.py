@@ -99,13 +99,30 @@ def test_numpy_batches_give_an_array_of_vectors(minilm: EmbeddingService) -> Non
     assert batch["id"].tolist() == [f"row-{n}" for n in range(50)]
 
 
-def test_options_prompts_and_precisions_are_the_services(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"dimensions": 64, "untrained_dimensions": True, "max_tokens": 8}
-    rows = embed(precision="int8", prompt="passage: ", vector_column="v", **options)
-    rows.write_parquet(str(tmp_path / "out"))
-    table = pq.read_table(tmp_path / "out")
+def test_from_files_to_files_with_options_prompts_and_precisions_of_the_service(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"dimensions": 64, "untrained_dimensions": True, "max_tokens": 8}
+    form = {"prompt": "passage: ", "precision": "int8"}
+    (tmp_path / "in").mkdir()
+    for begin in range(0, len(TEXTS), 200):
+        rows = {"number": range(begin, begin + 200), "body": TEXTS[begin : begin + 200]}
+        pq.write_table(pa.table(rows), tmp_path / "in" / f"{begin:03d}.parquet")
+    (
+        ray.data.read_parquet(str(tmp_path / "in"))
+        .select_columns(["number", "body"])
+        .map_batches(
+            Embedder,
+            fn_constructor_kwargs={**MODEL, **settings, **form, "text_column": "body", "vector_column": "v"},
+            batch_format="pyarrow",
+            batch_size=100,
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=1),  # the other CPU is for reading and writing
+        )
+        .write_parquet(str(tmp_path / "out"))
+    )
+    table = pq.read_table(tmp_path / "out").sort_by("number")  # which Arrow's threads may have changed
+    assert table["body"].to_pylist() == TEXTS
     assert table.schema.field("v").type == pa.list_(pa.int8(), 64)
-    with EmbeddingService(**MODEL, **options) as service:
+    with EmbeddingService(**MODEL, **settings) as service:
         expected = service.encode(TEXTS, prompt="passage: ", precision="int8")
     assert table["truncated"].to_pylist() == expected.truncated
     assert any(expected.truncated)
