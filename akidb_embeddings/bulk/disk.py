@@ -43,7 +43,9 @@ def _flush(descriptor: int) -> None:
 def write_whole(path: Path, content: object) -> None:
     """Write ``content`` as JSON, so that whoever opens ``path`` finds all of it."""
     partial = beside(path, ".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # Names of files that are no valid UTF-8 become JSON's own escapes.
+    text = json.dumps(content, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+    partial.write_bytes(text + b"\n")
     flush_file(partial)
     partial.replace(path)
     flush_folder(path.parent)

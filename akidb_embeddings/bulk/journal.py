@@ -1,34 +1,26 @@
 """What a job has finished, in the folder ``OUT.parts`` beside its output, so that it can be killed at any moment.
 
-A part holds all that came of a fixed stretch of the input, whatever happened before: it ends before the first row that
-is ``PART_ROWS`` behind its own first one, or has ``PART_CHARACTERS`` before it. It is a folder that gets its name when
-it is whole and on the disk; what was being written when the process died has another name, and is thrown away.
-``job.json`` has all that the output depends on: a job goes on only as the same.
+A part holds all that came of a fixed stretch of the input, whatever happened before (see ``chunks``). It is a folder
+that gets its name when it is whole and on the disk; what was being written when the process died has another name, and
+is thrown away.
 """
 
 import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from akidb_embeddings.bulk.disk import beside, flush_file, flush_folder, locked, read_whole, write_whole
-from akidb_embeddings.errors import InputError
+from akidb_embeddings.bulk.disk import beside, flush_file, flush_folder, read_whole, write_whole
 
-# The tests set the variable: with so few rows in a part, a small input has many.
-PART_ROWS = int(os.environ.get("AKIDB_BULK_PART_ROWS", "8192"))
-# Minutes of work, whatever the length of texts.
-PART_CHARACTERS = 4 << 20
-VERSION = 2
 REJECTS = "rejects.jsonl"
-_JOB = "job.json"
+# In OUT.parts: finished parts, the one being written, and the output being put together.
+PART = "part-"
+OPEN = "open"
+FINAL = "final"
 _COUNTS = "counts.json"
-_PART = "part-"
-_OPEN = "open"
-_FINAL = "final"
 _SIDE_FILES = (REJECTS, "ids.jsonl")
 
 Job = Mapping[str, Any]
@@ -49,7 +41,7 @@ class Counts:
 
 
 class Journal:
-    """The finished parts of a job that this process alone may go on with; ``open_journal`` makes one.
+    """The finished parts of a job that this process alone may go on with; ``opening`` makes one.
 
     ``parts``: their folders, in order. ``rows_done``: how many rows of the input, rejects among them, need not be read
     again. ``complete``: the last part has the input's end. ``finished``: the output is there, nothing is to be done.
@@ -66,19 +58,19 @@ class Journal:
 
     def load(self) -> None:
         """Find the finished parts, and remove what is not finished."""
-        for name in (_OPEN, _FINAL):
+        for name in (OPEN, FINAL):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        while (counts := read_whole(self._part(len(self.parts)) / _COUNTS)) is not None:
+        while (counts := _counts_of(self._part(len(self.parts)))) is not None:
             next_row = counts.pop("next_row")
             self.complete, self.rows_done = next_row is None, next_row or self.rows_done
             self.counts += Counts(**counts)
             self.parts.append(self._part(len(self.parts)))
-        for rest in {*self.folder.glob(f"{_PART}*")} - {*self.parts}:
+        for rest in {*self.folder.glob(f"{PART}*")} - {*self.parts}:
             shutil.rmtree(rest)
 
     def begin_part(self) -> "OpenPart":
         """A part to write to. There may be one at a time."""
-        folder = self.folder / _OPEN
+        folder = self.folder / OPEN
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return OpenPart(folder)
@@ -86,7 +78,7 @@ class Journal:
     def finish_part(self, part: "OpenPart", counts: Counts, next_row: int | None) -> None:
         """Keep a part for good: the next one of the job, up to before ``next_row``; None: up to the input's end."""
         part.close()
-        write_whole(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row})
+        write_whole(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row, "sizes": part.sizes})
         for file in part.folder.iterdir():
             flush_file(file)
         flush_folder(part.folder)
@@ -117,7 +109,7 @@ class Journal:
     @contextlib.contextmanager
     def assembly(self) -> Iterator[Path]:
         """An empty folder for what ``publish`` gets, on the output's disk; then it is removed: a full disk has room."""
-        folder = self.folder / _FINAL
+        folder = self.folder / FINAL
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
@@ -132,7 +124,7 @@ class Journal:
                 yield from map(json.loads, stream)
 
     def _part(self, index: int) -> Path:
-        return self.folder / f"{_PART}{index:06d}"
+        return self.folder / f"{PART}{index:06d}"
 
 
 class OpenPart:
@@ -140,6 +132,7 @@ class OpenPart:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.sizes: dict[str, int] = {}
         self._streams: dict[str, BinaryIO] = {}
 
     def write(self, pieces: Mapping[str, bytes]) -> None:
@@ -148,6 +141,7 @@ class OpenPart:
             if name not in self._streams:
                 self._streams[name] = open(self.folder / name, "wb")  # noqa: SIM115 - closed by close()
             self._streams[name].write(piece)
+            self.sizes[name] = self.sizes.get(name, 0) + len(piece)
 
     def close(self) -> None:
         """Close the files. OSError: what they held back could not be written."""
@@ -163,80 +157,10 @@ class OpenPart:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def open_journal(out: Path, job: Job, *, overwrite: bool = False) -> Iterator[Journal]:
-    """The journal of a job whose output is to be ``out``, for this process alone.
-
-    InputError: another process has it; or there is an output, or parts, of another job, or a file that is no output at
-    all, and ``overwrite`` is not set. The message names fingerprints and options that differ. ``overwrite`` also begins
-    anew what came from a pipe. A job that is finished, or has finished no part, leaves no folder behind.
-    """
-    parts = {"version": VERSION, "part_rows": PART_ROWS, "part_characters": PART_CHARACTERS}
-    job = json.loads(json.dumps({**parts, **job}))  # as it will be read again
-    folder = beside(out, ".parts")
-    with locked(folder / "lock", out):
-        journal: Journal | None = None
-        try:
-            journal = _checked(out, job, overwrite)
-            yield journal
-        finally:
-            is_own = read_whole(folder / _JOB) in (None, job)
-            if (journal and journal.finished and is_own) or not any(folder.glob(f"{_PART}*")):
-                _forget(folder)
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _checked(out: Path, job: Job, overwrite: bool) -> Journal:
-    folder = beside(out, ".parts")
-    begun = read_whole(folder / _JOB)
-    done = read_whole(beside(out, ".json")) if out.exists() else None
-    # A pipe may have other texts every time, and nobody sees it but the user.
-    anew = overwrite and job["input"].get("size") is None
-    journal = Journal(out, job)
-    if begun == job and not anew:
-        journal.load()
-    if done and done.get("job") == job and not anew:
-        # With parts: it was begun anew, and interrupted; or killed just after it told of itself.
-        return journal if journal.parts else Journal(out, job, Counts(**done["counts"]))
-    if out.exists() and not overwrite and not journal.complete:  # complete: killed just before it told of itself
-        _refuse(out, (done or {}).get("job"), job)
-    description = beside(out, ".json")
-    if description.exists() and not overwrite and "job" not in (read_whole(description) or ()):
-        _refuse(description, None, job)
-    if begun != job or anew:
-        if begun is not None and any(folder.glob(f"{_PART}*")) and not overwrite:
-            _refuse(folder, begun, job)
-        _forget(folder)
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-        write_whole(folder / _JOB, job)
-    return journal
-
-
-def _forget(folder: Path) -> None:
-    """Let parts belong to no job, before the first of them is removed: killed then, nobody goes on with the rest."""
-    (folder / _JOB).unlink(missing_ok=True)
-    flush_folder(folder)
-
-
-def _refuse(path: Path, there: Job | None, now: Job) -> None:
-    ways = "Give another --out, or --overwrite to replace it"
-    if not there:
-        raise InputError(f"{path} exists and is no output of this command. {ways}.")
-    changes = "; ".join(_differences(there, now))
-    raise InputError(f"{path} is of another job: {changes}. {ways}; the same command as before goes on with it.")
-
-
-def _differences(there: Job, now: Job, names: Sequence[str] = ()) -> Iterator[str]:
-    """``fingerprint X there, Y now``, the fingerprint first, whether it differs or not."""
-    for key in sorted({*there, *now}, key=lambda name: (name != "fingerprint", name)):
-        old, new = there.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, (*names, key))
-        elif old != new or key == "fingerprint":
-            yield f"{' '.join((*names, key))} {_shown(old)} there, {_shown(new)} now"
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _counts_of(part: Path) -> dict[str, Any] | None:
+    """What a finished part says of itself; None where it, or one of its files, is not whole."""
+    counts = read_whole(part / _COUNTS)
+    if counts is None:
+        return None
+    sizes = {file.name: file.stat().st_size for file in part.iterdir() if file.name != _COUNTS}
+    return counts if counts.pop("sizes") == sizes else None

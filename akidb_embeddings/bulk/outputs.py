@@ -145,13 +145,12 @@ class Parquet(_Raw):
         names = schema.names
         compression = dict.fromkeys(names, "zstd") | {"vector.list.element": "none"}
         small = ["vector.list.element"] if self.layout.empty.itemsize == 1 else []
-        with pq.ParquetWriter(
-            folder / "out",
-            schema,
-            compression=compression,
-            use_dictionary=small,
-            write_statistics=["id"],
-        ) as writer:
+        with (
+            open(folder / "out", "wb") as stream,  # pyarrow does not take every name that the system takes
+            pq.ParquetWriter(
+                stream, schema, compression=compression, use_dictionary=small, write_statistics=["id"]
+            ) as writer,
+        ):
             for rows, vectors in self._groups(parts):
                 columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names if name != "vector"}
                 columns["vector"] = vectors

@@ -128,13 +128,19 @@ def finish(output: Output, journal: Journal) -> None:
 def _begun(
     items: Iterable[Item], journal: Journal, progress: Progress, position: Callable[[], int | None]
 ) -> Iterator[Item]:
-    """The items; ``progress`` hears where in the input they begin."""
-    iterator = iter(items)
+    """The items; ``progress`` hears where in the input they begin. InputError: there are none behind those done."""
+    iterator, rows_done = iter(items), journal.rows_done
     for item in itertools.islice(iterator, 1):
-        if journal.parts:
+        if rows_done:
             progress.begin_at(position())
         yield item
-    yield from iterator
+        yield from iterator
+        return
+    if rows_done:  # a part is finished when the row behind it was seen
+        raise InputError(
+            f"The input ends within the {rows_done:,} rows that are done, and there was more behind them: it is "
+            "another input, or was cut off."
+        )
 
 
 class _Parts:

@@ -22,6 +22,8 @@ from akidb_embeddings.cli.output import note, size
 from akidb_embeddings.errors import EmbeddingError, InputError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from akidb_embeddings.bulk.journal import Job, Journal
     from akidb_embeddings.bulk.outputs import Output
     from akidb_embeddings.bulk.progress import Progress
@@ -36,7 +38,9 @@ _OUT_FORMATS = ("parquet", "npy", "jsonl")
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="a file, also .gz or .zst; a folder of .txt and .md files; or -")
+    parser.add_argument(
+        "input", metavar="INPUT", help="a file (of lines: also .gz, .zst); a folder of .txt and .md files; or -"
+    )
     parser.add_argument("--out", metavar="OUT", required=True, help="the file to write")
     parser.add_argument("--format", choices=_IN_FORMATS, help="the input's format (default: by its name; -: lines)")
     parser.add_argument("--out-format", choices=_OUT_FORMATS, help="the output's format (default: by its name)")
@@ -80,11 +84,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.bulk.journal import open_journal
+    from akidb_embeddings.bulk.opening import open_journal
     from akidb_embeddings.bulk.outputs import Layout, form_of, make_output
 
     out = _checked_out(options)
-    form = form_of(out, options.out_format)
+    form = form_of(Path(options.out), options.out_format)
     if options.with_text and form != "jsonl":
         raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
     if options.overlap and options.passages is None:
@@ -99,7 +103,7 @@ def _run(options: Namespace) -> int:
         metadata = _metadata(options, service, prompt)
         output = make_output(form, Layout(metadata, options.passages is not None, options.with_text))
         job = _job(options, service, metadata, form, source.identity)
-        with _journal_errors(out), open_journal(out, job, overwrite=options.overwrite) as journal:
+        with _opened(open_journal(out, job, overwrite=options.overwrite), out) as journal:
             if journal.finished:
                 unread = "; standard input was not read" if options.input == "-" else ""
                 note(f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}")
@@ -152,6 +156,8 @@ def _open_source(options: Namespace) -> "Source":
 def _checked_out(options: Namespace) -> Path:
     """Where the output goes. InputError: nothing can be written there."""
     out = Path(options.out)
+    if out.is_symlink():  # what it leads to is to be replaced
+        out = out.resolve()
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give a file in it.")
     if not out.parent.is_dir():
@@ -227,12 +233,14 @@ def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, jou
 
 
 @contextlib.contextmanager
-def _journal_errors(out: Path) -> Iterator[None]:
-    """What the system says of the places beside the output, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise EmbeddingError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
+def _opened(opening: "AbstractContextManager[Journal]", out: Path) -> "Iterator[Journal]":
+    """The journal. What the system says against opening it becomes one line."""
+    with contextlib.ExitStack() as stack:
+        try:
+            journal = stack.enter_context(opening)
+        except OSError as error:
+            raise EmbeddingError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
+        yield journal
 
 
 def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:

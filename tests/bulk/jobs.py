@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from akidb_embeddings.bulk.journal import Journal, open_journal
+from akidb_embeddings.bulk.journal import Counts, Journal
+from akidb_embeddings.bulk.opening import open_journal
 from akidb_embeddings.bulk.outputs import Embedded, Layout, Output, make_output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Reject, Row
@@ -103,9 +104,25 @@ def run_job(
     return journal
 
 
+def finish_part(journal: Journal, content: bytes, end: bool = False) -> None:
+    part = journal.begin_part()
+    part.write({"lines": content, "rejects.jsonl": b""})
+    journal.finish_part(part, Counts(rows=10, vectors=10, tokens=len(content)), None if end else journal.rows_done + 10)
+
+
+def publish(journal: Journal, content: str) -> None:
+    with journal.assembly() as folder:
+        (folder / "out").write_text(content, encoding="utf-8")
+        journal.publish({"": folder / "out"}, {})
+
+
 def json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def every_file(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -14,7 +14,8 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.bulk import chunks as chunks_module
 from akidb_embeddings.bulk import run as module
 from akidb_embeddings.bulk.chunks import chunks
-from akidb_embeddings.bulk.journal import Counts, open_journal
+from akidb_embeddings.bulk.journal import Counts
+from akidb_embeddings.bulk.opening import open_journal
 from akidb_embeddings.bulk.outputs import FORMATS
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Reject, Row

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from akidb_embeddings.bulk.journal import Journal, OpenPart, open_journal
+from akidb_embeddings.bulk.journal import Journal, OpenPart
+from akidb_embeddings.bulk.opening import open_journal
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.bulk.run import Rules
 from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
@@ -63,6 +64,18 @@ def test_an_error_that_is_no_text_s_fault_ends_the_run(error: InputError, tmp_pa
 
     with pytest.raises(InputError, match=str(error).replace("[", r"\[").replace("]", r"\]")):
         run_job(rows(5), tmp_path / "out", embed=fail)
+
+
+def test_an_input_that_ends_within_what_is_done_does_not_end_the_job(tmp_path: Path) -> None:
+    """An empty pipe, most likely: what was to feed it failed."""
+    with pytest.raises(InputError, match="damaged"):
+        run_job(breaking(list(rows(25))), tmp_path / "out")
+    for count in (0, 20):
+        with pytest.raises(InputError, match="The input ends within the 20 rows that are done"):
+            run_job(rows(count), tmp_path / "out")
+    run_job(rows(25), tmp_path / "out")
+    run_job(rows(25), tmp_path / "whole")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_texts_that_are_too_long_become_rejects_where_that_is_the_rule(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.cli import main
 from akidb_embeddings.errors import NonFiniteVectorError
 from tests.bulk.inputs import write
-from tests.bulk.jobs import json_lines
+from tests.bulk.jobs import json_lines, names
 from tests.bulk.kill import write_input
 from tests.cli.tools import BUNDLED, FIELDS, PROCESS, TEXTS, TINY, run
 from tests.conftest import LONG
@@ -48,6 +49,27 @@ def test_the_vectors_are_the_service_s(form: str, source: Path, capsys: pytest.C
     assert f"out.{form}: 4 vectors of 32 dimensions, float32, fingerprint {expected.fingerprint}" in told
     assert "texts/s" in told
     assert "footprint at most" in told
+
+
+def test_a_link_in_the_output_s_place_is_followed(source: Path) -> None:
+    Path("disk").mkdir()
+    Path("out.npy").symlink_to("disk/vectors")
+    for _ in range(2):
+        assert main(["file", str(source), *FIELDS, "--out", "out.npy", *TINY]) == 0
+    assert Path("out.npy").is_symlink()
+    assert np.load("out.npy").shape == (4, 32)
+    assert names(Path("disk")) == ["vectors", "vectors.ids.jsonl", "vectors.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, file systems take valid UTF-8 alone")
+def test_names_that_are_not_valid_utf8_are_as_good_as_others(source: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    source.rename(f"{odd}.jsonl")
+    for told in (b"4 vectors of 32 dimensions", b"is finished already"):
+        finished = run("file", f"{odd}.jsonl", *FIELDS, "--out", f"{odd}.parquet", *TINY)
+        assert finished.returncode == 0
+        assert told in finished.stderr
+    assert b"Rename it, or link to it" in run("file", f"{odd}.parquet", "--out", "other.npy", *TINY).stderr
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8", "binary", "ubinary"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.bulk import journal
+from akidb_embeddings.bulk import opening
 from akidb_embeddings.cli import main
 from tests.bulk.inputs import table
 from tests.bulk.jobs import every_file, json_lines
@@ -24,11 +24,14 @@ from tests.conftest import LONG, eventually
 def test_standard_input_that_is_fed_again_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(journal, "PART_ROWS", 10)
+    monkeypatch.setattr(opening, "PART_ROWS", 10)
     lines = [b"text %d\n" % number for number in range(45)]
     command = ["file", "-", "--out", "out.jsonl", *TINY]
     feed(monkeypatch, b"".join(lines[:25]) + b"\xff\n")
     assert main([*command, "--strict"]) == 1
+    assert "The first 20 rows are kept in out.jsonl.parts; the same command goes on" in capsys.readouterr().err
+    feed(monkeypatch, b"")  # what was to feed it failed
+    assert main(command) == 2
     assert "The first 20 rows are kept in out.jsonl.parts; the same command goes on" in capsys.readouterr().err
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
@@ -86,7 +89,7 @@ def test_a_full_disk_is_told_of_and_the_same_command_goes_on(tmp_path: Path) -> 
 def test_a_table_from_standard_input_has_a_heading_every_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(journal, "PART_ROWS", 10)
+    monkeypatch.setattr(opening, "PART_ROWS", 10)
     lines = [b"id,text\n", *(b"k%d,text %d\n" % (number, number) for number in range(25))]
     command = ["file", "-", "--format", "csv", "--id-field", "id", "--out", "out.jsonl", *TINY]
     feed(monkeypatch, b"".join(lines[:13]) + b"too,many,columns\n")

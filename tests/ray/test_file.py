@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingConfig
-from akidb_embeddings.bulk import chunks, journal
+from akidb_embeddings.bulk import chunks, opening
 from akidb_embeddings.bulk import run as bulk
-from akidb_embeddings.bulk.journal import open_journal
+from akidb_embeddings.bulk.opening import open_journal
 from akidb_embeddings.bulk.outputs import Layout, make_output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Row
@@ -31,7 +31,7 @@ FIELDS = ("--id-field", "id")
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Rows for several parts, and several chunks in each, with broken ones among them."""
-    monkeypatch.setattr(journal, "PART_ROWS", 100)
+    monkeypatch.setattr(opening, "PART_ROWS", 100)
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 16)
     write_input(tmp_path / "in.jsonl", ROWS)
     return tmp_path / "in.jsonl"
