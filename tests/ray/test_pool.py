@@ -23,7 +23,7 @@ from akidb_embeddings import (
     cache,
 )
 from akidb_embeddings.distributed import Pool
-from tests.conftest import eventually, run_python
+from tests.conftest import background, eventually, run_python
 from tests.fixtures import BUNDLED, copy_model
 from tests.ray.conftest import CONFIG, NODE, make_texts, process_of, workers
 
@@ -194,6 +194,20 @@ def test_an_actor_that_dies_while_it_starts_is_replaced(two_nodes: Any) -> None:
         for victim in workers():
             victim.kill()
         assert len(list(pool.map(CHUNKS[:9]))) == 9
+
+
+def test_a_pool_without_room_says_that_it_waits(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    while pool._starting:  # its actors are to hold every CPU
+        list(pool.map([["one"]]))
+    monkeypatch.setattr("akidb_embeddings.distributed.pool._PATIENCE", 0.5)
+    with Pool("auto", CONFIG, actors=1) as other:
+        waiting = background(lambda: other.fingerprint)
+        assert eventually(lambda: "No Ray actor is ready after 0 s; " in caplog.text)
+        assert not waiting.done()
+        pool.close()
+        assert waiting.result(60) == other.fingerprint
 
 
 def test_memory_that_runs_out_is_an_actor_lost(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
