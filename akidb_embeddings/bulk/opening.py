@@ -84,8 +84,7 @@ def _checked(out: Path, job: Job, overwrite: bool) -> Journal:
         # With parts: it was begun anew, and interrupted; or killed just after it told of itself.
         return journal if journal.parts else Journal(out, job, Counts(**done["counts"]))
     description = beside(out, ".json")
-    there = {path.name: size_and_time(path) for path in (out, description) if path.exists()}
-    there = json.loads(json.dumps(there))  # as it will be read again
+    there = {path.name: [*size_and_time(path)] for path in (out, description) if path.exists()}
     may_replace = overwrite or (begun == job and there == read_whole(folder / _REPLACED))
     if out.exists() and not may_replace and not journal.complete:  # complete: killed just before it told of itself
         _refuse(out, (done or {}).get("job"), job)
