@@ -8,9 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from akidb_embeddings.cache import clear_cache as clear_cache
-    from akidb_embeddings.cache import get_cache_dir as get_cache_dir
-    from akidb_embeddings.config import EmbeddingConfig as EmbeddingConfig
+    from akidb_embeddings.config.embedding import EmbeddingConfig as EmbeddingConfig
     from akidb_embeddings.errors import CheckpointError as CheckpointError
     from akidb_embeddings.errors import ConfigurationError as ConfigurationError
     from akidb_embeddings.errors import DeadlineError as DeadlineError
@@ -21,27 +19,29 @@ if TYPE_CHECKING:
     from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
     from akidb_embeddings.errors import OverloadError as OverloadError
     from akidb_embeddings.errors import WorkerError as WorkerError
-    from akidb_embeddings.hub import download_model as download_model
-    from akidb_embeddings.hub import get_model_info as get_model_info
-    from akidb_embeddings.hub import is_model_cached as is_model_cached
-    from akidb_embeddings.hub import list_cached_models as list_cached_models
-    from akidb_embeddings.precision import from_base64 as from_base64
-    from akidb_embeddings.precision import quantize as quantize
-    from akidb_embeddings.precision import similarity as similarity
-    from akidb_embeddings.precision import to_base64 as to_base64
+    from akidb_embeddings.hub.cache import clear_cache as clear_cache
+    from akidb_embeddings.hub.cache import get_cache_dir as get_cache_dir
+    from akidb_embeddings.hub.download import download_model as download_model
+    from akidb_embeddings.hub.download import get_model_info as get_model_info
+    from akidb_embeddings.hub.download import is_model_cached as is_model_cached
+    from akidb_embeddings.hub.download import list_cached_models as list_cached_models
     from akidb_embeddings.registry import MODELS as MODELS
-    from akidb_embeddings.service import EmbeddingResult as EmbeddingResult
-    from akidb_embeddings.service import EmbeddingService as EmbeddingService
-    from akidb_embeddings.shared import ashared_service as ashared_service
-    from akidb_embeddings.shared import close_shared_services as close_shared_services
-    from akidb_embeddings.shared import model_version as model_version
-    from akidb_embeddings.shared import shared_service as shared_service
+    from akidb_embeddings.service.service import EmbeddingResult as EmbeddingResult
+    from akidb_embeddings.service.service import EmbeddingService as EmbeddingService
+    from akidb_embeddings.service.shared import ashared_service as ashared_service
+    from akidb_embeddings.service.shared import close_shared_services as close_shared_services
+    from akidb_embeddings.service.shared import model_version as model_version
+    from akidb_embeddings.service.shared import shared_service as shared_service
+    from akidb_embeddings.vectors.precision import from_base64 as from_base64
+    from akidb_embeddings.vectors.precision import quantize as quantize
+    from akidb_embeddings.vectors.precision import similarity as similarity
+    from akidb_embeddings.vectors.precision import to_base64 as to_base64
 
 __version__ = "0.5.0"
 
 _HOMES = {
-    "cache": ("clear_cache", "get_cache_dir"),
-    "config": ("EmbeddingConfig",),
+    "hub.cache": ("clear_cache", "get_cache_dir"),
+    "config.embedding": ("EmbeddingConfig",),
     "errors": (
         "CheckpointError",
         "ConfigurationError",
@@ -54,11 +54,11 @@ _HOMES = {
         "OverloadError",
         "WorkerError",
     ),
-    "hub": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
-    "precision": ("from_base64", "quantize", "similarity", "to_base64"),
+    "hub.download": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
+    "vectors.precision": ("from_base64", "quantize", "similarity", "to_base64"),
     "registry": ("MODELS",),
-    "service": ("EmbeddingResult", "EmbeddingService"),
-    "shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),
+    "service.service": ("EmbeddingResult", "EmbeddingService"),
+    "service.shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

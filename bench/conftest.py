@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.errors import EmbeddingError
-from akidb_embeddings.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.machine import OtherPrograms, chip, describe_machine, is_apple_silicon, load, slug
 from bench.models import Model, choose_model

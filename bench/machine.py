@@ -19,7 +19,7 @@ _DISTRIBUTIONS = (
 
 def describe_machine() -> dict[str, str]:
     """Name and value of everything that a figure depends on beside the suite's options."""
-    from akidb_embeddings.backend import available_cores, select_backend
+    from akidb_embeddings.compute.backend import available_cores, select_backend
 
     backend = select_backend()
     dtype = str(backend.dtype).rpartition(".")[2]
@@ -107,6 +107,6 @@ def versions() -> list[str]:
 
 def blas() -> str:
     """The library of matrix products on the CPU, in its own words."""
-    from akidb_embeddings.runtime import BLAS
+    from akidb_embeddings.compute.runtime import BLAS
 
     return f"{Path(BLAS.path).name}: {BLAS.description}" if BLAS.path else "MLX's own"

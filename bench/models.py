@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings.cache import get_cache_dir
-from akidb_embeddings.config import EmbeddingConfig
-from akidb_embeddings.finder import find_model
-from akidb_embeddings.hub import is_model_cached
-from akidb_embeddings.json_file import read_json
+from akidb_embeddings.checkpoint.json_file import read_json
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.hub.cache import get_cache_dir
+from akidb_embeddings.hub.download import is_model_cached
+from akidb_embeddings.hub.resolve import find_model
 from akidb_embeddings.registry import BUNDLED
 from bench.random_models import RECIPES, random_model
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from unittest import mock
 
-from akidb_embeddings.model import MLXEmbeddingModel
-from akidb_embeddings.planner import MicroBatch
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.planner import MicroBatch
+from akidb_embeddings.vectors.finish import Vectors
 
 
 @dataclass

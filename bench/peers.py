@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.vectors.finish import Vectors
 
 WORKER = Path(__file__).parent / "peer_worker.py"
 # Vectors further apart than this are not the same computation, and a time for them is no comparison.

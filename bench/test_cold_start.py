@@ -6,7 +6,7 @@ from statistics import median
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.tokenizer import Tokenizer
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.models import Model
 from bench.process import run_worker

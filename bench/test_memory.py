@@ -30,7 +30,7 @@ def test_footprint(
     scale: Scale,
     pace: float,
 ) -> None:
-    from akidb_embeddings.backend import select_backend
+    from akidb_embeddings.compute.backend import select_backend
 
     is_configured = memory == model.config.memory
     if not is_configured and (pytestconfig.option.quick or select_backend().name != "cpu"):

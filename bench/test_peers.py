@@ -81,7 +81,7 @@ def test_peer(
     record: Recorder,
     scale: Scale,
 ) -> None:
-    from akidb_embeddings.backend import available_cores
+    from akidb_embeddings.compute.backend import available_cores
 
     if ours.checkpoint.config["model_type"] not in kind.architectures:
         record.absent(_GROUP, kind.name, f"not for this architecture ({ours.checkpoint.config['model_type']})")

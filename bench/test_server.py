@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.tokenizer import Tokenizer
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.models import Model
 from bench.open_loop import Outcome, offer, precise_loop
@@ -120,12 +120,12 @@ def test_fixed_rate_over_http(
 @contextlib.contextmanager
 def _server_here(service: EmbeddingService) -> Iterator[tuple[tuple[str, int], str]]:
     """A server of this service on a thread of this process, with its log: the addresses of REST and gRPC."""
+    from akidb_embeddings.config.server import ServerConfig
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.desk import Desk
     from akidb_embeddings.server.keys import Keys
     from akidb_embeddings.server.metrics import Metrics
     from akidb_embeddings.server.run import serve_desk
-    from akidb_embeddings.server.settings import ServerConfig
 
     desk = Desk(ServerConfig(port=0, grpc_port=0), {"model": service}, Metrics({"model": service}))
     announced: list[str] = []

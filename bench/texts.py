@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings.checkpoint import Checkpoint
-from akidb_embeddings.tokenizer import Tokenizer
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 
 BUILT_IN = "Python's language reference (pydoc_data)"
 

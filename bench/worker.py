@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from akidb_embeddings.service import EmbeddingService
+    from akidb_embeddings.service.service import EmbeddingService
 
 
 def _say(**values: Any) -> None:
@@ -40,7 +40,7 @@ def cold(task: dict[str, Any]) -> None:
 
 def memory(task: dict[str, Any]) -> None:
     """The footprint idle, loaded, while texts are embedded, and through a soak on random lengths."""
-    import akidb_embeddings.service  # noqa: F401 - idle is with the code loaded and no model
+    import akidb_embeddings.service.service  # noqa: F401 - idle is with the code loaded and no model
     from bench.footprint import Sampler, footprint
 
     begin = time.monotonic()

@@ -16,7 +16,8 @@ from pydantic import BaseModel, PositiveFloat, PositiveInt
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.distributed import keep_to_assigned_cpus
 from akidb_embeddings.server.desk import Desk
 from akidb_embeddings.server.health import Health
@@ -24,7 +25,6 @@ from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.rest import create_app
 from akidb_embeddings.server.run import open_services
-from akidb_embeddings.server.settings import ServerConfig
 
 
 class Arguments(BaseModel, extra="forbid"):

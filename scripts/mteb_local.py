@@ -14,9 +14,9 @@ from datasets import Dataset
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from akidb_embeddings.evaluate import evaluate_retrieval
-from akidb_embeddings.mteb_encoder import MTEBEncoder
-from akidb_embeddings.tasks import RetrievalTask, read_task
+from akidb_embeddings.evaluation.metrics import evaluate_retrieval
+from akidb_embeddings.evaluation.mteb_encoder import MTEBEncoder
+from akidb_embeddings.evaluation.tasks import RetrievalTask, read_task
 
 _TOLERANCE = 5e-5
 

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService, engine_table, shared
-from akidb_embeddings.engine import Engine, Model
-from akidb_embeddings.planner import MicroBatch
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.engine.engine import Engine, Model
+from akidb_embeddings.engine.planner import MicroBatch
+from akidb_embeddings.service import shared
+from akidb_embeddings.vectors.finish import Vectors
 from tests.fixtures import BUNDLED
 
 # Parity is promised for float32. On a machine with a GPU the tests therefore compute on its CPU, but for

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.backend import Backend
-from akidb_embeddings.checkpoint import read_checkpoint
-from akidb_embeddings.model import MLXEmbeddingModel
-from akidb_embeddings.planner import pad
-from akidb_embeddings.tokenizer import Tokenizer
+from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.compute.backend import Backend
+from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.planner import pad
 
 DATA = Path(__file__).parent / "data"
 BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minilm-l6-v2"

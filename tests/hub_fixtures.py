@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings import cache, finder
+from akidb_embeddings.hub import cache, resolve
 from akidb_embeddings.registry import MODELS
 from tests.hub_server import Files, HubServer, commit_of, isolate, safetensors, tiny_model, write_files
 
@@ -22,7 +22,7 @@ BIG = tiny_model(**{"model.safetensors": safetensors(50_000)})
 @pytest.fixture(name="home", autouse=True)
 def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the test's own home; no model is bundled unless a test says so."""
-    monkeypatch.setattr(finder, "BUNDLE_ROOT", tmp_path / "bundled")
+    monkeypatch.setattr(resolve, "BUNDLE_ROOT", tmp_path / "bundled")
     return isolate(monkeypatch, tmp_path / "home")
 
 

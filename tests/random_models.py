@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from akidb_embeddings.architectures import ARCHITECTURES
-from akidb_embeddings.kernels import FUSED
-from akidb_embeddings.runtime import mx
+from akidb_embeddings.architectures import build_encoder
+from akidb_embeddings.compute.kernels import FUSED
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.registry.architectures import ARCHITECTURES
 from tests.fixtures import DATA, edit_json
 
 BERT = {
@@ -87,7 +88,7 @@ def random_model(folder: Path, config: dict[str, Any], dense: Sequence[tuple[int
     words = json.loads((tiny / "config.json").read_text())["vocab_size"]
     config = {"vocab_size": words, **config}
     recorder: Any = _Recorder(seed)
-    ARCHITECTURES[config["model_type"]].build(config, recorder, FUSED)
+    build_encoder(ARCHITECTURES[config["model_type"]], config, recorder, FUSED)
     for index, (inputs, outputs) in enumerate(dense):
         recorder.linear(f"dense.{index}", inputs, outputs, bias=False)
     folder.mkdir(parents=True)

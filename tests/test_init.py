@@ -78,7 +78,8 @@ def test_the_version_is_a_version() -> None:
 # The programs below start with this.
 PROGRAM = """
 import gc, os, signal, sys, threading
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, WorkerError, engine_table
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, WorkerError
+from akidb_embeddings.engine import table as engine_table
 from tests.conftest import BUNDLED, FakeModel
 def service(memory="fast"):
     return EmbeddingService(config=EmbeddingConfig(model_name=str(BUNDLED), memory=memory))

@@ -3,13 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import layer_kinds, number, required, rope_theta, supported
+from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
-from akidb_embeddings.kernels import AttentionMask, Kernels
-from akidb_embeddings.runtime import mx
-from akidb_embeddings.weights import Weights
+from akidb_embeddings.checkpoint.arguments import layer_kinds, number, required, rope_theta, supported
+from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.weights import Weights
+from akidb_embeddings.registry.architectures import Config
 
 # Gemma's norms multiply by 1 + weight.
 _OFFSET = 1.0

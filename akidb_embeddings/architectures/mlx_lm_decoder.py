@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import mapping, required, supported
-from akidb_embeddings.architectures.choice import mlx_lm_file
-from akidb_embeddings.backend import WeightStorage
+from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.checkpoint.architecture import mlx_lm_file
+from akidb_embeddings.checkpoint.arguments import mapping, required, supported
+from akidb_embeddings.compute.backend import WeightStorage
+from akidb_embeddings.compute.kernels import Kernels
+from akidb_embeddings.compute.layers import Packed, expanded
+from akidb_embeddings.compute.runtime import import_nn, mx
+from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.errors import CheckpointError
-from akidb_embeddings.kernels import Kernels
-from akidb_embeddings.layers import Packed, expanded
-from akidb_embeddings.runtime import mx
-from akidb_embeddings.weights import Weights
+from akidb_embeddings.registry.architectures import Config
 
 _PACKAGE = "_akidb_mlx_lm"
 _DECODERS = ("model", "transformer", "backbone")  # what mlx-lm's classes call what comes before the head
@@ -187,28 +188,24 @@ def _renamed(model: Any, tensors: dict[str, mx.array], who: str) -> dict[str, mx
 
 def _fill(decoder: Any, name: str, weights: Weights) -> None:
     """Give every layer of mlx-lm's module its weights."""
-    # Not above: the BLAS must be in place before whatever imports MLX.
-    from mlx.nn.layers.embedding import Embedding
-    from mlx.nn.layers.linear import Linear
-    from mlx.utils import tree_flatten, tree_unflatten
-
-    parameters: Any = tree_flatten(decoder.parameters())
+    nn, utils = import_nn()
+    parameters = utils.tree_flatten(decoder.parameters())
     layers = {path: module for path, module in decoder.named_modules() if hasattr(module, "to_quantized")}
     matrices = {f"{path}.weight" for path in layers}
-    biases = {f"{path}.bias" for path, module in layers.items() if type(module) is Linear}
+    biases = {f"{path}.bias" for path, module in layers.items() if type(module) is nn.Linear}
     others = [
         (path, weights.parameter(f"{name}.{path}", array))
         for path, array in parameters
         if path not in matrices | biases
     ]
-    decoder.update(tree_unflatten(others))
+    decoder.update(utils.tree_unflatten(others))
     for path, module in layers.items():
         full = f"{name}.{path}"
         layer: Any
-        if type(module) is Linear:
+        if type(module) is nn.Linear:
             outputs, inputs = module.weight.shape
             layer = weights.linear(full, inputs, outputs, "bias" in module)
-        elif type(module) is Embedding:
+        elif type(module) is nn.Embedding:
             layer = weights.embedding(full, *module.weight.shape)
         else:
             layer = _experts(module, full, weights)

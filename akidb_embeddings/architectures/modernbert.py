@@ -3,13 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import layer_kinds, number, required, rope_theta, supported, whole
+from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.masks import padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
-from akidb_embeddings.kernels import AttentionMask, Kernels
-from akidb_embeddings.runtime import mx
-from akidb_embeddings.weights import Weights
+from akidb_embeddings.checkpoint.arguments import layer_kinds, number, required, rope_theta, supported, whole
+from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.weights import Weights
+from akidb_embeddings.registry.architectures import Config
 
 
 def _norm(weights: Weights, name: str, config: Config) -> LayerNorm:

@@ -3,15 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import number, required, supported
+from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.bert import Block
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm
 from akidb_embeddings.architectures.xlm_roberta import positions_behind
-from akidb_embeddings.kernels import Kernels
-from akidb_embeddings.runtime import mx
-from akidb_embeddings.weights import Weights
+from akidb_embeddings.checkpoint.arguments import number, required, supported
+from akidb_embeddings.compute.kernels import Kernels
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.weights import Weights
+from akidb_embeddings.registry.architectures import Config
 
 # Fixed in transformers' code, whatever config.json says of the padding.
 _PADDING = 1

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from akidb_embeddings.architectures import Config
-from akidb_embeddings.architectures.arguments import number, required
+from akidb_embeddings.checkpoint.arguments import number, required
+from akidb_embeddings.compute.kernels import Activation, AttentionMask, Kernels
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.errors import CheckpointError
-from akidb_embeddings.kernels import Activation, AttentionMask, Kernels
-from akidb_embeddings.runtime import mx
-from akidb_embeddings.weights import Weights
+from akidb_embeddings.registry.architectures import Config
 
 
 class LayerNorm:

@@ -1,11 +1,12 @@
 """XLM-RoBERTa: BERT whose positions count from behind the padding token's id (Conneau et al., 2019)."""
 
-from akidb_embeddings.architectures import Config, Encoder
-from akidb_embeddings.architectures.arguments import whole
+from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.bert import Bert
-from akidb_embeddings.kernels import Kernels
-from akidb_embeddings.runtime import mx
-from akidb_embeddings.weights import Weights
+from akidb_embeddings.checkpoint.arguments import whole
+from akidb_embeddings.compute.kernels import Kernels
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.weights import Weights
+from akidb_embeddings.registry.architectures import Config
 
 
 class XLMRoberta(Bert):

@@ -18,7 +18,7 @@ import numpy as np
 
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import ConfigurationError, InputError
-from akidb_embeddings.precision import Quantized, little_endian, quantize
+from akidb_embeddings.vectors.precision import Quantized, little_endian, quantize
 
 IDS = "ids.jsonl"
 _LINES = "lines.jsonl"

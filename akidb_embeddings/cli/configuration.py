@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_model_options, configuration
 from akidb_embeddings.cli.output import table
-from akidb_embeddings.config_file import find_config_file
+from akidb_embeddings.config.file import find_config_file
 
 _NO_FILE = "none (looked for $AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml)"
 

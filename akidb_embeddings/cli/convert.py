@@ -4,17 +4,17 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from akidb_embeddings.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import note, shorten, size
-from akidb_embeddings.convert import BITS, DTYPES, GROUP_SIZES, convert
+from akidb_embeddings.conversion.convert import BITS, DTYPES, GROUP_SIZES, convert
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.hub import resolve_model
+from akidb_embeddings.hub.download import resolve_model
 
 if TYPE_CHECKING:
-    from akidb_embeddings.convert import Conversion
-    from akidb_embeddings.quality import Quality
+    from akidb_embeddings.conversion.convert import Conversion
+    from akidb_embeddings.diagnostics.quality import Quality
 
 _GROUP_SIZE = 64
 _LABEL_WIDTH = 48

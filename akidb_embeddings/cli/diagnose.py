@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import note, shorten, table
-from akidb_embeddings.hub import is_model_cached
+from akidb_embeddings.hub.download import is_model_cached
 
 if TYPE_CHECKING:
-    from akidb_embeddings.doctor import Check
-    from akidb_embeddings.measure import Measurement
-    from akidb_embeddings.verify import Comparison, Verification
+    from akidb_embeddings.diagnostics.doctor import Check
+    from akidb_embeddings.diagnostics.measure import Measurement
+    from akidb_embeddings.diagnostics.verify import Comparison, Verification
 
 _LABEL_WIDTH = 40
 
@@ -27,14 +27,14 @@ def _add_doctor_arguments(parser: ArgumentParser) -> None:
 
 
 def _doctor(options: Namespace) -> int:
-    from akidb_embeddings.doctor import examine
+    from akidb_embeddings.diagnostics.doctor import examine
 
     failed = False
     for check in examine(options.config):
         print(_check(check), flush=True)
         failed = failed or check.status == "fail"
     if options.measure:
-        from akidb_embeddings.measure import measure
+        from akidb_embeddings.diagnostics.measure import measure
 
         note("measuring speed; plain mlx[cpu] takes ten seconds or more")
         print(f"\n{_measurement(measure())}")
@@ -82,8 +82,8 @@ def _add_verify_arguments(parser: ArgumentParser) -> None:
 
 
 def _verify(options: Namespace) -> int:
+    from akidb_embeddings.diagnostics.verify import verify
     from akidb_embeddings.registry import BUNDLED
-    from akidb_embeddings.verify import verify
 
     config = configuration(options)
     model, revision = options.model, vars(options).get("revision")

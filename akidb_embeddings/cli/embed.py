@@ -23,8 +23,8 @@ from akidb_embeddings.errors import InputError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from akidb_embeddings.precision import Quantized
-    from akidb_embeddings.service import EmbeddingResult, EmbeddingService
+    from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+    from akidb_embeddings.vectors.precision import Quantized
 
 # One window of the service's own: enough to keep the engine busy, little to hold.
 _CHUNK = 2048
@@ -82,7 +82,7 @@ class _Embedding:
         """What no texts give: an array ``[0, values a row]`` of the results' type."""
         import numpy as np
 
-        from akidb_embeddings.precision import quantize
+        from akidb_embeddings.vectors.precision import quantize
 
         return quantize(np.empty((0, self._service.dimension)), self._precision)
 
@@ -144,7 +144,7 @@ def _json_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
 
 def _base64_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
     """The same with base64 in place of numbers."""
-    from akidb_embeddings.precision import to_base64
+    from akidb_embeddings.vectors.precision import to_base64
 
     for texts, result in results:
         yield _lines(texts, result, map(json.dumps, to_base64(result.vectors)))
@@ -165,7 +165,7 @@ def _npy(results: Results, empty: "Quantized") -> Iterator[bytes]:
 
     import numpy as np
 
-    from akidb_embeddings.precision import little_endian
+    from akidb_embeddings.vectors.precision import little_endian
 
     vectors = [little_endian(result.vectors) for _, result in results]
     header = io.BytesIO()

@@ -13,10 +13,10 @@ from akidb_embeddings.cli.output import note, table
 from akidb_embeddings.errors import InputError
 
 if TYPE_CHECKING:
-    from akidb_embeddings.evaluate import Evaluation, Progress
-    from akidb_embeddings.pairs import PairTask
-    from akidb_embeddings.service import EmbeddingService
-    from akidb_embeddings.tasks import RetrievalTask
+    from akidb_embeddings.evaluation.metrics import Evaluation, Progress
+    from akidb_embeddings.evaluation.pairs import PairTask
+    from akidb_embeddings.evaluation.tasks import RetrievalTask
+    from akidb_embeddings.service.service import EmbeddingService
 
 _HEADINGS = {"ndcg@10": "NDCG@10", "mrr@10": "MRR@10"}
 
@@ -63,8 +63,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.evaluate import check_libraries, texts_of
-    from akidb_embeddings.tasks import RetrievalTask, read_task
+    from akidb_embeddings.evaluation.metrics import check_libraries, texts_of
+    from akidb_embeddings.evaluation.tasks import RetrievalTask, read_task
 
     check_libraries()
     tasks = [read_task(task, options.split) for task in options.tasks]
@@ -99,8 +99,8 @@ def _run(options: Namespace) -> int:
 def _evaluate(
     service: "EmbeddingService", task: "RetrievalTask | PairTask", options: Namespace, progress: "Progress"
 ) -> "Evaluation":
-    from akidb_embeddings.evaluate import evaluate_pairs, evaluate_retrieval
-    from akidb_embeddings.pairs import PairTask
+    from akidb_embeddings.evaluation.metrics import evaluate_pairs, evaluate_retrieval
+    from akidb_embeddings.evaluation.pairs import PairTask
 
     if isinstance(task, PairTask):
         return evaluate_pairs(service, task, prompt_name=options.prompt, progress=progress)

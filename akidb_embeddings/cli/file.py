@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.bulk.rows import Item
     from akidb_embeddings.bulk.run import Embed
     from akidb_embeddings.bulk.sources import Source
-    from akidb_embeddings.service import EmbeddingService
+    from akidb_embeddings.service.service import EmbeddingService
 
 REJECTED = 3
 _IN_FORMATS = ("jsonl", "csv", "parquet", "lines", "folder")

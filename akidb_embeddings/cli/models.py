@@ -7,16 +7,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from akidb_embeddings.cache import clear_cache, get_cache_dir
-from akidb_embeddings.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, describe_lengths, fingerprint
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import shorten, size, table
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
-from akidb_embeddings.hub import ModelInfo, download_model, get_model_info, list_cached_models
+from akidb_embeddings.hub.cache import clear_cache, get_cache_dir
+from akidb_embeddings.hub.download import ModelInfo, download_model, get_model_info, list_cached_models
 from akidb_embeddings.registry import MODELS, ModelSpec
-from akidb_embeddings.settings import Settings, apply_config, describe_lengths, fingerprint
 
 _HEADING = ("NAME", "WEIGHTS", "SIZE", "DIMENSION", "POOLING", "TOKENS", "LICENCE", "CACHED", "DESCRIPTION")
 _OTHER_HEADING = ("ALSO IN THE CACHE", "SIZE", "REVISION", "STATE")

@@ -8,12 +8,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.output import note, size
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Container
 
-    from akidb_embeddings.service import EmbeddingService
+    from akidb_embeddings.service.service import EmbeddingService
 
 # All of ``precision.PRECISIONS`` but uint8, which needs ranges.
 WITHOUT_RANGES = ("float32", "float16", "int8", "binary", "ubinary")
@@ -158,9 +158,9 @@ def configuration(options: Namespace) -> EmbeddingConfig:
 
 def open_service(config: EmbeddingConfig) -> "EmbeddingService":
     """A service; that a download comes first is said, since it can take minutes."""
-    from akidb_embeddings.finder import find_model
+    from akidb_embeddings.hub.resolve import find_model
     from akidb_embeddings.registry import MODELS
-    from akidb_embeddings.service import EmbeddingService
+    from akidb_embeddings.service.service import EmbeddingService
 
     found = find_model(config.model_name, revision=config.revision, cache_dir=config.cache_dir)
     if found is None and config.auto_download:

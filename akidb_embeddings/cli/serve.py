@@ -66,9 +66,9 @@ def _run(options: Namespace) -> int:
             f"the server needs {', '.join(missing)}: pip install 'akidb-embeddings[server]' (with cpu on Linux: "
             "'akidb-embeddings[cpu,server]')"
         )
+    from akidb_embeddings.config.server import FIELDS, ServerConfig
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.run import serve
-    from akidb_embeddings.server.settings import FIELDS, ServerConfig
 
     flags = {name: value for name, value in vars(options).items() if name in FIELDS}
     config = ServerConfig.resolve(options.config, **flags)

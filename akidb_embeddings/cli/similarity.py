@@ -19,7 +19,7 @@ from akidb_embeddings.cli.texts import read_texts
 from akidb_embeddings.errors import InputError
 
 if TYPE_CHECKING:
-    from akidb_embeddings.precision import Similarities
+    from akidb_embeddings.vectors.precision import Similarities
 
 _SHORTEST_LABEL = 12
 
@@ -37,7 +37,7 @@ def _run(options: Namespace) -> int:
     texts = list(given.items)
     if len(texts) < 2:
         raise InputError(f"similarity needs two texts at least, and got {len(texts)}")
-    from akidb_embeddings.precision import similarity
+    from akidb_embeddings.vectors.precision import similarity
 
     with open_service(configuration(options)) as service, given.numbered(0):
         prompt = service.resolve_prompt(**prompt_options(options))

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.distributed.cluster import check_fingerprint, keep_to_assigned_cpus
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.precision import Quantized
-from akidb_embeddings.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.vectors.precision import Quantized
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,12 +7,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.distributed.cluster import check_fingerprint, connect, keep_to_assigned_cpus, places
 from akidb_embeddings.distributed.work import TextList, Work
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, WorkerError
 from akidb_embeddings.registry import MODELS
-from akidb_embeddings.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
 
 _log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import InputError, NonFiniteVectorError
-from akidb_embeddings.job import Timings
-from akidb_embeddings.precision import Quantized, quantize
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.refusal import Kind, Refusal, refusal_of
-from akidb_embeddings.server.settings import ServerConfig
-from akidb_embeddings.service import EmbeddingResult, EmbeddingService
-from akidb_embeddings.vectors import non_finite_rows
+from akidb_embeddings.service.job import Timings
+from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.vectors.finish import non_finite_rows
+from akidb_embeddings.vectors.precision import Quantized, quantize
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from akidb_embeddings.counts import Statistics
+from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.errors import DeadlineError, EmbeddingError, OverloadError
 from akidb_embeddings.server.desk import Desk
-from akidb_embeddings.service import EmbeddingService
+from akidb_embeddings.service.service import EmbeddingService
 
 _PROBE = ["Is it ready?"]
 _PROBE_SECONDS = 10.0

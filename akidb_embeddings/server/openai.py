@@ -7,11 +7,11 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.precision import to_base64
 from akidb_embeddings.server import shapes
 from akidb_embeddings.server.answering import answered, body_of, desk_of, json_response, refusals
 from akidb_embeddings.server.desk import Answer, Question
 from akidb_embeddings.server.refusal import Kind, Refusal
+from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter(prefix="/v1", tags=["openai"])
 _STARTED = int(time.time())

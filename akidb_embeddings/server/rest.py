@@ -12,7 +12,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.precision import to_base64
 from akidb_embeddings.server import openai, shapes, telemetry
 from akidb_embeddings.server.answering import KINDS, answered, body_of, desk_of, json_response, refusals
 from akidb_embeddings.server.desk import Answer, Desk, Question
@@ -21,7 +20,8 @@ from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.refusal import Kind, Refusal, unforeseen
-from akidb_embeddings.service import EmbeddingService
+from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.vectors.precision import to_base64
 
 _PAGE = Path(__file__).parent / "page.html"
 # Nothing of the page comes from elsewhere, and nobody may frame it.

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError
 from akidb_embeddings.registry import MODELS
 from akidb_embeddings.server import rpc
@@ -23,8 +24,7 @@ from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.rest import create_app
-from akidb_embeddings.server.settings import ServerConfig
-from akidb_embeddings.service import EmbeddingService
+from akidb_embeddings.service.service import EmbeddingService
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _TICK = 0.05

@@ -9,12 +9,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc.aio import ServicerContext as Context
 
-from akidb_embeddings.precision import little_endian
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.desk import Answer, Desk, Question
 from akidb_embeddings.server.logs import LOG, log_request, request_id
 from akidb_embeddings.server.refusal import Kind, Refusal, refusal_of
 from akidb_embeddings.server.rest import information
+from akidb_embeddings.vectors.precision import little_endian
 
 Shape = TypeVar("Shape", bound=Message)
 

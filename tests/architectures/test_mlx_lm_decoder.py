@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.architectures import ARCHITECTURES
-from akidb_embeddings.backend import cpu, metal
-from akidb_embeddings.checkpoint import read_checkpoint
-from akidb_embeddings.runtime import mx
+from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.compute.backend import cpu, metal
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.registry.architectures import ARCHITECTURES
 from tests.architectures.tools import LLAMA, MIXED, vectors
 from tests.conftest import run_python
 from tests.fixtures import Array, copy_model, cosines, edit_json, forward, golden, model_path
@@ -63,7 +63,7 @@ def test_other_families_agree_with_transformers_too(name: str, monkeypatch: pyte
     """Those computed here, as if they were not: names without a prefix, transformers 5's config, sliding windows."""
     model_type = read_checkpoint(model_path(name)).config["model_type"]
     others = {key: value for key, value in ARCHITECTURES.items() if key != model_type}
-    monkeypatch.setattr("akidb_embeddings.architectures.choice.ARCHITECTURES", others)
+    monkeypatch.setattr("akidb_embeddings.checkpoint.architecture.ARCHITECTURES", others)
     folder = copy_model(name, tmp_path / "model")
     if name == "tiny-gemma3-causal":  # the defaults, which mlx-lm reads in transformers 4's keys only
         edit_json(folder / "config.json", rope_parameters=None)

@@ -10,10 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.architectures.mlx_lm_decoder import Decoder, _probe
-from akidb_embeddings.checkpoint import read_checkpoint
-from akidb_embeddings.convert import convert
+from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
-from akidb_embeddings.runtime import mx
 from tests.architectures.tools import LLAMA, MIXED, vectors
 from tests.fixtures import copy_model, edit_json
 

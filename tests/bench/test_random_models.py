@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from bench import random_models
 from bench.models import choose_model
 from bench.random_models import RECIPES, Recipe, random_model, write_model

@@ -15,8 +15,8 @@ from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Reject, Row
 from akidb_embeddings.bulk.run import Rules, fill, finish, side_by_side
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.precision import Quantized, quantize
-from akidb_embeddings.service import EmbeddingResult
+from akidb_embeddings.service.service import EmbeddingResult
+from akidb_embeddings.vectors.precision import Quantized, quantize
 
 DIMENSION = 12
 NO_RULES = Rules()

@@ -13,9 +13,9 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.bulk import passages
 from akidb_embeddings.bulk.passages import Cutter
 from akidb_embeddings.bulk.rows import Reject, Row
-from akidb_embeddings.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.tokenizer import Tokenizer
 from tests.fixtures import BUNDLED, model_path
 
 PROMPT = "title: none | text: "

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings import doctor, measure, verify
 from akidb_embeddings.cli import main
-from akidb_embeddings.doctor import Check
-from akidb_embeddings.measure import Measurement, Plain
+from akidb_embeddings.diagnostics import doctor, measure, verify
+from akidb_embeddings.diagnostics.doctor import Check
+from akidb_embeddings.diagnostics.measure import Measurement, Plain
 from tests.cli.tools import TINY
-from tests.test_checks import with_nan
+from tests.diagnostics.test_checks import with_nan
 
 
 def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:

@@ -15,7 +15,7 @@ import pytest
 from akidb_embeddings import __version__
 from akidb_embeddings.cli import COMMANDS, main
 from akidb_embeddings.errors import OverloadError
-from akidb_embeddings.service import EmbeddingService
+from akidb_embeddings.service.service import EmbeddingService
 from tests.cli.tools import BUNDLED, PROCESS, TINY, feed, run
 
 INTERRUPTIBLE = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); " + (
@@ -170,7 +170,7 @@ def test_warnings_of_the_library_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def encode(self: EmbeddingService, *arguments: object, **settings: object) -> None:
-        logging.getLogger("akidb_embeddings.engine").warning("slow\nindeed")
+        logging.getLogger("akidb_embeddings.engine.engine").warning("slow\nindeed")
         raise OverloadError("full")
 
     monkeypatch.setattr(EmbeddingService, "encode", encode)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings import EmbeddingService, cache
+from akidb_embeddings import EmbeddingService
 from akidb_embeddings.cli import main
+from akidb_embeddings.hub import cache
 from akidb_embeddings.registry import MODELS
 from tests.cli.tools import TINY
 from tests.hub_server import HubServer, write_files

@@ -10,7 +10,7 @@ import pytest
 from akidb_embeddings import EmbeddingService, from_base64, similarity
 from akidb_embeddings.cli import main
 from akidb_embeddings.cli.options import WITHOUT_RANGES, add_precision_option
-from akidb_embeddings.precision import PRECISIONS
+from akidb_embeddings.vectors.precision import PRECISIONS
 from tests.cli.tools import TINY
 
 TEXTS = ["a cat", "", "the stock market"]

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.desk import Desk
 from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.run import serve_desk
-from akidb_embeddings.server.settings import ServerConfig
 from tests.conftest import LONG, REPOSITORY, eventually
 
 _REST = re.compile(r"REST on (https?://[^,\s\"]+)")

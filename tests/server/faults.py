@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from akidb_embeddings import EmbeddingService, engine_table
-from akidb_embeddings.engine import Model
-from akidb_embeddings.model import MLXEmbeddingModel
-from akidb_embeddings.planner import MicroBatch
+from akidb_embeddings import EmbeddingService
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.engine.engine import Model
+from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import LONG
 from tests.random_models import BERT, random_model
 from tests.server.calls import Reply, get, stub

@@ -16,10 +16,10 @@ import yaml
 
 from akidb_embeddings import __version__
 from akidb_embeddings.cli import COMMANDS
-from akidb_embeddings.config import EmbeddingConfig
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server import rpc, run
 from akidb_embeddings.server.rest import describe
-from akidb_embeddings.server.settings import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
 

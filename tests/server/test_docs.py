@@ -10,9 +10,9 @@ import urllib.request
 
 import pytest
 
+from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server.refusal import Kind
 from akidb_embeddings.server.rest import describe
-from akidb_embeddings.server.settings import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server.shapes import EmbedRequest, OpenAIRequest
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running

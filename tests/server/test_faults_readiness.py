@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.server import health
 from akidb_embeddings.server.desk import Desk, Question
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.settings import ServerConfig
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
 from tests.server.calls import get, metric, post

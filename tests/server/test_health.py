@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.server.desk import Desk
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.settings import ServerConfig
 from tests.conftest import FakeModel, eventually, service
 from tests.server.conftest import Running, server_here
 from tests.server.rest_client import get, post

@@ -19,7 +19,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import LONG, at_once, background, eventually
 from tests.golden.texts import counted_text
 from tests.server.calls import Client, address, metric, stub

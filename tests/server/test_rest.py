@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from akidb_embeddings import EmbeddingService, __version__
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.vectors import Vectors
+from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import FakeModel, background, eventually, service
 from tests.server.conftest import Running, server_here
 from tests.server.rest_client import get, post, refused

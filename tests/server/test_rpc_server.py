@@ -13,6 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.desk import Desk
@@ -21,7 +22,6 @@ from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.run import serve_desk
 from akidb_embeddings.server.servicer import SERVICE
-from akidb_embeddings.server.settings import ServerConfig
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.calls import stub
 from tests.server.conftest import Running, server_here

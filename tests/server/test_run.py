@@ -161,7 +161,7 @@ def test_clients_that_do_nothing_keep_no_server_from_ending(tmp_path: Path) -> N
 def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
-        "from akidb_embeddings.model import MLXEmbeddingModel as Model\n"
+        "from akidb_embeddings.engine.model import MLXEmbeddingModel as Model\n"
         "from akidb_embeddings.server import run\n"
         "run._LAST_ROUND = 1.0\n"
         "forward = Model.forward\n"

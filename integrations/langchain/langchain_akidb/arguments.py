@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from akidb_embeddings import ConfigurationError
-from akidb_embeddings.adapter import rename
+from akidb_embeddings.service.adapter import rename
 
 _SAME = {
     "model": "model_name",

@@ -14,13 +14,13 @@ from langchain_core.embeddings import Embeddings
 
 import akidb_embeddings  # which loads each of its names when it is first used
 from akidb_embeddings import ConfigurationError, EmbeddingConfig
-from akidb_embeddings.adapter import ato_lists, to_lists
+from akidb_embeddings.service.adapter import ato_lists, to_lists
 from langchain_akidb.arguments import in_our_words
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from akidb_embeddings.job import Options
+    from akidb_embeddings.service.job import Options
 
 
 class MLXEmbeddings(Embeddings):

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from langchain_akidb import MLXEmbeddings
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services, engine_table, shared
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.service import shared
 from tests.conftest import LONG as LONG  # which also chooses the CPU, before anything is loaded
 from tests.conftest import FakeModel, eventually, mlx_threads
 from tests.fixtures import DATA

@@ -9,8 +9,9 @@ import pytest
 from langchain_fixtures import LONG, embeddings, service
 from langchain_fixtures import fake_model as fake_model
 
-from akidb_embeddings import close_shared_services, engine_table
-from akidb_embeddings.engine import Engine
+from akidb_embeddings import close_shared_services
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.errors import OverloadError, WorkerError
 from tests.conftest import FakeModel, at_once
 

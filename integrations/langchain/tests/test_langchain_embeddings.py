@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from langchain_fixtures import MINILM, PROMPTED, TEXTS, embeddings, service
 
-from akidb_embeddings import close_shared_services, engine_table, shared
+from akidb_embeddings import close_shared_services
+from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.errors import ConfigurationError, InputError, ModelNotFoundError
+from akidb_embeddings.service import shared
 from tests.conftest import at_once, run_python
 from tests.fixtures import DATA, cosines
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from llama_index.embeddings.akidb import MLXEmbedding
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services, engine_table
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
+from akidb_embeddings.engine import table as engine_table
 from tests.conftest import REPOSITORY, FakeModel
 
 MODEL = "minilm-l6-v2"

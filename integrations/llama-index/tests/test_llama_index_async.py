@@ -14,8 +14,9 @@ from llama_index_helpers import MODEL, TEXTS
 from llama_index_helpers import fake_model as fake_model
 from llama_index_helpers import no_settings as no_settings
 
-from akidb_embeddings import EmbeddingService, InputError, WorkerError, engine_table, shared_service
-from akidb_embeddings.engine import Engine
+from akidb_embeddings import EmbeddingService, InputError, WorkerError, shared_service
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.engine.engine import Engine
 from tests.conftest import LONG, FakeModel, at_once, background
 from tests.fixtures import model_path
 

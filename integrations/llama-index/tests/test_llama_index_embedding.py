@@ -181,7 +181,7 @@ def test_neither_import_nor_construction_loads_a_model() -> None:
         "repr(e), e.to_payload(), e.model_dump(), e.config\n"
         "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new & {'mlx', 'tokenizers', 'huggingface_hub', 'torch', 'transformers', 'tqdm'}))\n"
-        "print(sorted(set(sys.modules) & {'mlx', 'tokenizers', 'akidb_embeddings.service'}))\n"
+        "print(sorted(set(sys.modules) & {'mlx', 'tokenizers', 'akidb_embeddings.service.service'}))\n"
     )
     assert output.splitlines() == ["[]", "[]", "[]"]
 

@@ -19,14 +19,14 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field, ValidationError
 
 import akidb_embeddings  # which loads each of its names when it is first used
 from akidb_embeddings import ConfigurationError, EmbeddingConfig
-from akidb_embeddings.adapter import ato_lists, rename, to_lists
-from akidb_embeddings.config import FIELDS
-from akidb_embeddings.inputs import check_texts
+from akidb_embeddings.config.embedding import FIELDS
+from akidb_embeddings.service.adapter import ato_lists, rename, to_lists
+from akidb_embeddings.service.inputs import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from akidb_embeddings.job import Options
+    from akidb_embeddings.service.job import Options
 
 T = TypeVar("T")
 

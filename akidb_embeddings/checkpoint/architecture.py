@@ -1,0 +1,143 @@
+"""Which architecture a config.json asks for: one computed here, else one that mlx-lm has, where that is installed.
+
+Nothing of MLX or mlx-lm is imported: this runs on any thread, and importing mlx-lm takes seconds.
+"""
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from akidb_embeddings.checkpoint.arguments import mapping
+from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
+
+_INSTALL = "pip install 'akidb-embeddings[mlx-lm]'"
+# What families that mlx-lm computes call the sizes this library needs before it reads any weights.
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "hidden_size": ("n_embd", "d_model", "model_dim", "dim"),
+    "vocab_size": ("n_vocab", "padded_vocab_size"),
+    "max_position_embeddings": ("n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "max_context_length"),
+}
+_CAUSAL: Mapping[str, tuple[Any, ...]] = {  # settings of causal decoders
+    "is_causal": (None, True),
+    "use_bidirectional_attention": (None, False),
+    "is_encoder_decoder": (None, False),
+}
+
+
+def find_architecture(config: Config) -> Architecture:
+    """The architecture of config.json's ``model_type``.
+
+    CheckpointError: neither this library nor the installed mlx-lm has it, its attention is not causal, or its files
+    bring along code of their own that is not what is computed here.
+    """
+    name = str(config.get("model_type"))
+    own = ARCHITECTURES.get(name)
+    code = str(mapping(config, "auto_map").get("AutoModel", ""))
+    if code and (own is None or code.rpartition(".")[2] != own.code):
+        raise CheckpointError(
+            f"config.json names code of its own for this {name} model (auto_map: {code}); it is not run here."
+        )
+    if own is not None:
+        return own
+    problem = f"config.json names the architecture {name!r}; supported: {', '.join(ARCHITECTURES)}."
+    folder = _mlx_lm_folder()
+    if folder is None:
+        raise CheckpointError(f"{problem} Decoders of other architectures may work through mlx-lm: {_INSTALL}.")
+    if mlx_lm_file(config) is None:
+        raise CheckpointError(f"{problem} {_mlx_lm()}, through which others work, has no {name!r} either.")
+    _check_text_decoder(config, name)
+    return Architecture(
+        "mlx_lm_decoder",
+        lambda config: None,
+        float16=False,  # nobody tells of which activations stay within it
+        prefix="",  # mlx-lm renames tensors itself
+        ignored=("lm_head.",),
+        poolings=("mean", "last"),
+        aliases=_ALIASES,
+        limit=_window,
+        through=_mlx_lm(),
+    )
+
+
+def mlx_lm_file(config: Config) -> Path | None:
+    """The file of the installed mlx-lm that computes ``config``'s architecture, or None."""
+    folder = _mlx_lm_folder()
+    if folder is None:
+        return None
+    model_type = str(config.get("model_type"))
+    name = _table(folder, "MODEL_REMAPPING").get(model_type, model_type)
+    for architecture in config.get("architectures") or ():
+        name = _table(folder, "MODEL_ARCHITECTURE_REMAPPING").get((model_type, architecture), name)
+    file = folder / "models" / f"{name}.py"
+    if not re.fullmatch(r"[\w-]+", name) or not file.is_file():
+        return None
+    has_model = re.search(r"^class Model\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return file if has_model else None
+
+
+def _mlx_lm_folder() -> Path | None:
+    spec = importlib.util.find_spec("mlx_lm")
+    places = spec.submodule_search_locations if spec else None
+    return Path(places[0]) if places else None
+
+
+def _mlx_lm() -> str:
+    try:
+        return f"mlx-lm {importlib.metadata.version('mlx-lm')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "mlx-lm"
+
+
+@functools.cache
+def _table(folder: Path, name: str) -> dict[Any, str]:
+    """A dictionary that mlx-lm's utils.py writes out, read without running it."""
+    for node in ast.parse((folder / "utils.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            table: dict[Any, str] = ast.literal_eval(node.value)
+            return table
+    return {}
+
+
+def _check_text_decoder(config: Config, name: str) -> None:
+    """Refuse what mlx-lm would pass over: it computes causal attention and text, whatever config.json says."""
+    for key, allowed in _CAUSAL.items():
+        if config.get(key) not in allowed:
+            raise CheckpointError(
+                f"config.json sets {key} to {config[key]!r}. mlx-lm, which would compute this {name} model, has causal "
+                "attention only, which would give other vectors than its authors'."
+            )
+    for architecture in config.get("architectures") or ():
+        if "bidirectional" in str(architecture).lower():
+            raise CheckpointError(
+                f"config.json names {architecture}; mlx-lm, which would compute it, has causal attention only."
+            )
+    if "text_config" in config:
+        raise CheckpointError(
+            f"config.json describes a {name} model of more than text (text_config); only models of text alone work "
+            "through mlx-lm."
+        )
+    method = mapping(config, "quantization_config").get("quant_method")
+    if method and not config.get("quantization"):
+        raise CheckpointError(
+            f"The weights are quantized by {method!r}; give the full-precision model, or one quantized by MLX."
+        )
+
+
+def _window(config: Config) -> int | None:
+    """The tokens within which a sliding window hides nothing.
+
+    Longer texts are not computed: some of mlx-lm's models know no windows, and some read their layers' kinds otherwise
+    than transformers does.
+    """
+    kinds = config.get("layer_types")
+    sees_all = isinstance(kinds, list) and not {"sliding_attention", "chunked_attention"} & set(map(str, kinds))
+    if config.get("use_sliding_window") is False or sees_all:
+        return None
+    widths = [config.get(key) for key in ("sliding_window", "attention_chunk_size")]
+    return min((int(width) for width in widths if width), default=None)

@@ -1,0 +1,54 @@
+"""Whether a folder holds a whole model: the files it needs are there, and none is damaged."""
+
+from pathlib import Path
+
+from akidb_embeddings.checkpoint.json_file import read_json
+from akidb_embeddings.checkpoint.safetensors import read_header, weight_files
+from akidb_embeddings.errors import CheckpointError
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Return the names of the files without which a folder is no model: configuration, tokenizer, weights.
+
+    Raises CheckpointError when the index of the weights cannot be read.
+    """
+    needed = [folder / "config.json", folder / "tokenizer.json", *weight_files(folder)]
+    return [file.name for file in needed if not file.is_file()]
+
+
+def check_model(folder: Path, cure: str) -> None:
+    """Raise CheckpointError, ending with the cure, when files of a model folder are missing or damaged."""
+    missing = missing_files(folder)
+    if missing:
+        raise CheckpointError(f"{folder} is not a whole model: it has no {', '.join(missing)}; {cure}")
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*_*/model.safetensors")]):
+        read_header(path, cure)
+
+
+def snapshot_flaw(snapshot: Path, *, pooling_known: bool) -> str:
+    """Say why a snapshot of the Hugging Face cache cannot be used; "" when it can.
+
+    Other libraries fetch single files. A snapshot without those that say how to pool and which dense layers
+    follow would load and give other vectors than the model's. So they must be there, or the model be known to
+    have none: from the registry, or by a README.md, which nobody fetches without asking for ``modules.json``.
+    """
+    try:
+        missing = missing_files(snapshot) or _missing_modules(snapshot, pooling_known)
+        if not missing:
+            check_model(snapshot, "remove it from the Hugging Face cache")
+    except CheckpointError as error:
+        return str(error)
+    return f"incomplete, without {', '.join(missing)}" if missing else ""
+
+
+def _missing_modules(snapshot: Path, pooling_known: bool) -> list[str]:
+    path = snapshot / "modules.json"
+    if not path.is_file():
+        return [] if pooling_known or (snapshot / "README.md").is_file() else [path.name]
+    needs = {"Dense": ("config.json", "model.safetensors"), "Pooling": () if pooling_known else ("config.json",)}
+    try:
+        modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(path, default=[])]
+    except (AttributeError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a list of modules") from error
+    needed = [f"{folder}/{file}" for kind, folder in modules for file in needs.get(kind, ())]
+    return [name for name in needed if not (snapshot / name).is_file()]

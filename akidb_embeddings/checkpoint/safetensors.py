@@ -1,0 +1,96 @@
+"""Safetensors files: which a model folder has, whether they are whole, and where each tensor stands.
+
+Only headers are read. The format: 8 bytes of header length, little-endian; a JSON header; the tensors' bytes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from akidb_embeddings.checkpoint.json_file import read_json
+from akidb_embeddings.errors import CheckpointError
+
+_CURE = "copy the model again, or download it again"
+_LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a tensor stands: the file, its key in there, and its shape as stored."""
+
+    file: Path
+    key: str
+    shape: tuple[int, ...]
+
+
+Tensors = Mapping[str, Location]
+
+
+def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> Tensors:
+    """Every tensor of a model by the name this library knows it by.
+
+    ``prefix``, which some exporters put before all names, is left out. Dense layers' own files, where there are such,
+    give ``dense.0.weight`` and so on.
+    """
+    found: dict[str, Location] = {}
+
+    def add(name: str, location: Location) -> None:
+        if name in found:
+            raise CheckpointError(f"{folder} has the tensor {name} twice: {found[name].key} and {location.key}.")
+        found[name] = location
+
+    for file in weight_files(folder):
+        for key, location in read_header(file).items():
+            add(key.removeprefix(prefix), location)
+    for index, dense in enumerate(dense_folders):
+        file = dense / "model.safetensors"
+        if file.is_file():
+            for key, location in read_header(file).items():
+                add(f"dense.{index}.{key.removeprefix('linear.')}", location)
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files the encoder's weights should be in, whether they exist or not: one, or the shards an index names.
+
+    CheckpointError: the index is damaged.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file() or not index.is_file():
+        return [single]
+    try:
+        names = {Path(name).name for name in read_json(index)["weight_map"].values()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{index} has no 'weight_map' that names the weight files; {_CURE}") from error
+    return [folder / name for name in sorted(names)]
+
+
+def read_header(file: Path, cure: str = _CURE) -> dict[str, Location]:
+    """The tensors of a safetensors file. CheckpointError, ending with the cure, unless the file is there and whole."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            start = stream.read(8)
+            length = int.from_bytes(start, "little")
+            header = stream.read(length) if length <= _LARGEST_HEADER else b""
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing; {cure}") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {cure}") from error
+    if start == b"version ":
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull`, or {cure}")
+    try:
+        tensors = _entries(header)
+        end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        located = {key: Location(file, key, tuple(entry["shape"])) for key, entry in tensors.items()}
+    except (ValueError, AttributeError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: its header cannot be read; {cure}") from error
+    if 8 + length + end != size:
+        raise CheckpointError(f"{file} is damaged: it has {size} bytes instead of {8 + length + end}; {cure}")
+    return located
+
+
+def _entries(header: bytes) -> dict[str, Any]:
+    return {key: entry for key, entry in json.loads(header).items() if key != "__metadata__"}

@@ -1,0 +1,157 @@
+"""A configuration applied to a checkpoint: what is asked for, what the model allows, what was trained."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_kinds
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is in force for one service.
+
+    ``dimensions`` is the length of its vectors, ``prompts`` by name; ``layer_norm``: whether one comes before vectors
+    are cut; ``integers``: whether the model's own vectors are integers within int8.
+    """
+
+    pooling: str
+    normalize: bool
+    dimensions: int
+    max_tokens: int
+    prompts: dict[str, str]
+    default_prompt: str
+    layer_norm: bool = False
+    integers: bool = False
+
+    def prompt(self, name: str) -> str:
+        """The prompt called ``name``; ConfigurationError lists the known ones."""
+        return find_prompt(self.prompts, name)
+
+
+def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
+    """What ``config`` means for ``checkpoint``. ConfigurationError where the model cannot do what is asked."""
+    dimensions = _dimensions(config, checkpoint)
+    return Settings(
+        pooling=_pooling(config, checkpoint),
+        normalize=config.normalize,
+        dimensions=dimensions,
+        max_tokens=_max_tokens(config, checkpoint),
+        prompts=_prompts(config, checkpoint),
+        default_prompt=checkpoint.default_prompt,
+        layer_norm=checkpoint.matryoshka_layer_norm and dimensions < checkpoint.dimension,
+        integers=checkpoint.int8_by_tanh,
+    )
+
+
+def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
+    """A name for the space that vectors lie in: where it is equal, equal texts give equal vectors.
+
+    It covers the model's files (so revision and quantization), pooling, dimensions, normalization, the limit of tokens
+    and the prompt. The words before the hash are for people.
+    """
+    facts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
+    facts += ["layer_norm"] if settings.layer_norm else []
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+    bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
+    return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
+
+
+def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
+    if config.pooling != "auto":
+        if config.pooling not in (allowed := checkpoint.architecture.poolings):
+            raise ConfigurationError(
+                f"pooling is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
+                f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}."
+            )
+        return config.pooling
+    if checkpoint.pooling is None:
+        raise ConfigurationError(
+            f"Nothing in the folder {checkpoint.path.name} says how this {checkpoint.config['model_type']} model was "
+            "pooled (there is no 1_Pooling/config.json). Set pooling to "
+            f"{_listed(checkpoint.architecture.poolings)}, as its authors trained it."
+        )
+    return checkpoint.pooling
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def tell_of_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Warn where vectors are normalized by default though their authors' are not."""
+    if config.normalize and not checkpoint.normalize and not config.was_given("normalize"):
+        _log.warning(
+            "%s was trained without normalization, and its vectors are normalized here. Set normalize to False for "
+            "its authors' vectors, or to True to be asked no more.",
+            config.model_name,
+        )
+
+
+def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
+    asked, full = config.dimensions, checkpoint.dimension
+    if asked is None:
+        return checkpoint.truncate_dim or full
+    if asked > full:
+        raise ConfigurationError(f"dimensions is {asked}; this model gives {full} at most.")
+    if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
+        trained = {length for length in checkpoint.matryoshka if length < full} | {full}
+        alone = " alone" if len(trained) == 1 else ""
+        raise ConfigurationError(
+            f"dimensions is {asked}; this model was trained for {describe_lengths(trained)}{alone}. With "
+            "untrained_dimensions in the configuration vectors are cut there all the same, at a loss that nobody knows."
+        )
+    return asked
+
+
+def describe_lengths(lengths: Collection[int]) -> str:
+    """In words, three in a row or more as a range: "8, 32 to 1024"."""
+    runs: list[list[int]] = []
+    for length in sorted(lengths):
+        if not runs or length != runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(length)
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
+    """The default bows to a smaller limit; a value that someone chose does not, and is refused."""
+    if config.max_tokens <= checkpoint.max_tokens:
+        return config.max_tokens
+    if config.was_given("max_tokens"):
+        source = config.sources["max_tokens"]
+        where = "" if source == "constructor" else f" (from {source})"
+        raise ConfigurationError(
+            f"max_tokens is {config.max_tokens}{where}; the limit of {config.model_name} is {checkpoint.max_tokens}."
+        )
+    return checkpoint.max_tokens
+
+
+def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
+    """The model's prompts, with those for queries and documents as configured."""
+    prompts = with_kinds(checkpoint.prompts)
+    chosen = {}
+    for kind, text, name in (
+        ("query", config.query_prompt, config.query_prompt_name),
+        ("document", config.document_prompt, config.document_prompt_name),
+    ):
+        if text is not None:
+            chosen[kind] = text
+        elif name is not None:
+            chosen[kind] = find_prompt(prompts, name, f"{kind}_prompt_name")
+    if config.task is not None:
+        chosen["query"] = instruct(checkpoint.prompts, config.task, prefix="query_")
+    return prompts | chosen
+
+
+def lacks_query_prompt(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
+    """Whether queries go without a prompt though the model has prompts, and nobody said that it is meant so."""
+    chosen = config.query_prompt, config.query_prompt_name, config.task
+    return any(checkpoint.prompts.values()) and "query" not in checkpoint.prompts and chosen == (None, None, None)

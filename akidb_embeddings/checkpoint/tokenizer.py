@@ -1,0 +1,153 @@
+"""Text to token ids, with the model's own special tokens. Any thread; settings are made once and never changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
+from tokenizers.processors import PostProcessor, TemplateProcessing
+from tokenizers.processors import Sequence as PostProcessors
+
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.json_file import read_json
+from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
+
+_BERT_TOKENIZERS = ("BertTokenizer", "MPNetTokenizer")
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Token ids of texts. ``counts[i]`` is the whole text's tokens, of which ``ids[i]`` keeps at most the limit."""
+
+    ids: list[NDArray[np.int32]]
+    counts: list[int]
+
+    @property
+    def truncated(self) -> list[bool]:
+        """Which texts lost tokens."""
+        return [count > len(ids) for ids, count in zip(self.ids, self.counts, strict=True)]
+
+
+class Tokenizer:
+    """A checkpoint's tokenizer, keeping ``max_tokens`` of each text, special tokens included."""
+
+    def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
+        file = checkpoint.path / "tokenizer.json"
+        try:
+            tokenizer = FastTokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{file} cannot be read: {error}. Download or copy the model again.") from error
+        direction = _direction(tokenizer, read_json(checkpoint.path / "tokenizer_config.json"))
+        tokenizer.no_padding()  # what the file sets is for others; it would also disturb the looks taken below
+        tokenizer.no_truncation()
+        _adopt_bert_settings(tokenizer, read_json(checkpoint.path / "tokenizer_config.json"))
+        if checkpoint.lowercase:
+            _lowercase(tokenizer)
+        architecture = checkpoint.architecture
+        if architecture.final_token is not None and checkpoint.pooling == "last":
+            _end_with(tokenizer, architecture.final_token, file)
+        self._special = tokenizer.num_special_tokens_to_add(is_pair=False)
+        if self._special < architecture.special_tokens:
+            raise CheckpointError(
+                f"{file} adds {self._special} special tokens (post_processor); "
+                f"{checkpoint.config['model_type']} needs {architecture.special_tokens}."
+            )
+        if max_tokens <= self._special:
+            raise ConfigurationError(f"max_tokens is {max_tokens}; special tokens alone take {self._special}.")
+        self._vocabulary = int(checkpoint.config["vocab_size"])
+        tokenizer.enable_truncation(max_tokens, direction=direction)
+        self._tokenizer = tokenizer
+
+    def encode(self, texts: list[str], prompt: str = "", begin: int = 0) -> Tokenized:
+        """Token ids of ``texts``, each after ``prompt``. InputError names a text that cannot be tokenized, counting
+        from ``begin``."""
+        try:
+            encodings = self._tokenizer.encode_batch_fast([prompt + text for text in texts] if prompt else texts)
+        except (TypeError, UnicodeEncodeError):
+            raise _bad_unicode(texts, prompt, begin) from None
+        ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        for index, row in enumerate(ids):
+            if not row.size:
+                raise InputError(f"texts[{begin + index}] is {texts[index]!r}, and that gives no tokens.")
+            if row.max() >= self._vocabulary:  # MLX would read past the embedding table without a word
+                raise InputError(
+                    f"texts[{begin + index}] has token {row.max()}; this model has embeddings for {self._vocabulary}."
+                )
+        return Tokenized(ids, [self._count(encoding) for encoding in encodings])
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Begin and end of each token of ``text``, in characters of it, without prompt, special tokens and limit.
+
+        They are sorted, and may leave out white space; tokens that share a character all have the whole of it.
+        InputError: the text is no valid Unicode.
+        """
+        try:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):
+            raise _bad_unicode([text], "", 0) from None
+        return sorted(offset for part in (encoding, *encoding.overflowing) for offset in part.offsets)
+
+    def _count(self, encoding: Encoding) -> int:
+        return len(encoding.ids) + sum(len(rest.ids) - self._special for rest in encoding.overflowing)
+
+
+def _direction(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> str:
+    """The side that long texts lose: tokenizer_config.json's word, else tokenizer.json's, else the right."""
+    own = (tokenizer.truncation or {}).get("direction", "right")
+    return str(settings.get("truncation_side") or own).lower()
+
+
+def _adopt_bert_settings(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> None:
+    """Let tokenizer_config.json decide how BERT's tokenizer treats case, accents and Chinese, as transformers does.
+
+    Where it is silent, transformers' defaults count, whatever tokenizer.json says.
+    """
+    if str(settings.get("tokenizer_class")).removesuffix("Fast") in _BERT_TOKENIZERS:
+        tokenizer.normalizer = BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+            strip_accents=settings.get("strip_accents"),
+            lowercase=settings.get("do_lower_case", True),
+        )
+
+
+def _lowercase(tokenizer: FastTokenizer) -> None:
+    normalizer = tokenizer.normalizer
+    tokenizer.normalizer = Lowercase() if normalizer is None else Sequence([Lowercase(), normalizer])
+
+
+def _end_with(tokenizer: FastTokenizer, token: str, file: Path) -> None:
+    """Append ``token`` to every text where the tokenizer ends texts with nothing of its own.
+
+    Older conversions lack the post-processor that does it, and the last token is the one that is pooled. Appended
+    here, it is also counted in truncation.
+    """
+    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    if tokenizer.encode("a").ids[-1:] != bare[-1:]:
+        return
+    token_id = tokenizer.token_to_id(token)
+    if token_id is None:
+        raise CheckpointError(f"{file} lacks the token {token!r} that this model's texts must end with.")
+    ending = TemplateProcessing(single=f"$A {token}", special_tokens=[(token, token_id)])
+    existing: PostProcessor | None = tokenizer.post_processor
+    tokenizer.post_processor = ending if existing is None else PostProcessors([existing, ending])
+
+
+def _bad_unicode(texts: list[str], prompt: str, begin: int) -> InputError:
+    """Which text is not valid Unicode, and where."""
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        return InputError(f"The prompt {prompt!r} has a lone surrogate, which is no valid Unicode.")
+    for index, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return InputError(
+                f"texts[{begin + index}] has a lone surrogate at character {error.start}, which is no valid Unicode; "
+                "repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+            )
+    return InputError("A text could not be tokenized.")

@@ -1,0 +1,26 @@
+"""MLX itself, its matrix products taken over by a fast BLAS. Whoever needs ``mx`` takes it from here, never from
+``mlx``."""
+
+from typing import Any
+
+from akidb_embeddings.compute import blas
+
+__all__ = ["BLAS", "import_nn", "mx"]
+
+try:
+    import mlx.core as mx
+except ImportError as error:
+    raise ImportError(
+        f"MLX cannot be loaded: {error}. On Linux it needs a backend: pip install 'akidb-embeddings[cpu]', or with "
+        "[cuda12] or [cuda13] for an NVIDIA GPU."
+    ) from error
+
+BLAS = blas.take_over()
+
+
+def import_nn() -> tuple[Any, Any]:
+    """``mlx.nn`` and ``mlx.utils``, which mlx-lm's models alone are made of."""
+    import mlx.nn
+    import mlx.utils
+
+    return mlx.nn, mlx.utils

@@ -1,0 +1,142 @@
+"""The server's settings: flags before environment before the YAML file's ``server:`` section before defaults."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from akidb_embeddings.config.file import check_keys, find_config_file, read_section
+from akidb_embeddings.config.rules import BOOLEAN, COUNT, Rule, choice
+from akidb_embeddings.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "AKIDB_SERVER_"
+
+_PORT = Rule(int, "a port from 0 (any free one) to 65535", range(65536).__contains__)
+_SECONDS = Rule((int, float), "a finite number of seconds above 0", lambda value: 0 < value < math.inf)
+_FILE = Rule(str, "the path of a file", str.strip, optional=True)
+
+
+def _is_list_of_texts(value: list[Any]) -> bool:
+    return all(isinstance(item, str) and item.strip() for item in value)
+
+
+_RULES: Mapping[str, Rule] = {
+    "models": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
+    "host": Rule(str, "an address of this machine, such as 127.0.0.1 or 0.0.0.0", str.strip),
+    "port": _PORT,
+    "grpc_port": _PORT._replace(optional=True),
+    "max_texts": COUNT,
+    "max_body_bytes": COUNT,
+    "max_queued_tokens": COUNT,
+    "max_queue_seconds": _SECONDS,
+    "max_concurrent_requests": COUNT,
+    "request_seconds": _SECONDS,
+    "drain_seconds": _SECONDS,
+    "probe_seconds": _SECONDS,
+    "api_keys_file": _FILE,
+    "protect_health": BOOLEAN,
+    "tls_certificate": _FILE,
+    "tls_key": _FILE,
+    "cors_origins": Rule(list, "a list of origins such as https://example.org", _is_list_of_texts),
+    "log_format": choice("plain", "json"),
+}
+FIELDS = tuple(_RULES)
+"""The names of ``ServerConfig``'s fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """A complete, valid set of the server's settings. ConfigurationError names what is not allowed.
+
+    Attributes:
+        models: What is served, the first by default; empty for the model of the ``embedding:`` section.
+        host: The address to listen on.
+        port: The port for REST; 0 for any free one.
+        grpc_port: The port for gRPC; None for no gRPC.
+        max_texts: Texts in one request.
+        max_body_bytes: Bytes in one request's body or gRPC message.
+        max_queued_tokens: Tokens that may wait; a request that finds the queue empty is taken whatever its size.
+        max_queue_seconds: Age of the oldest waiting request beyond which new ones are refused.
+        max_concurrent_requests: Requests that are worked on or wait at once.
+        request_seconds: Time for one request, after which it fails.
+        drain_seconds: Time for requests in flight when the server is told to end.
+        probe_seconds: Idleness after which a readiness check computes a vector before it answers.
+        api_keys_file: File of API keys, one a line; None for no keys. ``AKIDB_API_KEYS`` (commas between) adds to it.
+        protect_health: Whether health and metrics ask for a key as well; the page never does.
+        tls_certificate: PEM file of the certificate chain; None for no TLS.
+        tls_key: PEM file of its private key.
+        cors_origins: Origins whose pages may call the server from a browser.
+        log_format: "plain" or "json".
+    """
+
+    models: list[str] | tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grpc_port: int | None = None
+    max_texts: int = 2048
+    max_body_bytes: int = 4_000_000
+    max_queued_tokens: int = 200_000
+    max_queue_seconds: float = 10.0
+    max_concurrent_requests: int = 512
+    request_seconds: float = 60.0
+    drain_seconds: float = 30.0
+    probe_seconds: float = 30.0
+    api_keys_file: str | None = None
+    protect_health: bool = False
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    cors_origins: list[str] | tuple[str, ...] = ()
+    log_format: str = "plain"
+
+    def __post_init__(self) -> None:
+        for name, rule in _RULES.items():
+            value = getattr(self, name)
+            rule.check(name, list(value) if isinstance(value, tuple) else value)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigurationError("tls_certificate and tls_key go together: give both files, or neither.")
+
+    @classmethod
+    def resolve(cls, config_path: str | Path | None = None, **flags: Any) -> Self:
+        """Settle on one configuration: ``flags``, then the environment, then the file, then the defaults.
+
+        The file is ``config_path``, else the one that ``EmbeddingConfig.from_yaml`` finds. The environment's variables
+        are ``AKIDB_SERVER_`` and the field's name in capitals, their values written as in YAML.
+        """
+        check_keys(flags, FIELDS)
+        file = find_config_file() if config_path is None else Path(os.path.expanduser(config_path))
+        values = {} if file is None else read_section(file, "server", FIELDS)
+        for name, value in values.items():
+            _RULES[name].check(name, value, f"{file}: server: ")
+        return cls(**(values | _from_environment() | flags))
+
+    @property
+    def limits(self) -> dict[str, int | float]:
+        """What a client has to know."""
+        names = [field.name for field in fields(self) if field.name.startswith("max_")]
+        return {name: getattr(self, name) for name in [*names, "request_seconds"]}
+
+
+def _from_environment() -> dict[str, Any]:
+    given = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): (name, text)
+        for name, text in os.environ.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    check_keys({key: text for key, (_, text) in given.items()}, FIELDS, f"{ENVIRONMENT_PREFIX}…: ")
+    values = {}
+    for key, (name, text) in given.items():
+        try:
+            value = text if _RULES[key].types is str else yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if _RULES[key].types is list and isinstance(value, str):
+            value = [item.strip() for item in value.split(",")]
+        _RULES[key].check(key, value, f"{name}: ")
+        values[key] = value
+    return values

@@ -1,0 +1,260 @@
+"""Any supported Hugging Face checkpoint to an MLX checkpoint, quantized or not, in the layout mlx-community uses.
+
+The result is a folder that ``EmbeddingService`` loads by the same path as every other: config.json with a
+``quantization`` entry, all weights (dense layers as ``dense.0.weight``, …) in model.safetensors, the tokenizer and the
+sentence-transformers files as they were, with what only the registry knows added.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.safetensors import Tensors
+from akidb_embeddings.conversion.folder_writer import write_files, write_json
+from akidb_embeddings.errors import CheckpointError, ConfigurationError
+from akidb_embeddings.registry import ModelSpec
+
+if TYPE_CHECKING:
+    from akidb_embeddings.compute.runtime import mx
+    from akidb_embeddings.diagnostics.quality import Quality
+
+BITS = (2, 3, 4, 5, 6, 8)
+GROUP_SIZES = (32, 64, 128)
+DTYPES = ("float32", "float16", "bfloat16")
+# What the table of token embeddings keeps in a mixed conversion. It is gathered, not multiplied, and so costs memory
+# alone; and what is lost there is lost before the first layer.
+_TABLE_BITS = 8
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written.
+
+    The folder, its weights in bytes, how many matrices were quantized of how many tensors, and how many matrices were
+    ``kept`` as they are, since their rows do not divide into groups. ``quality`` is None if it was not measured.
+    """
+
+    path: Path
+    size_bytes: int
+    quantized: int
+    tensors: int
+    kept: int = 0
+    quality: "Quality | None" = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How weights are written. ``table_bits`` is for the table of token embeddings."""
+
+    bits: int | None
+    group_size: int
+    table_bits: int | None
+    dtype: str | None
+
+
+@dataclass
+class _Written:
+    """The tensors to be written by their keys in the file, and which layers were quantized otherwise than the rest."""
+
+    arrays: dict[str, "mx.array"] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    quantized: int = 0
+    kept: int = 0
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    bits: int | None = None,
+    group_size: int = 64,
+    mixed: bool = False,
+    dtype: str | None = None,
+    spec: ModelSpec | None = None,
+    measure: bool = False,
+) -> Conversion:
+    """Write the model in ``source`` to the new folder ``destination``. What fails or is interrupted leaves nothing.
+
+    Args:
+        source: A model folder in Hugging Face's layout, weights in float32, float16 or bfloat16.
+        destination: A folder that does not exist yet, or is empty.
+        bits: Bits a weight, one of ``BITS``; None does not quantize.
+        group_size: Weights that share a scale, one of ``GROUP_SIZES``.
+        mixed: Keep the table of token embeddings at 8 bits; for fewer ``bits`` than that.
+        dtype: What is not quantized, and scales, in one of ``DTYPES``; None keeps what they are.
+        spec: The registry's entry for the source; what its folder does not say is added to the new one.
+        measure: Compare the vectors of both models; the destination appears only if both can be computed.
+
+    Raises:
+        ConfigurationError: bits, group size, dtype or destination are not allowed, or do not go together.
+        CheckpointError: the source is no supported model, is quantized already, nothing in it can be quantized, or a
+            weight is no finite number, before or in ``dtype``; or the destination cannot be written.
+        WorkerError: with ``measure``, a model does not compute; see ``EmbeddingService``.
+    """
+    plan = _Plan(bits, group_size, _TABLE_BITS if mixed else bits, dtype)
+    _check(destination, plan, mixed)
+    checkpoint = read_checkpoint(source, spec)
+    _check_source(checkpoint, dtype)
+    whole = destination.absolute()  # "." has no name
+    staging = whole.with_name(whole.name + ".partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with _naming(destination):
+            staging.mkdir(parents=True)
+            written, tensors = _write(checkpoint, spec, staging, plan)
+        quality = _quality(source, staging) if measure else None
+        with _naming(destination):
+            size = (staging / "model.safetensors").stat().st_size
+            if destination.exists():
+                destination.rmdir()
+            staging.rename(destination)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Conversion(destination, size, written.quantized, tensors, written.kept, quality)
+
+
+@contextlib.contextmanager
+def _naming(destination: Path) -> Iterator[None]:
+    """Errors of the disk as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{destination} cannot be written: {error}. Free some space, or give another.") from error
+
+
+def _quality(source: Path, converted: Path) -> "Quality":
+    from akidb_embeddings.diagnostics.quality import compare
+
+    return compare(source, converted)
+
+
+def _check(destination: Path, plan: _Plan, mixed: bool) -> None:
+    if plan.bits is not None and plan.bits not in BITS:
+        raise ConfigurationError(f"bits is {plan.bits}; allowed: {', '.join(map(str, BITS))}.")
+    if plan.group_size not in GROUP_SIZES:
+        raise ConfigurationError(f"group_size is {plan.group_size}; allowed: {', '.join(map(str, GROUP_SIZES))}.")
+    if plan.dtype is not None and plan.dtype not in DTYPES:
+        raise ConfigurationError(f"dtype is {plan.dtype!r}; allowed: {', '.join(DTYPES)}.")
+    if mixed and (plan.bits is None or plan.bits >= _TABLE_BITS):
+        fewer = ", ".join(str(bits) for bits in BITS if bits < _TABLE_BITS)
+        raise ConfigurationError(
+            f"mixed keeps the table of token embeddings at {_TABLE_BITS} bits while the rest has fewer, and bits is "
+            f"{plan.bits}. Give bits as one of {fewer}, or leave mixed out."
+        )
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise ConfigurationError(f"{destination} exists already; give a new folder, or remove it first.")
+
+
+def _check_source(checkpoint: Checkpoint, dtype: str | None) -> None:
+    if checkpoint.architecture.through:
+        raise CheckpointError(
+            f"{checkpoint.path} is computed through {checkpoint.architecture.through}: convert it with mlx_lm.convert, "
+            "and copy its sentence-transformers files beside the result."
+        )
+    if checkpoint.quantization:
+        raise CheckpointError(f"{checkpoint.path} is quantized already; convert its full-precision original instead.")
+    if dtype == "float16" and not checkpoint.architecture.float16:
+        raise ConfigurationError(
+            f"dtype is float16, but activations of {checkpoint.config['model_type']} models overflow it. Give "
+            "bfloat16, which takes the same space, or float32."
+        )
+
+
+def _write(checkpoint: Checkpoint, spec: ModelSpec | None, folder: Path, plan: _Plan) -> tuple[_Written, int]:
+    """Write the whole folder; what became of the tensors, and how many they were."""
+    from akidb_embeddings.compute.runtime import mx
+
+    used = _used(checkpoint)
+    written = _convert_tensors(checkpoint, used, plan)
+    try:
+        mx.save_safetensors(str(folder / "model.safetensors"), written.arrays, {"format": "mlx"})
+    except RuntimeError as error:
+        if "[write]" not in str(error):
+            raise
+        # MLX does not say why. It is the disk, nearly always.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    total = sum(array.nbytes for array in written.arrays.values())
+    index = {
+        "metadata": {"total_size": total},
+        "weight_map": dict.fromkeys(sorted(written.arrays), "model.safetensors"),
+    }
+    write_json(folder / "model.safetensors.index.json", index)
+    quantization = {"group_size": plan.group_size, "bits": plan.bits, **written.overrides} if plan.bits else None
+    write_files(checkpoint, spec, folder, quantization, plan.dtype)
+    written.arrays.clear()
+    mx.clear_cache()
+    return written, len(used)
+
+
+def _convert_tensors(checkpoint: Checkpoint, used: Tensors, plan: _Plan) -> _Written:
+    from akidb_embeddings.compute.runtime import mx
+    from akidb_embeddings.compute.weights import load_tensors
+
+    prefix = _stored_prefix(checkpoint)
+    table = _table(checkpoint, used)
+    if plan.table_bits != plan.bits and table is None:
+        raise CheckpointError(
+            f"{checkpoint.path} has no table of token embeddings by a name that is known "
+            f"({', '.join(checkpoint.architecture.words)}); leave mixed out."
+        )
+    written = _Written()
+    loaded = load_tensors(used)
+    for name in used:
+        key = name if name.startswith("dense.") else prefix + name
+        array = _cast(name, loaded.pop(name), plan.dtype)  # popped, so that the original is freed when it is packed
+        is_matrix = name.endswith(".weight") and len(used[name].shape) == 2
+        bits = plan.table_bits if name == table else plan.bits
+        if bits and is_matrix and array.shape[1] % plan.group_size == 0:
+            layer = key.removesuffix(".weight")
+            packed = mx.quantize(array, plan.group_size, bits)
+            parts = dict(zip((key, f"{layer}.scales", f"{layer}.biases"), packed, strict=True))
+            written.quantized += 1
+            if bits != plan.bits:
+                written.overrides[layer] = {"group_size": plan.group_size, "bits": bits}
+        else:
+            parts = {key: array}
+            written.kept += bool(bits and is_matrix)
+        mx.eval(*parts.values())
+        written.arrays |= parts
+    if plan.bits and not written.quantized:
+        raise CheckpointError(f"No matrix of {checkpoint.path} has rows divisible by group_size {plan.group_size}.")
+    return written
+
+
+def _cast(name: str, array: "mx.array", dtype: str | None) -> "mx.array":
+    """The tensor in ``dtype``, if one is asked for. CheckpointError: one of its values is no finite number, or becomes
+    none."""
+    from akidb_embeddings.compute.runtime import mx
+
+    if not mx.issubdtype(array.dtype, mx.floating):
+        return array
+    cast = array if dtype is None else array.astype(getattr(mx, dtype))
+    if mx.isfinite(cast).all().item():
+        return cast
+    if mx.isfinite(array).all().item():
+        largest = mx.abs(array).max().item()
+        raise CheckpointError(f"The tensor {name} has values up to {largest:g}, which overflow {dtype}; give bfloat16.")
+    raise CheckpointError(f"The tensor {name} has NaN or infinity in it: the weights are damaged; copy them again.")
+
+
+def _used(checkpoint: Checkpoint) -> Tensors:
+    """The tensors that embeddings pass through."""
+    ignored = checkpoint.architecture.ignored
+    return {name: location for name, location in checkpoint.tensors.items() if not name.startswith(ignored)}
+
+
+def _stored_prefix(checkpoint: Checkpoint) -> str:
+    """mlx-lm wants decoders' names to begin with ``model.``; encoders keep the names they have."""
+    return checkpoint.architecture.prefix if checkpoint.architecture.prefix == "model." else ""
+
+
+def _table(checkpoint: Checkpoint, used: Tensors) -> str | None:
+    """The name of the table of token embeddings; None if no tensor has one of the architecture's names for it."""
+    endings = tuple(f"{words}.weight" for words in checkpoint.architecture.words)
+    return next((name for name in used if name.endswith(endings)), None)

@@ -1,0 +1,76 @@
+"""A checkpoint on a backend: micro-batches in, float32 vectors out. Everything here stays on one thread."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akidb_embeddings.architectures import build_encoder
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.compute.backend import Backend
+from akidb_embeddings.compute.kernels import FUSED, Activation
+from akidb_embeddings.compute.pooling import pool
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.weights import Weights, load_tensors
+from akidb_embeddings.engine.planner import MicroBatch
+from akidb_embeddings.errors import CheckpointError
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "Identity": lambda x: x,
+    "Tanh": mx.tanh,
+    "ReLU": lambda x: mx.maximum(x, 0.0),
+    "GELU": FUSED.gelu,
+}
+
+
+class MLXEmbeddingModel:
+    """The forward pass of a checkpoint, from token ids to pooled vectors, before truncation and normalization."""
+
+    def __init__(self, checkpoint: Checkpoint, backend: Backend) -> None:
+        """Load the weights. CheckpointError names the folder and the tensor that does not fit."""
+        self._backend = backend
+        self.streams, self.tokens_per_batch = backend.streams, backend.tokens_per_batch
+        mx.set_cache_limit(backend.cache_limit)
+        self._streams = [mx.new_stream(backend.device) for _ in range(backend.streams)]
+        dtype = backend.dtype if checkpoint.architecture.float16 else backend.safe_dtype
+        with mx.stream(self._streams[0]):
+            try:
+                self._build(checkpoint, dtype)
+            except CheckpointError as error:
+                raise CheckpointError(f"{checkpoint.path}: {error}") from error
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # A setting of a type that nobody thought of.
+                raise CheckpointError(f"{checkpoint.path / 'config.json'} cannot be used: {error!r}") from error
+        mx.clear_cache()
+
+    def _build(self, checkpoint: Checkpoint, dtype: mx.Dtype) -> None:
+        weights = Weights(load_tensors(checkpoint.tensors), checkpoint.quantization, self._backend, dtype)
+        self._encoder = build_encoder(checkpoint.architecture, checkpoint.config, weights, self._backend.kernels)
+        self._dense = [
+            (weights.linear(f"dense.{index}", layer.inputs, layer.outputs, layer.bias), _ACTIVATIONS[layer.activation])
+            for index, layer in enumerate(checkpoint.dense)
+        ]
+        self._dtype, self._int8_by_tanh = dtype, checkpoint.int8_by_tanh
+        weights.finish(checkpoint.architecture.ignored)
+
+    def forward(self, batches: Sequence[MicroBatch]) -> list[NDArray[np.float32]]:
+        """Vectors ``[B, dimension]`` for each of at most ``backend.streams`` micro-batches, computed side by side."""
+        self._backend.share_cores(len(batches))
+        outputs = []
+        for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
+            with mx.stream(stream):
+                outputs.append(self._vectors(batch))
+        mx.eval(outputs)
+        return [np.array(output) for output in outputs]
+
+    def close(self) -> None:
+        """Let go of the weights and of the buffers kept for reuse."""
+        del self._encoder, self._dense
+        mx.clear_cache()
+
+    def _vectors(self, batch: MicroBatch) -> mx.array:
+        vectors = pool(self._encoder(mx.array(batch.ids), batch.lengths), batch.lengths, batch.pooling)
+        for linear, activation in self._dense:
+            vectors = activation(linear(vectors.astype(self._dtype)))
+        vectors = vectors.astype(mx.float32)
+        return mx.round(mx.tanh(vectors) * 127) if self._int8_by_tanh else vectors

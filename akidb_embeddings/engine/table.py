@@ -1,0 +1,117 @@
+"""The engines of this process, shared between equal configurations: one set of weights however many ask for it."""
+
+import atexit
+import json
+import os
+import threading
+from collections import deque
+from collections.abc import Hashable
+
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.engine.engine import Engine, Model
+from akidb_embeddings.errors import WorkerError
+
+_lock = threading.Lock()
+_engines: dict[Hashable, Engine] = {}
+_users: dict[Engine, int] = {}
+# The garbage collector may release an engine at any allocation, also while this thread holds the lock. So a release is
+# noted here, and whoever can get the lock, or has it, settles it.
+_released: deque[Engine] = deque()
+_used = False
+_forked = False
+
+
+def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
+    """The engine that computes ``checkpoint`` with ``memory`` (``fast`` or ``compact``), loaded.
+
+    Every acquired engine is to be released once. CheckpointError: the weights do not fit. WorkerError: MLX cannot be
+    loaded, or this process was forked from one that runs it.
+    """
+    global _used
+    if _forked:
+        raise WorkerError(
+            "This process was forked from one in which MLX runs, and MLX does not survive a fork. Start processes with "
+            "multiprocessing's 'spawn' method instead."
+        )
+    key = _key(checkpoint, memory)
+    with _lock:
+        _used = True
+        engine = _engines.get(key)
+        if engine is None or not engine.alive:
+            engine = _engines[key] = Engine(lambda: _load(checkpoint, memory))
+        _users[engine] = _users.get(engine, 0) + 1
+    _settle()
+    try:
+        engine.wait_until_loaded()
+    except BaseException:
+        release_engine(engine)
+        raise
+    return engine
+
+
+def retain_engine(engine: Engine) -> Engine:
+    """Count one more user of an engine that has some; it is to be released once more."""
+    with _lock:
+        _users[engine] = _users.get(engine, 0) + 1
+    _settle()
+    return engine
+
+
+def release_engine(engine: Engine) -> None:
+    """Give an engine back; the last user's release stops it and frees its weights."""
+    _released.append(engine)
+    _settle()
+
+
+def _settle() -> None:
+    while _released and _lock.acquire(blocking=False):
+        unused = []
+        try:
+            while _released:
+                engine = _released.popleft()
+                _users[engine] -= 1
+                if not _users[engine]:
+                    del _users[engine]
+                    unused.append(engine)
+            for key in [key for key, engine in _engines.items() if engine in unused]:
+                del _engines[key]
+        finally:
+            _lock.release()
+        for engine in unused:
+            engine.close()
+
+
+def _load(checkpoint: Checkpoint, memory: str) -> Model:
+    """Called on the engine's thread: that thread, and no other, imports and uses MLX."""
+    try:
+        from akidb_embeddings.compute.backend import select_backend
+        from akidb_embeddings.engine.model import MLXEmbeddingModel
+    except ImportError as error:
+        raise WorkerError(str(error)) from error
+    return MLXEmbeddingModel(checkpoint, select_backend(memory))
+
+
+def _key(checkpoint: Checkpoint, memory: str) -> Hashable:
+    """What an engine computes. A folder whose weights or settings were written anew since is another model."""
+    files = {location.file.resolve() for location in checkpoint.tensors.values()}
+    stats = [(str(file), file.stat()) for file in files]
+    versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
+    steps = checkpoint.dense, checkpoint.int8_by_tanh
+    return memory, checkpoint.path.resolve(), versions, json.dumps(checkpoint.config), steps
+
+
+def _close_all() -> None:
+    """Stop the threads before the interpreter goes: MLX must not run while it is torn down."""
+    for engine in list(_users):
+        engine.close()
+
+
+def _after_fork() -> None:
+    global _forked, _lock
+    _forked = _forked or _used
+    _lock = threading.Lock()  # another thread may have held it at the moment of the fork
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,1 @@
+"""Where models are: ``resolve`` finds them on this machine, ``download`` fetches them, ``cache`` is their layout."""

@@ -1,0 +1,230 @@
+"""Models from the Hugging Face hub, and what is on this machine already; ``finder`` knows the places here."""
+
+import difflib
+import errno
+import glob
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from akidb_embeddings.checkpoint.integrity import check_model
+from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
+from akidb_embeddings.hub import cache
+from akidb_embeddings.hub.resolve import (
+    ModelFiles,
+    Origin,
+    Source,
+    find_model,
+    find_source,
+    find_spec,
+    from_bundle,
+    from_cache,
+    from_folder,
+    local_folder,
+    not_here,
+)
+from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
+
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
+_WANTED_IN_FOLDERS = ("config.json", "model.safetensors")
+_UNWANTED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_TIMEOUT = 30.0  # seconds, for the one request made here; huggingface_hub has its own for the files
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model without loading it; ``size_on_disk`` is in bytes, 0 when it is not here."""
+
+    name: str
+    repo: str | None
+    spec: ModelSpec | None
+    cached: bool
+    origin: Origin | None
+    path: Path | None
+    size_on_disk: int
+    revision: str | None
+
+
+def resolve_model(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
+) -> ModelFiles:
+    """Return a model's files, downloading them first when they are not on this machine.
+
+    Raises what ``find_model`` and ``download_model`` raise; without ``auto_download``, a ModelNotFoundError for
+    a model that is not here.
+    """
+    found = find_model(name, revision=revision, cache_dir=cache_dir)
+    if found is not None:
+        return found
+    if auto_download:
+        return download_model(name, revision=revision, cache_dir=cache_dir)
+    raise not_here(find_source(name, revision, cache_dir), offline=_is_offline())
+
+
+def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
+    """Return whether a whole, undamaged model is on this machine, whatever of the places it is in."""
+    try:
+        return find_model(name, revision=revision, cache_dir=cache_dir) is not None
+    except (ModelNotFoundError, CheckpointError):
+        return False
+
+
+def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelInfo:
+    """Describe a model, on this machine or not, without touching the network. Raises what ``find_model`` raises."""
+    files = find_model(name, revision=revision, cache_dir=cache_dir)
+    if files is None:
+        source = find_source(name, revision, cache_dir)
+        return ModelInfo(name, source.repo, source.spec, False, None, None, 0, None)
+    repo = None if files.origin == "folder" else find_source(name, revision, cache_dir).repo
+    size = cache.folder_size(files.path, follow_symlinks=True)
+    return ModelInfo(name, repo, files.spec, True, files.origin, files.path, size, files.revision)
+
+
+def list_cached_models(cache_dir: str | Path | None = None) -> list[ModelInfo]:
+    """Describe every model in our cache; ``cached`` is false for one that is damaged."""
+    return [_cached_info(folder, manifest) for folder, manifest in cache.cached_folders(cache_dir)]
+
+
+def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
+    source = Source(manifest.name, manifest.repo, manifest.requested, find_spec(manifest.name), folder, None)
+    try:
+        whole = from_cache(source) is not None
+    except CheckpointError:
+        whole = False
+    size = cache.folder_size(folder, follow_symlinks=True)
+    return ModelInfo(source.name, source.repo, source.spec, whole, "cache", folder, size, manifest.commit)
+
+
+def download_model(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, force: bool = False
+) -> ModelFiles:
+    """Return a model's files, fetching into our cache what is not on this machine yet.
+
+    ``force`` fetches again what is already in a cache; a bundled model or a folder is never fetched. Concurrent
+    calls, from threads or processes, end with one good copy. After an interruption, the next call goes on.
+
+    Raises ModelNotFoundError when the hub has no such model or revision, wants a token, or may not be asked
+    (``HF_HUB_OFFLINE``); DownloadError when the network or the disk fails; CheckpointError when the repository
+    lacks what a model needs.
+    """
+    folder = local_folder(name)
+    if folder is not None:
+        return from_folder(name, folder, revision)
+    source = find_source(name, revision, cache_dir)
+    found = from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
+    if found is not None:
+        return found
+    if _is_offline():
+        raise not_here(source, offline=True)
+    try:
+        with cache.exclusive(source.folder, wait=True):
+            return (None if force else from_cache(source)) or _fetch(source, force)
+    except EmbeddingError:
+        raise
+    except Exception as error:  # huggingface_hub has had three HTTP clients, each with errors of its own
+        raise _failure(source, error) from error
+
+
+def _is_offline() -> bool:
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.lower() in ("1", "true", "yes", "on")
+
+
+def _endpoint() -> str:
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def _fetch(source: Source, force: bool) -> ModelFiles:
+    from huggingface_hub import HfApi, snapshot_download
+
+    cache.check_ownership(source.folder)
+    api = HfApi(endpoint=_endpoint())
+    info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT)
+    commit = info.sha or ""
+    if not cache.COMMIT_HASH.fullmatch(commit):
+        raise DownloadError(f"{_endpoint()} names no commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?")
+    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_wanted(file.rfilename)}
+    _check_listing(source, sizes)
+    staging = cache.staging_folder(source.folder, commit)
+    snapshot_download(
+        source.repo,
+        revision=commit,
+        cache_dir=cache.hugging_face_cache(),  # files that lie there are copied, not fetched again
+        local_dir=staging,
+        endpoint=_endpoint(),
+        force_download=force,
+        allow_patterns=[glob.escape(name) for name in sizes],
+    )
+    files = _check_download(source, staging, sizes)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    cache.Manifest(source.name, source.repo, source.revision, commit, files, date).write(staging)
+    cache.publish(staging, source.folder)
+    return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
+
+
+def _is_wanted(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    if "\\" in name or "/" in folder or name == cache.MANIFEST:
+        return False
+    if folder:
+        return file in _WANTED_IN_FOLDERS and not any(fnmatchcase(folder, pattern) for pattern in _UNWANTED_FOLDERS)
+    return any(fnmatchcase(file, pattern) for pattern in _WANTED)
+
+
+def _check_listing(source: Source, names: Collection[str]) -> None:
+    lacking = [name for name in ("config.json", "tokenizer.json") if name not in names]
+    if not any(fnmatchcase(name, "*.safetensors") for name in names):
+        lacking.append("model.safetensors")
+    if lacking:
+        near = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
+        guess = f"; {near[0]!r} may be the model you want" if near and source.spec is None else ""
+        raise CheckpointError(
+            f"{source.repo} has no {', '.join(lacking)}{guess}. Weights are read from safetensors alone; transformers' "
+            "save_pretrained writes them."
+        )
+
+
+def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
+    """Return the files' sizes; huggingface_hub passes over some failures once the folder holds a file."""
+    found = {name: (staging / name).stat().st_size for name in sizes if (staging / name).is_file()}
+    wrong = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
+    for name in wrong:
+        (staging / name).unlink(missing_ok=True)
+    if wrong:
+        raise DownloadError(
+            f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(wrong)}. "
+            f"Run `{source.command}` again, with --force if that does not help"
+        )
+    check_model(staging, f"run `{source.command} --force`")
+    return found
+
+
+def _failure(source: Source, error: Exception) -> EmbeddingError:
+    """Translate what went wrong between us and the hub into our own errors, with the way out."""
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    where = f"{source.repo} at {_endpoint()}"
+    if isinstance(error, OfflineModeIsEnabled):  # set when huggingface_hub was imported, unset since
+        return not_here(source, offline=True)
+    if isinstance(error, RevisionNotFoundError):
+        return ModelNotFoundError(f"{where} has no revision {source.revision!r}; see its page for branches and tags")
+    if isinstance(error, GatedRepoError):
+        return ModelNotFoundError(f"{where} is gated: ask for access on its page, then set HF_TOKEN to your token")
+    if status in (401, 403, 404):
+        return ModelNotFoundError(
+            f"{where} does not exist, or is private (status {status}): check the name; for a private repository set "
+            "HF_TOKEN to a token that may read it"
+        )
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        way_out = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
+    else:
+        way_out = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
+    return DownloadError(
+        f"Downloading {where} failed ({type(error).__name__}: {error}); {way_out}. "
+        f"{BUNDLED!r} is bundled and works offline"
+    )

@@ -1,0 +1,83 @@
+"""Checking what callers hand in: texts, and vectors they already have."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
+
+
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """The texts as a list. InputError names the index and type of what is no string."""
+    if isinstance(texts, str | bytes):
+        raise InputError(f"texts is one {type(texts).__name__}; a list is wanted: [text] for a single text.")
+    try:
+        iterator = iter(texts)  # what goes wrong in a caller's own generator is not ours to translate
+    except TypeError:
+        raise InputError(f"texts is {_kind(texts)}; a list of strings is wanted.") from None
+    checked = list(iterator)
+    for index, text in enumerate(checked):
+        if not isinstance(text, str):
+            raise InputError(f"texts[{index}] is {_kind(text)}; a string is wanted.")
+    return checked
+
+
+def check_text(text: str) -> str:
+    """One query or prompt. InputError names the type of what is no string."""
+    if not isinstance(text, str):
+        raise InputError(
+            f"A string is wanted, and this is {_kind(text)}. For several texts, use the method that takes a list."
+        )
+    return text
+
+
+def check_task(task: str) -> str:
+    """The instruction for queries. InputError: it is no string, or blank."""
+    if not check_text(task).strip():
+        raise InputError(f"task is {task!r}; an instruction in words is wanted, or None for the model's own.")
+    return task
+
+
+def check_vectors(
+    vectors: ArrayLike | Sequence[ArrayLike], dimension: int, count: int | None = None, first_index: int = 0
+) -> Vectors:
+    """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero.
+
+    ``count``: how many there must be, if that is known. ``first_index``: what errors call the first one.
+    """
+    wanted = f"a list of vectors or an array [n, {dimension}] is wanted."
+    if isinstance(vectors, str | bytes):
+        raise InputError(f"vectors is {_kind(vectors)}; {wanted}")
+    try:
+        iterator = iter(vectors)  # type: ignore[arg-type]  # the error is for what cannot be iterated
+    except TypeError:
+        raise InputError(f"vectors is {_kind(vectors)}; {wanted}") from None
+    rows = list(iterator)
+    if count is not None and len(rows) != count:
+        raise InputError(f"There are {len(rows)} vectors, and {count} are wanted: one for each text.")
+    accepted = np.empty((len(rows), dimension), dtype=np.float32)
+    for index, row in enumerate(rows):
+        with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below
+            accepted[index] = _check_vector(row, first_index + index, dimension)
+    if spoilt := non_finite_rows(accepted):
+        raise InputError(f"vectors[{first_index + spoilt[0]}] has NaN or infinity.")
+    if not accepted.any(axis=1).all():
+        zero = first_index + int(np.argmin(accepted.any(axis=1)))
+        raise InputError(f"vectors[{zero}] is zero: it has no direction to compare.")
+    return accepted
+
+
+def _check_vector(row: object, index: int, dimension: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    try:
+        vector = np.asarray(row, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"vectors[{index}] is {_kind(row)}; {dimension} numbers are wanted.") from None
+    if vector.shape != (dimension,):
+        raise InputError(f"vectors[{index}] has shape {vector.shape}; this model's vectors have {dimension} numbers.")
+    return vector
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"

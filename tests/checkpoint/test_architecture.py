@@ -1,0 +1,69 @@
+"""Which architecture a config.json asks for, with and without mlx-lm."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from akidb_embeddings.checkpoint.architecture import find_architecture, mlx_lm_file
+from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.registry.architectures import ARCHITECTURES
+from tests.conftest import run_python
+
+OURS = ", ".join(ARCHITECTURES)
+
+
+def test_what_is_computed_here_is_never_left_to_mlx_lm() -> None:
+    for name, architecture in ARCHITECTURES.items():
+        assert find_architecture({"model_type": name}) is architecture
+        assert architecture.through == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "file"),
+    [
+        ({"model_type": "llama"}, "llama.py"),
+        ({"model_type": "mistral"}, "llama.py"),
+        ({"model_type": "falcon_mamba"}, "mamba.py"),
+        ({"model_type": "bailing_hybrid"}, "bailing_hybrid.py"),
+        ({"model_type": "bailing_hybrid", "architectures": ["BailingMoeV3ForCausalLM"]}, "bailing_moe_v3.py"),
+        ({"model_type": "t5"}, None),
+        ({"model_type": "base"}, None),
+        ({"model_type": "switch_layers"}, None),
+        ({"model_type": "../models/llama"}, None),
+        ({"model_type": None}, None),
+    ],
+)
+def test_the_file_of_mlx_lm(config: dict[str, object], file: str | None) -> None:
+    found = mlx_lm_file(config)
+    assert (found and found.name) == file
+
+
+def test_an_architecture_that_nobody_has_lists_ours() -> None:
+    with pytest.raises(CheckpointError, match=rf"'t5'; supported: {OURS}\. mlx-lm [\d.]+, .* no 't5' either"):
+        find_architecture({"model_type": "t5"})
+
+
+def test_without_mlx_lm_the_error_tells_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlx_lm", None)  # as if it were not installed
+    message = rf"'llama'; supported: {OURS}\. .*pip install 'akidb-embeddings\[mlx-lm\]'"
+    with pytest.raises(CheckpointError, match=message):
+        find_architecture({"model_type": "llama"})
+    assert find_architecture({"model_type": "bert"}) is ARCHITECTURES["bert"]
+
+
+def test_sizes_under_other_names() -> None:
+    architecture = find_architecture({"model_type": "gpt2"})
+    config = architecture.canonical({"model_type": "gpt2", "n_embd": 64, "n_positions": 512, "n_ctx": 256})
+    assert (config["hidden_size"], config["max_position_embeddings"]) == (64, 512)
+    assert architecture.canonical({"hidden_size": 8, "n_embd": 64})["hidden_size"] == 8
+    assert "n_embd" not in ARCHITECTURES["bert"].canonical({})
+
+
+def test_looking_imports_neither_mlx_nor_mlx_lm() -> None:
+    folder = Path(__file__).parent.parent / "data" / "models" / "tiny-llama"
+    code = (
+        "import sys; from pathlib import Path; from akidb_embeddings.checkpoint.checkpoint import read_checkpoint; "
+        "read_checkpoint(Path(sys.argv[1])); print([name for name in sys.modules if name.startswith('mlx')])"
+    )
+    assert run_python(code, str(folder)).strip() == "[]"

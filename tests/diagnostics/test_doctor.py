@@ -1,0 +1,182 @@
+"""What the doctor finds on a healthy machine, and that each thing that can be wrong is found and named."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import types
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+from akidb_embeddings import __version__
+from akidb_embeddings.compute import backend, runtime
+from akidb_embeddings.compute.blas import Blas
+from akidb_embeddings.diagnostics import doctor, measure, verify
+from akidb_embeddings.diagnostics.doctor import Check, examine
+from akidb_embeddings.hub import cache
+from tests.fixtures import BUNDLED
+from tests.hub_server import isolate
+
+NAMES = ["platform", "versions", "device", "BLAS", "cores", "configuration", "model", "cache", "embedding", "memory"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("AKIDB_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return isolate(monkeypatch, tmp_path / "home")
+
+
+def write_config(**values: object) -> None:
+    lines = "".join(f"  {name}: {value}\n" for name, value in values.items())
+    Path("embedding_config.yaml").write_text(f"embedding:\n{lines}", encoding="utf-8")
+
+
+def find(name: str) -> Check:
+    return next(check for check in examine() if check.name == name)
+
+
+def test_a_healthy_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "matmul_speed", lambda: 99.0)
+    write_config(model_name="minilm-l6-v2", dimensions=64, untrained_dimensions="true")
+    checks = {check.name: check for check in examine()}
+    assert list(checks) == NAMES
+    assert {check.status for check in checks.values()} == {"ok"}
+    assert f"akidb-embeddings {__version__}, mlx {importlib.metadata.version('mlx')}" in checks["versions"].text
+    assert checks["device"].text.startswith(f"{backend.select_backend().name}: ")
+    assert checks["BLAS"].text.endswith("99 GFLOP/s") or "GPU" in checks["BLAS"].text
+    assert (
+        checks["configuration"].text
+        == f"model_name, dimensions, untrained_dimensions from {home}/embedding_config.yaml"
+    )
+    assert checks["model"].text == "minilm-l6-v2 (bundled): 64 dimensions, mean pooling"
+    assert checks["cache"].text.startswith(f"{home}/.cache/akidb, 0 MB in 0 models, ")
+    assert "differs from its published similarities by 0.00" in checks["embedding"].text
+
+
+def test_defaults_and_a_model_that_is_not_here_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find("configuration") == Check("configuration", "ok", "all defaults")
+    model = find("model")
+    assert (model.status, model.remedy) == ("warn", "akidb-embed download qwen3-0.6b-4bit")
+    assert model.text == "qwen3-0.6b-4bit is not on this machine, a download of 335 MB"
+    write_config(model_name="org/name", revision="v2", auto_download="false")
+    model = find("model")
+    assert model.text == "org/name is not on this machine; auto_download is off"
+    assert model.remedy == "akidb-embed download org/name --revision v2"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert find("model").text == "org/name is not on this machine; HF_HUB_OFFLINE=1"
+
+
+def test_an_invalid_configuration_fails_once() -> None:
+    write_config(poling="cls")
+    checks = {check.name: check for check in examine()}
+    assert [name for name, check in checks.items() if check.status == "fail"] == ["configuration"]
+    assert "unknown key 'poling'" in checks["configuration"].text
+    assert "embedding" in checks
+
+
+def test_a_named_configuration_is_examined(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("embedding: {model_name: minilm-l6-v2}", encoding="utf-8")
+    checks = {check.name: check for check in examine(tmp_path / "own.yaml")}
+    assert checks["configuration"].text == f"model_name from {tmp_path / 'own.yaml'}"
+    assert checks["model"].status == "ok"
+
+
+def test_a_configuration_that_the_model_cannot_follow_fails() -> None:
+    write_config(model_name="minilm-l6-v2", dimensions=512)
+    check = find("model")
+    assert check.status == "fail"
+    assert "dimensions is 512; this model gives 384 at most" in check.text
+
+
+def test_a_damaged_model_fails_and_its_cache_warns(home: Path) -> None:
+    folder = home / ".cache/akidb/models/org--name"
+    shutil.copytree(BUNDLED, folder)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    cache.Manifest("org/name", "org/name", None, "0" * 40, sizes, "").write(folder)
+    write_config(model_name="org/name")
+    assert find("model").status == "ok"
+    assert find("cache").text.startswith(f"{home}/.cache/akidb, 26 MB in 1 models, ")
+    os.truncate(folder / "model.safetensors", 1000)
+    assert find("model").status == "fail"
+    assert "model.safetensors is damaged" in find("model").text
+    assert (find("cache").status, "damaged: org/name" in find("cache").text) == ("warn", True)
+
+
+def test_a_slow_blas_is_a_warning_with_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "select_backend", backend.cpu)
+    monkeypatch.setattr(measure, "matmul_speed", lambda: 2.3)
+    monkeypatch.setattr(runtime, "BLAS", Blas(None, "nothing found; install one"))
+    check = doctor._check("BLAS", doctor._blas)
+    assert (check.status, check.remedy) == ("warn", "nothing found; install one")
+    assert check.text.startswith("MLX's own, 2.3 GFLOP/s instead of about 100: embedding takes 20 times as long")
+
+
+def test_a_gpu_needs_no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "select_backend", lambda: types.SimpleNamespace(name="metal"))
+    check = doctor._check("BLAS", doctor._blas)
+    assert check == Check("BLAS", "ok", "not needed: matrix products run on the GPU")
+
+
+def test_vectors_that_are_wrong_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "tolerance", lambda bits: 1e-4)
+    check = find("embedding")
+    assert (check.status, check.remedy) == ("fail", "akidb-embed verify minilm-l6-v2")
+
+
+def test_what_breaks_is_a_failure_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("cores gone")
+
+    monkeypatch.setattr(doctor, "_cores", broken)
+    checks = list(examine())
+    assert [check.name for check in checks] == NAMES
+    assert Check("cores", "fail", "ZeroDivisionError: cores gone") in checks
+    assert [check.name for check in checks if check.status == "fail"] == ["cores"]
+
+
+def test_mlx_that_cannot_be_imported_fails_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "akidb_embeddings.compute.backend", None)
+    check = find("device")
+    assert check.status == "fail"
+    assert check.text.startswith("MLX cannot be imported: ")
+    assert "pip install" in check.remedy
+
+
+def test_a_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "tokenizers":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    check = find("versions")
+    assert check.status == "fail"
+    assert check.text.startswith("tokenizers missing; there are mlx 1.0, ")
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch(0o755)
+    write_config(cache_dir=tmp_path / "file")
+    check = find("cache")
+    assert check.status == "warn"
+    assert "; not writable" in check.text
+    write_config(cache_dir=home / "deep" / "down")
+    assert find("cache").status == "ok"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert find("cache").remedy == f"allow writing to {home}, or set AKIDB_CACHE_DIR"
+
+
+def test_little_disk_and_little_memory_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 1, 5e8))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=8e9, available=2e8))
+    assert find("cache").status == "warn"
+    memory = find("memory")
+    assert memory.status == "warn"
+    assert memory.text.startswith("8.0 GB, 0.2 GB available, ")
