@@ -4,9 +4,90 @@
 that callers already expect (``ValueError`` for bad values, ``OSError`` for failed downloads, …).
 """
 
+import copy
+from collections.abc import Mapping
+from string import Formatter
+from typing import Any, Self
+
+Names = Mapping[str, str | None]
+"""What somebody else calls the library's arguments: ``{"prompt_name": "--prompt"}``. None: they have no such thing."""
+
+_OWN_NAMES: Names = {}
+
 
 class EmbeddingError(Exception):
-    """Base class of every error this library raises on purpose."""
+    """Base class of every error this library raises on purpose.
+
+    The message is made from the attributes, here and nowhere else. Code that passes an error on under another name or
+    number makes a ``changed`` copy; no code reads a message.
+
+    Attributes:
+        text: The whole message, for errors that are not about one argument.
+        field: The argument, setting or list at fault (``"texts"``, ``"max_tokens"``); None if it is no single one.
+        index: Which item of ``field``, counted from 0; None if it is no list.
+        limit: The number that ``field`` exceeds; None if it is not about a limit.
+        reason: What is wrong with ``field``: the message is ``"{field}[{index}] {reason}"``.
+        hint: A way out that names other arguments, in braces: ``"Or give {prompt}=TEXT."``
+        source: The file or environment variable that ``field`` was set in; "" if it was an argument.
+    """
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        field: str | None = None,
+        index: int | None = None,
+        limit: float | None = None,
+        reason: str = "",
+        hint: str = "",
+        source: str = "",
+    ) -> None:
+        super().__init__(text)
+        self.text, self.field, self.index, self.limit = text, field, index, limit
+        self.reason, self.hint, self.source = reason, hint, source
+
+    def __str__(self) -> str:
+        return self.message()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message()!r})"
+
+    def message(self, names: Names = _OWN_NAMES) -> str:
+        """The message with arguments called by ``names``.
+
+        A hint that needs an argument whose name is None is left out. So are other names where the value is from a
+        ``source``: a setting in a file is called what the file calls it.
+        """
+        if self.source:
+            names = _OWN_NAMES
+        parts = [self._statement(names), self._hint(names)]
+        message = " ".join(part for part in parts if part)
+        return f"{self.source}: {message}" if self.source else message
+
+    def subject(self, names: Names = _OWN_NAMES) -> str | None:
+        """What is at fault, as the message calls it: ``texts[3]``; None if it is no single thing."""
+        if self.field is None:
+            return None
+        name = names.get(self.field) or self.field
+        return name if self.index is None else f"{name}[{self.index}]"
+
+    def changed(self, **attributes: Any) -> Self:
+        """A copy with other attributes, for a caller that has another name or number for what is at fault."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        other.__cause__ = self.__cause__
+        return other
+
+    def shifted(self, offset: int) -> Self:
+        """A copy whose ``index``, if it has one, is counted from ``offset`` instead of 0."""
+        return self if self.index is None else self.changed(index=self.index + offset)
+
+    def _statement(self, names: Names) -> str:
+        return f"{self.subject(names)} {self.reason}" if self.reason else self.text
+
+    def _hint(self, names: Names) -> str:
+        used = {name: names.get(name, name) for _, name, _, _ in Formatter().parse(self.hint) if name}
+        return "" if None in used.values() else self.hint.format_map(used)
 
 
 class ConfigurationError(EmbeddingError, ValueError):
@@ -26,7 +107,7 @@ class CheckpointError(EmbeddingError, ValueError):
 
 
 class InputError(EmbeddingError, ValueError):
-    """A text or vector the caller passed that cannot be used; the message names its index."""
+    """A text or vector the caller passed that cannot be used. ``field`` and ``index`` say which."""
 
 
 class OverloadError(EmbeddingError, RuntimeError):
@@ -42,14 +123,20 @@ class WorkerError(EmbeddingError, RuntimeError):
 
 
 class NonFiniteVectorError(WorkerError):
-    """The model produced NaN or infinity for a text, which is an error and never a vector. ``index`` is the text's."""
+    """The model produced NaN or infinity for a text, which is an error and never a vector.
+
+    Attributes:
+        index: The text's.
+        tokens: How many tokens the text has.
+    """
 
     def __init__(self, index: int, tokens: int) -> None:
-        super().__init__(index, tokens)
-        self.index, self.tokens = index, tokens
+        super().__init__(field="texts", index=index)
+        self.args = (index, tokens)
+        self.tokens = tokens
 
-    def __str__(self) -> str:
+    def _statement(self, names: Names) -> str:
         return (
-            f"The model gave NaN or infinity for texts[{self.index}] ({self.tokens} tokens): its weights are damaged, "
-            "or its activations overflow."
+            f"The model gave NaN or infinity for {self.subject(names)} ({self.tokens} tokens): its weights are "
+            "damaged, or its activations overflow."
         )

@@ -122,18 +122,18 @@ def _server_here(service: EmbeddingService) -> Iterator[tuple[tuple[str, int], s
     """A server of this service on a thread of this process, with its log: the addresses of REST and gRPC."""
     from akidb_embeddings.config.server import ServerConfig
     from akidb_embeddings.server import logs
-    from akidb_embeddings.server.desk import Desk
-    from akidb_embeddings.server.keys import Keys
+    from akidb_embeddings.server.auth import ApiKeys
+    from akidb_embeddings.server.handler import Handler
     from akidb_embeddings.server.metrics import Metrics
-    from akidb_embeddings.server.run import serve_desk
+    from akidb_embeddings.server.run import serve_until
 
-    desk = Desk(ServerConfig(port=0, grpc_port=0), {"model": service}, Metrics({"model": service}))
+    handler = Handler(ServerConfig(port=0, grpc_port=0), {"model": service}, Metrics({"model": service}))
     announced: list[str] = []
     control: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def main() -> None:
         control.append((asyncio.get_running_loop(), asyncio.Event()))
-        await serve_desk(desk, Keys([]), announced.append, control[0][1])
+        await serve_until(handler, ApiKeys([]), announced.append, control[0][1])
 
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

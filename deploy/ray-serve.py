@@ -19,11 +19,11 @@ from ray.serve.config import AutoscalingConfig
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.distributed import keep_to_assigned_cpus
-from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.app import create_app
+from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.rest import create_app
 from akidb_embeddings.server.run import open_services
 
 
@@ -55,12 +55,12 @@ class Embeddings:
         config = ServerConfig(**server)
         self._open = contextlib.ExitStack()
         services = self._open.enter_context(open_services(config, EmbeddingConfig(**embedding)))
-        self._desk = Desk(config, services, Metrics(services))
-        self._health = Health(self._desk)
+        self._handler = Handler(config, services, Metrics(services))
+        self._health = Health(self._handler)
 
     def __serve_build_asgi_app__(self) -> Any:
         """The routes. Ray Serve asks for them after the models are loaded."""
-        return create_app(self._desk, Keys.read(self._desk.config.api_keys_file))
+        return create_app(self._handler, ApiKeys.read(self._handler.config.api_keys_file))
 
     async def check_health(self) -> None:
         """Raise where only a new process helps; Ray Serve then replaces this replica."""

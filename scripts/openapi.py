@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from akidb_embeddings.server.rest import describe
+from akidb_embeddings.server.app import describe
 
 FILE = Path(__file__).parent.parent / "docs" / "openapi.json"
 

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import itertools
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +30,6 @@ _CHUNKS_AHEAD = 4
 _CHUNKS_AT_ONCE = 2
 # More texts without a finite vector in one chunk than this, and it is not the texts.
 _MOST_SPOILT = 16
-_INDEX = re.compile(r"^(?:texts|vectors)\[(\d+)\]")
 
 Outcome: TypeAlias = "EmbeddingResult | EmbeddingError"
 # Lists of texts to what became of each, in their order. An error is a value here: the other lists go on.
@@ -217,7 +215,7 @@ def _done(chunk: Chunk, outcome: Outcome, embed: Embed, rules: Rules) -> _Done:
         spoilt += isinstance(outcome, NonFiniteVectorError)
         if index is None or index >= len(rows) or spoilt > _MOST_SPOILT:
             raise outcome
-        reason = re.sub(r"\b(?:texts|vectors)\[\d+\]", "the text", str(outcome), count=1)
+        reason = outcome.changed(field="the text", index=None).message()
         rejects.append(_reject(rows.pop(index), reason))
         [outcome] = embed(iter([[row.text for row in rows]]))
     embedded = Embedded(rows, outcome.vectors, outcome.token_counts, outcome.truncated) if rows else None
@@ -241,10 +239,8 @@ def _kept(embedded: Embedded) -> Embedded | None:
 
 def _index(error: EmbeddingError) -> int | None:
     """Which of the texts cannot be embedded; None where it is not the texts."""
-    if isinstance(error, NonFiniteVectorError):
-        return error.index
-    found = _INDEX.match(str(error)) if isinstance(error, InputError) else None
-    return int(found[1]) if found else None
+    is_of_a_text = isinstance(error, InputError | NonFiniteVectorError) and error.field in ("texts", "vectors")
+    return error.index if is_of_a_text else None
 
 
 def _reject(row: Row, reason: str) -> Reject:

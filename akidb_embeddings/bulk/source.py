@@ -129,11 +129,11 @@ def _id(value: object, name: str, record: Iterable[str]) -> str:
         value = str(value)
     key = _string(value, name, "a string or a number is", record)
     if not key:
-        raise _BadValueError(f"field {name!r} is empty; an id is wanted")
+        raise _BadValueError(f"field {name!r} is empty; an id is expected")
     return key
 
 
-def _string(value: object, name: str, wanted: str, record: Iterable[str]) -> str:
+def _string(value: object, name: str, expected: str, record: Iterable[str]) -> str:
     if value is MISSING:
         there = quoted(record)
         raise _BadValueError(f"no field {name!r}; there {f'is {there}' if there else 'are none'}")
@@ -141,7 +141,7 @@ def _string(value: object, name: str, wanted: str, record: Iterable[str]) -> str
         if isinstance(value, bytes):
             value = value.decode()
         if not isinstance(value, str):
-            raise _BadValueError(f"field {name!r} is {_kind(value)}; {wanted} wanted")
+            raise _BadValueError(f"field {name!r} is {_kind(value)}; {expected} expected")
         # JSON can spell half a character ("\\ud83d" alone), which no tokenizer and no file takes.
         size = len(value.encode())
     except UnicodeDecodeError as error:

@@ -157,7 +157,7 @@ class Parquet(Source):
             ) from None
         except (self._arrow.ArrowException, OSError) as error:
             raise InputError(
-                f"{path} is no whole Parquet file: {_on_one_line(error)}. It was cut off, or is something else."
+                f"{path} is not a whole Parquet file; it was cut off, or is something else: {error}"
             ) from None
         schema = self._file.schema_arrow
         self._columns = [self._column(schema, name) for name in fields.names]
@@ -184,9 +184,9 @@ class Parquet(Source):
         kind = str(found.value_type if self._arrow.types.is_dictionary(found) else found)
         allowed = _STRINGS if name == self._fields.text else _STRINGS + _INTEGERS
         if kind not in allowed:
-            wanted = "strings are" if name == self._fields.text else "strings or integers are"
+            expected = "strings are" if name == self._fields.text else "strings or integers are"
             raise InputError(
-                f"{self._path}: column {name!r} is of type {kind}; {wanted} wanted. Choose or cast another."
+                f"{self._path}: column {name!r} is of type {kind}; {expected} expected. Choose or cast another."
             )
         return way
 
@@ -211,7 +211,7 @@ class Parquet(Source):
                 self._done = number
         except (self._arrow.ArrowException, OSError) as error:
             raise InputError(
-                f"{self._path} cannot be read beyond row {number}: {_on_one_line(error)}. It is damaged; get it again."
+                f"{self._path} cannot be read beyond row {number}; it is damaged, get it again: {error}"
             ) from error
 
     def _batch_rows(self) -> int:
@@ -261,16 +261,12 @@ class Parquet(Source):
         self._file.close()
 
 
-def _on_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).removesuffix(".")
-
-
 def _check_columns(name: str, columns: Sequence[str], fields: Fields) -> None:
     for wanted in fields.names:
         if wanted not in columns:
             raise InputError(_no_column(name, wanted, columns))
         if columns.count(wanted) > 1:
-            raise InputError(f"{name} has {columns.count(wanted)} columns named {wanted!r}; one is wanted.")
+            raise InputError(f"{name} has {columns.count(wanted)} columns named {wanted!r}; one is expected.")
 
 
 def _no_column(name: str, wanted: str, columns: Sequence[str]) -> str:

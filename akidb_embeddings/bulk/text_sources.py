@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -93,7 +94,8 @@ def _json_problem(error: Exception) -> str:
         return f"not valid JSON: {error.msg} at character {error.pos + 1}"
     if isinstance(error, RecursionError):
         return "JSON that is nested too deeply to be read"
-    return f"not valid JSON: {str(error).partition(';')[0]}"  # numbers of thousands of digits
+    most = sys.get_int_max_str_digits()  # the only other reason for which Python refuses a record
+    return f"JSON with a whole number of more than {most} digits, which cannot be read"
 
 
 class Folder(Source):

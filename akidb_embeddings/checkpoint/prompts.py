@@ -38,9 +38,12 @@ def find_prompt(prompts: Mapping[str, str], name: str, field: str = "prompt_name
     # By their small letters: "sts" is near to "STS" for people only.
     small = {one.lower(): one for one in prompts}
     nearest = get_close_matches(str(name).lower(), small, n=1)
-    hint = f" Did you mean {small[nearest[0]]!r}?" if nearest else ""
-    text = field.removesuffix("_name")
-    raise ConfigurationError(f"{field} is {name!r}; this model has {known}.{hint} Or give {text}=TEXT.")
+    guess = f" Did you mean {small[nearest[0]]!r}?" if nearest else ""
+    raise ConfigurationError(
+        field=field,
+        reason=f"is {name!r}; this model has {known}.{guess}",
+        hint=f"Or give {{{field.removesuffix('_name')}}}=TEXT.",
+    )
 
 
 def instruct(own: Mapping[str, str], task: str, prefix: str = "") -> str:
@@ -56,8 +59,9 @@ def instruct(own: Mapping[str, str], task: str, prefix: str = "") -> str:
         before, after = form
         return f"{before}{task.strip()}{after}"
     raise ConfigurationError(
-        f"task is {task!r}, but this model's query prompt is {query!r}, which has no place for an instruction. "
-        f"Give {prefix}prompt_name=NAME or {prefix}prompt=TEXT instead."
+        field="task",
+        reason=f"is {task!r}, but this model's query prompt is {query!r}, which has no place for an instruction.",
+        hint=f"Give {{{prefix}prompt_name}}=NAME or {{{prefix}prompt}}=TEXT instead.",
     )
 
 

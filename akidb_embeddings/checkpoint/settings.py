@@ -68,8 +68,9 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
     if config.pooling != "auto":
         if config.pooling not in (allowed := checkpoint.architecture.poolings):
             raise ConfigurationError(
-                f"pooling is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
-                f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}."
+                field="pooling",
+                reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
+                f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}.",
             )
         return config.pooling
     if checkpoint.pooling is None:
@@ -100,13 +101,15 @@ def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     if asked is None:
         return checkpoint.truncate_dim or full
     if asked > full:
-        raise ConfigurationError(f"dimensions is {asked}; this model gives {full} at most.")
+        raise ConfigurationError(field="dimensions", limit=full, reason=f"is {asked}; this model gives {full} at most.")
     if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
         trained = {length for length in checkpoint.matryoshka if length < full} | {full}
         alone = " alone" if len(trained) == 1 else ""
         raise ConfigurationError(
-            f"dimensions is {asked}; this model was trained for {describe_lengths(trained)}{alone}. With "
-            "untrained_dimensions in the configuration vectors are cut there all the same, at a loss that nobody knows."
+            field="dimensions",
+            reason=f"is {asked}; this model was trained for {describe_lengths(trained)}{alone}.",
+            hint="With {untrained_dimensions} in the configuration vectors are cut there all the same, at an unknown "
+            "loss of quality.",
         )
     return asked
 

@@ -58,7 +58,9 @@ class Tokenizer:
                 f"{checkpoint.config['model_type']} needs {architecture.special_tokens}."
             )
         if max_tokens <= self._special:
-            raise ConfigurationError(f"max_tokens is {max_tokens}; special tokens alone take {self._special}.")
+            raise ConfigurationError(
+                field="max_tokens", reason=f"is {max_tokens}; special tokens alone take {self._special}."
+            )
         self._vocabulary = int(checkpoint.config["vocab_size"])
         tokenizer.enable_truncation(max_tokens, direction=direction)
         self._tokenizer = tokenizer
@@ -73,10 +75,14 @@ class Tokenizer:
         ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         for index, row in enumerate(ids):
             if not row.size:
-                raise InputError(f"texts[{begin + index}] is {texts[index]!r}, and that gives no tokens.")
+                raise InputError(
+                    field="texts", index=begin + index, reason=f"is {texts[index]!r}, which gives no tokens."
+                )
             if row.max() >= self._vocabulary:  # MLX would read past the embedding table without a word
                 raise InputError(
-                    f"texts[{begin + index}] has token {row.max()}; this model has embeddings for {self._vocabulary}."
+                    field="texts",
+                    index=begin + index,
+                    reason=f"has token {row.max()}; this model has embeddings for {self._vocabulary}.",
                 )
         return Tokenized(ids, [self._count(encoding) for encoding in encodings])
 
@@ -141,13 +147,15 @@ def _end_with(tokenizer: FastTokenizer, token: str, file: Path) -> None:
 def _bad_unicode(texts: list[str], prompt: str, begin: int) -> InputError:
     """Which text is not valid Unicode, and where."""
     if any("\ud800" <= character <= "\udfff" for character in prompt):
-        return InputError(f"The prompt {prompt!r} has a lone surrogate, which is no valid Unicode.")
+        return InputError(field="prompt", reason=f"is {prompt!r}, with a lone surrogate, which is not valid Unicode.")
     for index, text in enumerate(texts):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             return InputError(
-                f"texts[{begin + index}] has a lone surrogate at character {error.start}, which is no valid Unicode; "
-                "repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+                field="texts",
+                index=begin + index,
+                reason=f"has a lone surrogate at character {error.start}, which is not valid Unicode; repair it with "
+                "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace').",
             )
     return InputError("A text could not be tokenized.")

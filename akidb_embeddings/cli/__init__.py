@@ -27,7 +27,7 @@ from akidb_embeddings.cli import (
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
 from akidb_embeddings.cli.output import note
 from akidb_embeddings.cli.texts import stdin_is_terminal
-from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputError
+from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputError, Names
 
 COMMANDS: Mapping[str, Command] = {
     "embed": embed.EMBED,
@@ -72,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _dispatch(arguments)
             sys.stdout.flush()
         except EmbeddingError as error:
-            note(f"error: {error}")
-            return 2 if isinstance(error, _USAGE_ERRORS) else 1
+            return _report(error)
         except BrokenPipeError:
             _abandon_stdout()
             return _BROKEN_PIPE
@@ -91,8 +90,17 @@ def _dispatch(arguments: list[str]) -> int:
         options = _parse(arguments)
     except SystemExit as end:  # argparse has printed help, a version or an error
         return end.code if isinstance(end.code, int) else 2
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except EmbeddingError as error:
+        return _report(error, options.names)
     return code
+
+
+def _report(error: EmbeddingError, names: Names | None = None) -> int:
+    """Print an error that calls arguments by the command's own options; the exit code."""
+    note(f"error: {error.message(names or {})}")
+    return 2 if isinstance(error, _USAGE_ERRORS) else 1
 
 
 def _parse(arguments: list[str]) -> Namespace:

@@ -25,6 +25,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{PROGRAM}: error: {message} (see `{self.prog} --help`)\n")
 
 
+# Where the library's name for an argument is not the option's ``dest``, which would hide a field of the configuration.
+_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task"}
+
+
 class Command(NamedTuple):
     """One command: ``summary`` for the list of all, ``notes`` and ``example`` for its own help."""
 
@@ -36,8 +40,9 @@ class Command(NamedTuple):
     takes_texts: bool = False
 
     def parse(self, name: str, arguments: list[str]) -> argparse.Namespace:
-        """The arguments after the command's name."""
+        """The arguments after the command's name; ``names`` says which option sets which argument of the library."""
         parser = self.parser(name)
+        parser.set_defaults(names=_flags(parser))
         if not self.takes_texts:
             return parser.parse_args(arguments)
         # Texts may stand on both sides of an option. What argparse has for that takes a text after "--" for an option.
@@ -53,3 +58,12 @@ class Command(NamedTuple):
         self.add_arguments(parser)
         parser.set_defaults(run=self.run)
         return parser
+
+
+def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The options by the library's names for what they set: ``--model`` by ``model_name``."""
+    return {
+        _LIBRARY_NAMES.get(action.dest, action.dest): action.option_strings[0]
+        for action in parser._actions  # argparse has no public list of them
+        if action.option_strings
+    }

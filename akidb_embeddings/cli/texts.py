@@ -2,15 +2,12 @@
 
 import contextlib
 import itertools
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from akidb_embeddings.errors import InputError, NonFiniteVectorError, WorkerError
-
-_INDEX = re.compile(r"texts\[(\d+)\]")
+from akidb_embeddings.errors import InputError, NonFiniteVectorError
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,13 @@ class Texts:
 
     @contextlib.contextmanager
     def numbered(self, begin: int) -> Iterator[None]:
-        """Turn "texts[5]" in errors, counted within a stretch, into "line 2054", counted from the input's first."""
+        """Let errors name "line 2054", counted from the input's first, instead of "texts[5]" of a stretch."""
         try:
             yield
         except (InputError, NonFiniteVectorError) as error:
-            kind = InputError if isinstance(error, InputError) else WorkerError
-            name = _INDEX.sub(lambda match: f"{self.unit} {begin + int(match[1]) + 1}", str(error), count=1)
-            raise kind(name) from error
+            if error.index is None:
+                raise
+            raise error.changed(field=f"{self.unit} {begin + error.index + 1}", index=None) from error
 
 
 def stdin_is_terminal() -> bool:

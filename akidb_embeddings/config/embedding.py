@@ -120,7 +120,7 @@ class EmbeddingConfig(_NotesKeywords):
         given = vars(self).pop("_given", frozenset())
         sources = {name: self._source(name, _origins or {}) if name in given else _DEFAULT for name in _RULES}
         for name, source in sources.items():
-            where = "" if source in (_DEFAULT, _CONSTRUCTOR) else f"{source}: "
+            where = "" if source in (_DEFAULT, _CONSTRUCTOR) else source
             _RULES[name].check(name, getattr(self, name), where)
         for names in _EXCLUSIVE:
             self._check_exclusive([name for name in names if getattr(self, name) is not None], sources)

@@ -14,14 +14,14 @@ class Rule(NamedTuple):
     accepts: Callable[[Any], object] = lambda _: True
     optional: bool = False
 
-    def check(self, name: str, value: object, where: str = "") -> None:
-        """Raise ConfigurationError unless the field ``name`` may hold the value."""
+    def check(self, name: str, value: object, source: str = "") -> None:
+        """Raise ConfigurationError unless the field ``name``, set in the file ``source``, may hold the value."""
         if value is None and self.optional:
             return
         is_stray_bool = isinstance(value, bool) and self.types is not bool  # Python counts True as the integer 1
         if is_stray_bool or not isinstance(value, self.types) or not self.accepts(value):
             allowed = f"{self.allowed}, or None" if self.optional else self.allowed
-            raise ConfigurationError(f"{where}{name}: {value!r} is not allowed; it must be {allowed}")
+            raise ConfigurationError(field=name, reason=f"is {value!r}; it must be {allowed}.", source=source)
 
 
 def choice(*names: str) -> Rule:

@@ -112,7 +112,7 @@ class ServerConfig:
         file = find_config_file() if config_path is None else Path(os.path.expanduser(config_path))
         values = {} if file is None else read_section(file, "server", FIELDS)
         for name, value in values.items():
-            _RULES[name].check(name, value, f"{file}: server: ")
+            _RULES[name].check(name, value, f"{file}: server")
         return cls(**(values | _from_environment() | flags))
 
     @property
@@ -137,6 +137,6 @@ def _from_environment() -> dict[str, Any]:
             value = text
         if _RULES[key].types is list and isinstance(value, str):
             value = [item.strip() for item in value.split(",")]
-        _RULES[key].check(key, value, f"{name}: ")
+        _RULES[key].check(key, value, name)
         values[key] = value
     return values

@@ -174,11 +174,9 @@ def _write(checkpoint: Checkpoint, spec: ModelSpec | None, folder: Path, plan: _
     written = _convert_tensors(checkpoint, used, plan)
     try:
         mx.save_safetensors(str(folder / "model.safetensors"), written.arrays, {"format": "mlx"})
-    except RuntimeError as error:
-        if "[write]" not in str(error):
-            raise
-        # MLX does not say why. It is the disk, nearly always.
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    except RuntimeError as error:  # all arrays are computed by now, so that it is about writing
+        is_full = shutil.disk_usage(folder).free < sum(array.nbytes for array in written.arrays.values())
+        raise OSError(os.strerror(errno.ENOSPC) if is_full else str(error)) from error
     total = sum(array.nbytes for array in written.arrays.values())
     index = {
         "metadata": {"total_size": total},

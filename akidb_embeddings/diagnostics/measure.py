@@ -133,8 +133,8 @@ def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> Plain:
         )
         found = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
-        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        raise WorkerError(f"The process that runs plain MLX failed: {reason[-500:]}") from error
+        output = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        raise WorkerError(f"The process that runs plain MLX failed: {output}") from error
     difference = float(np.abs(np.array(found["vectors"], dtype=np.float32) - vectors[0]).max())
     return Plain(texts, found["seconds"], found["gflops"], tuple(found["openblas"]), difference)
 

@@ -79,6 +79,6 @@ def check_fingerprint(own: str, wanted: str | None) -> None:
     """ConfigurationError: a node's vectors lie in another space than they are to."""
     if wanted is not None and own != wanted:
         raise ConfigurationError(
-            f"This node's vectors have the fingerprint {own}, and {wanted} is wanted: its model, or this library, is "
+            f"This node's vectors have the fingerprint {own}, and {wanted} is expected: its model, or this library, is "
             "another one. Give every node the same files and versions."
         )

@@ -168,7 +168,9 @@ class Engine:
         if waiting and waiting + request.waiting_tokens > limit:
             raise OverloadError(
                 f"{waiting} tokens wait already and this request has {request.waiting_tokens}; max_queued_tokens is "
-                f"{limit}. Try again later, or raise it."
+                f"{limit}. Try again later, or raise it.",
+                field="max_queued_tokens",
+                limit=limit,
             )
 
     def _start(self) -> None:

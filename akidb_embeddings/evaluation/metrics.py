@@ -1,7 +1,6 @@
 """How good a model's vectors are: nDCG, recall and MRR of exact search, correlation with people's scores of pairs."""
 
 import importlib.util
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
+from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError
 from akidb_embeddings.evaluation.pairs import PairTask
 from akidb_embeddings.evaluation.search import TopK
 from akidb_embeddings.evaluation.tasks import RetrievalTask
@@ -24,7 +23,6 @@ _DEEPEST = 100
 _RECALLS = (1, 10, 100)
 _STS_PROMPT = "STS"
 _NEEDED = {"sklearn": "scikit-learn", "scipy": "scipy"}
-_INDEX = re.compile(r"texts\[(\d+)\]")
 
 Progress = Callable[[int], object]
 Label = Callable[[int], str]
@@ -200,8 +198,9 @@ def _encode(
     try:
         return service.encode(texts, prompt_name=prompt_name, wait=True, progress=progress)
     except (InputError, NonFiniteVectorError) as error:
-        wrapped = InputError if isinstance(error, InputError) else WorkerError
-        raise wrapped(_INDEX.sub(lambda match: label(int(match[1])), str(error), count=1)) from error
+        if error.index is None:
+            raise
+        raise error.changed(field=label(error.index), index=None) from error
 
 
 def _labels(kind: str, ids: Sequence[str], first: int = 0) -> Label:

@@ -163,10 +163,10 @@ def _rows_of(file: Path, rows: Sequence[_Row], split: str) -> list[_Row]:
 def _checked(file: Path, row: _Row) -> tuple[str, str, float]:
     for name, sentence in zip(_SENTENCES, (row.first, row.second), strict=True):
         if not isinstance(sentence, str):
-            raise InputError(f"{file}, line {row.line}: {name} is {sentence!r}; a string is wanted.")
+            raise InputError(f"{file}, line {row.line}: {name} is {sentence!r}; a string is expected.")
     score = _number(row.score)
     if score is None:
-        raise InputError(f"{file}, line {row.line}: the score is {row.score!r}; a number is wanted.")
+        raise InputError(f"{file}, line {row.line}: the score is {row.score!r}; a number is expected.")
     return str(row.first), str(row.second), score
 
 

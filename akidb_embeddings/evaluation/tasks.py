@@ -27,7 +27,7 @@ class _Line(NamedTuple):
 class Corpus:
     """Documents in a file: their ids, greatest first, and where the line of each begins.
 
-    Texts are read when they are wanted, so that a corpus need not fit into memory. The order of the ids is that of
+    Texts are read when they are expected, so that a corpus need not fit into memory. The order of the ids is that of
     trec_eval's ties, and does not depend on the order of the file. ``titled``: how many have a title.
     """
 
@@ -166,7 +166,7 @@ def _id(file: Path, line: _Line, seen: Mapping[str, tuple[int, int]]) -> str:
     if isinstance(key, int) and not isinstance(key, bool):
         key = str(key)
     if not isinstance(key, str) or not key:
-        raise InputError(f"{file}, line {line.number}: _id is {key!r}; a string that is not empty is wanted.")
+        raise InputError(f"{file}, line {line.number}: _id is {key!r}; a string that is not empty is expected.")
     if key in seen:
         raise InputError(f"{file}, line {line.number}: the id {key!r} is that of line {seen[key][0]}; ids are unique.")
     return key
@@ -175,7 +175,7 @@ def _id(file: Path, line: _Line, seen: Mapping[str, tuple[int, int]]) -> str:
 def _text(file: Path, line: _Line, name: str) -> str:
     text = line.content.get(name)
     if not isinstance(text, str):
-        raise InputError(f"{file}, line {line.number}: {name} is {text!r}; a string is wanted.")
+        raise InputError(f"{file}, line {line.number}: {name} is {text!r}; a string is expected.")
     return text
 
 

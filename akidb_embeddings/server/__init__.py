@@ -1,5 +1,7 @@
-"""The core over the network: REST, OpenAI's shape and gRPC, batched across all clients.
+"""The library over the network: REST, OpenAI's API and gRPC, batched across all clients.
 
-Everything here knows the service, the configuration and the errors of the core, and nothing deeper. A request goes
-``rest | openai | rpc -> desk -> EmbeddingService``; what it may be is in ``settings``, what refuses it in ``refusal``.
+Everything here uses the service, the configuration and the errors of the library, and nothing deeper. ``handler`` is
+what all protocols share; ``api_error`` is the form of their errors, ``auth``, ``metrics``, ``logs`` and ``health`` what
+their names say. HTTP is ``app``, with its ``middleware``, the routes in ``rest`` and ``openai``, ``schemas`` for bodies
+and ``responses`` for what all routes do. gRPC is ``rpc`` with the calls in ``servicer``. ``run`` starts and ends it.
 """

@@ -4,7 +4,7 @@ import asyncio
 
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.errors import DeadlineError, EmbeddingError, OverloadError
-from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.service.service import EmbeddingService
 
 _PROBE = ["Is it ready?"]
@@ -12,22 +12,22 @@ _PROBE_SECONDS = 10.0
 
 
 class Health:
-    """The readiness of a desk's models."""
+    """The readiness of a handler's models."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._troubles = dict.fromkeys(desk.services, 0)  # what had gone wrong when a trial succeeded
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._troubles = dict.fromkeys(handler.services, 0)  # what had gone wrong when a trial succeeded
         self._trials: dict[str, asyncio.Task[str]] = {}
 
     def losses(self) -> list[str]:
         """Models that will not come back by themselves: only a new process helps."""
-        return [f"{name}: its thread died for good" for name, one in self._desk.services.items() if not one.alive]
+        return [f"{name}: its thread died for good" for name, one in self._handler.services.items() if not one.alive]
 
     async def problems(self) -> list[str]:
         """Why requests should go elsewhere; nothing if they may come."""
-        if self._desk.draining:
+        if self._handler.draining:
             return ["the server is shutting down"]
-        found = [await self._problem(name, service) for name, service in self._desk.services.items()]
+        found = [await self._problem(name, service) for name, service in self._handler.services.items()]
         return [problem for problem in found if problem]
 
     async def _problem(self, name: str, service: EmbeddingService) -> str:
@@ -57,7 +57,7 @@ class Health:
 
     def _is_proven(self, name: str, statistics: Statistics) -> bool:
         """Whether the model computed something lately, and since its last trouble something that was a trial."""
-        lately = statistics.idle_seconds <= self._desk.config.probe_seconds
+        lately = statistics.idle_seconds <= self._handler.config.probe_seconds
         return lately and _troubles(statistics) == self._troubles[name]
 
 

@@ -1,4 +1,4 @@
-"""gRPC: the server, its port, its gate, health and reflection as clients expect them; its calls are in ``servicer``."""
+"""gRPC: the server, its port, its API keys, standard health and reflection. ``servicer`` has its calls."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from grpc_reflection.v1alpha import reflection
 
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.server import telemetry
-from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.api_error import ApiError
+from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.keys import Keys
 from akidb_embeddings.server.logs import LOG, log_request, request_id
-from akidb_embeddings.server.refusal import Refusal
 from akidb_embeddings.server.servicer import SERVICE, Servicer, abort
 
 _HEALTH_SECONDS = 0.5
@@ -28,26 +28,26 @@ _MOST_BYTES = 2**31 - 1
 
 
 @contextlib.asynccontextmanager
-async def running(desk: Desk, keys: Keys) -> AsyncIterator[int | None]:
+async def running(handler: Handler, keys: ApiKeys) -> AsyncIterator[int | None]:
     """A gRPC server on the configured port, or nothing without one. EmbeddingError: the port is taken."""
-    config = desk.config
+    config = handler.config
     if config.grpc_port is None:
         yield None
         return
     server = grpc.aio.server(
-        interceptors=[*telemetry.interceptors(SERVICE), _Gate(keys, config.protect_health)],
+        interceptors=[*telemetry.interceptors(SERVICE), _Authentication(keys, config.protect_health)],
         options=[
             ("grpc.max_receive_message_length", min(config.max_body_bytes, _MOST_BYTES)),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ],
     )
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, Servicer(desk).handlers())])
-    status, ready = health.aio.HealthServicer(), Health(desk)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, Servicer(handler).handlers())])
+    status, ready = health.aio.HealthServicer(), Health(handler)
     await _tell(status, ready)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    port = _listen(server, desk)
+    port = _listen(server, handler)
     await server.start()
     telling = asyncio.ensure_future(_keep_telling(status, ready))
     try:
@@ -58,9 +58,9 @@ async def running(desk: Desk, keys: Keys) -> AsyncIterator[int | None]:
         await server.stop(_GRACE_SECONDS)
 
 
-def _listen(server: grpc.aio.Server, desk: Desk) -> int:
+def _listen(server: grpc.aio.Server, handler: Handler) -> int:
     """The port that the server is bound to. EmbeddingError: it cannot be had."""
-    config = desk.config
+    config = handler.config
     assert config.grpc_port is not None
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"{host}:{config.grpc_port}"
@@ -104,10 +104,10 @@ async def _tell(status: health.aio.HealthServicer, ready: Health) -> None:
         await status.set(service, state)
 
 
-class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio has no types
-    """Keys, before anything else looks at a call."""
+class _Authentication(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio has no types
+    """ApiKeys, before anything else looks at a call."""
 
-    def __init__(self, keys: Keys, protects_health: bool) -> None:
+    def __init__(self, keys: ApiKeys, protects_health: bool) -> None:
         self._keys, self._protects_health = keys, protects_health
 
     async def intercept_service(
@@ -121,18 +121,18 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio has no 
             given = dict(handler_call_details.invocation_metadata or ()).get("authorization", b"")
             try:
                 self._keys.check(given if isinstance(given, bytes) else given.encode())
-            except Refusal as refusal:
-                return _refusing(refusal, method)
+            except ApiError as error:
+                return _aborting(error, method)
         return await continuation(handler_call_details)
 
 
-def _refusing(refusal: Refusal, method: str) -> grpc.RpcMethodHandler:
+def _aborting(error: ApiError, method: str) -> grpc.RpcMethodHandler:
     """What ends a call of any kind before a message of it is read."""
 
-    async def refuse(_: object, context: Context) -> AsyncIterator[bytes]:
+    async def end(_: object, context: Context) -> AsyncIterator[bytes]:
         identity = request_id(None)
-        log_request("grpc", method[:200], refusal.kind.label, 0.0, request_id=identity)
-        await abort(context, refusal, identity)
-        yield b""  # never; it makes this a generator, as OpenTelemetry's interceptor wants it
+        log_request("grpc", method[:200], error.kind.label, 0.0, request_id=identity)
+        await abort(context, error, identity)
+        yield b""  # never; it makes this a generator, which OpenTelemetry's interceptor needs
 
-    return grpc.stream_stream_rpc_method_handler(refuse)
+    return grpc.stream_stream_rpc_method_handler(end)

@@ -19,11 +19,11 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError
 from akidb_embeddings.registry import MODELS
 from akidb_embeddings.server import rpc
-from akidb_embeddings.server.desk import Desk
-from akidb_embeddings.server.keys import Keys
+from akidb_embeddings.server.app import create_app
+from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.rest import create_app
 from akidb_embeddings.service.service import EmbeddingService
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -67,28 +67,28 @@ def serve(config: ServerConfig, embedding: EmbeddingConfig, announce: Callable[[
     ConfigurationError: files for keys or TLS are not what they should be. EmbeddingError: a port is taken. Others are
     those of ``EmbeddingService``.
     """
-    keys = Keys.read(config.api_keys_file)
+    keys = ApiKeys.read(config.api_keys_file)
     _check_tls(config)
     hanging = threading.Timer(_LAST_ROUND, _end_hanging)
     hanging.daemon = True
     with open_services(config, embedding) as services:
-        desk = Desk(config, services, Metrics(services))
-        asyncio.run(_serve_until_signalled(desk, keys, announce))
+        handler = Handler(config, services, Metrics(services))
+        asyncio.run(_serve_until_signalled(handler, keys, announce))
         hanging.start()  # a model's last round is waited for, but not for ever
     hanging.cancel()
 
 
-async def _serve_until_signalled(desk: Desk, keys: Keys, announce: Callable[[str], None]) -> None:
-    await serve_desk(desk, keys, announce, _signalled())
+async def _serve_until_signalled(handler: Handler, keys: ApiKeys, announce: Callable[[str], None]) -> None:
+    await serve_until(handler, keys, announce, _signalled())
 
 
-async def serve_desk(desk: Desk, keys: Keys, announce: Callable[[str], None], ending: asyncio.Event) -> None:
-    """Serve a desk over HTTP and gRPC until ``ending`` is set, and what is in flight is done."""
-    config = desk.config
+async def serve_until(handler: Handler, keys: ApiKeys, announce: Callable[[str], None], ending: asyncio.Event) -> None:
+    """Serve a handler's models over HTTP and gRPC until ``ending`` is set, and what is in flight is done."""
+    config = handler.config
     with contextlib.closing(_listen(config.host, config.port)) as listening:
         http = _Http(
             uvicorn.Config(
-                create_app(desk, keys),
+                create_app(handler, keys),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -99,14 +99,14 @@ async def serve_desk(desk: Desk, keys: Keys, announce: Callable[[str], None], en
                 ssl_keyfile=config.tls_key,
             )
         )
-        async with rpc.running(desk, keys) as grpc_port:
+        async with rpc.running(handler, keys) as grpc_port:
             serving = asyncio.ensure_future(http.serve(sockets=[listening]))
             while not (http.started or serving.done()):
                 await asyncio.sleep(0.01)
             for line in _addresses(config, listening.getsockname()[1], grpc_port):
                 announce(line)
             await asyncio.wait({serving, asyncio.ensure_future(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
-            left = await _drain(desk)
+            left = await _drain(handler)
             # For bodies that do not come and answers that nobody reads; uvicorn would wait for ever.
             http.config.timeout_graceful_shutdown = max(1, round(left))
             http.should_exit = True
@@ -138,23 +138,23 @@ def _signalled() -> asyncio.Event:
     return event
 
 
-async def _drain(desk: Desk) -> float:
+async def _drain(handler: Handler) -> float:
     """Refuse new requests, and wait for those in flight as long as configured; the seconds that are left of it."""
-    desk.draining = True
-    LOG.info("Ending; %d requests are in flight", desk.in_flight)
-    end = time.monotonic() + desk.config.drain_seconds
-    await _until_done(desk, desk.config.drain_seconds)
-    if desk.in_flight:
-        LOG.warning("%d requests were not done after %g s", desk.in_flight, desk.config.drain_seconds)
-        desk.give_up()
-        await _until_done(desk, _LAST_WORDS)
+    handler.draining = True
+    LOG.info("Ending; %d requests are in flight", handler.in_flight)
+    end = time.monotonic() + handler.config.drain_seconds
+    await _until_done(handler, handler.config.drain_seconds)
+    if handler.in_flight:
+        LOG.warning("%d requests were not done after %g s", handler.in_flight, handler.config.drain_seconds)
+        handler.give_up()
+        await _until_done(handler, _LAST_WORDS)
     return max(0.0, end - time.monotonic())
 
 
-async def _until_done(desk: Desk, seconds: float) -> None:
+async def _until_done(handler: Handler, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while desk.in_flight:
+            while handler.in_flight:
                 await asyncio.sleep(_TICK)
 
 

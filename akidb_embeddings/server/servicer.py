@@ -1,4 +1,4 @@
-"""gRPC's calls: bytes to a question, the desk's answer to a message or a status."""
+"""gRPC's calls: bytes to a call, its outcome to a message or a status."""
 
 import asyncio
 import time
@@ -10,13 +10,12 @@ from google.protobuf.message import DecodeError, Message
 from grpc.aio import ServicerContext as Context
 
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.desk import Answer, Desk, Question
+from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind, api_error
+from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome, Handler
 from akidb_embeddings.server.logs import LOG, log_request, request_id
-from akidb_embeddings.server.refusal import Kind, Refusal, refusal_of
-from akidb_embeddings.server.rest import information
 from akidb_embeddings.vectors.precision import little_endian
 
-Shape = TypeVar("Shape", bound=Message)
+Schema = TypeVar("Schema", bound=Message)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 # Requests of one stream that are worked on at once, so that they share micro-batches.
@@ -28,8 +27,8 @@ _MOST_MESSAGE_BYTES = 1000
 class Servicer:
     """The proto's three calls."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """The calls by name.
@@ -50,18 +49,18 @@ class Servicer:
         }
 
     async def embed(self, message: bytes, context: Context) -> pb.EmbedResponse:
-        """One answer, or the status of its refusal."""
+        """Answer one request, or end the call with an error's status."""
         request = _parsed(message, pb.EmbedRequest)
         identity = _identity(request)
         try:
             return await self._respond("Embed", request, identity, context.time_remaining())
-        except Refusal as refusal:
-            await abort(context, refusal, identity)
+        except ApiError as error:
+            await abort(context, error, identity)
 
     async def embed_stream(
         self, messages: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
-        """Answers in the requests' order; a refusal is an answer too.
+        """Answer requests in their order; an error is an answer too.
 
         They are written, not yielded: a call that ends while an answer is on its way would leave a generator at its
         `yield`, to be closed at some later time, with tasks that still read from a call that is gone. A generator it is
@@ -104,11 +103,11 @@ class Servicer:
         try:
             if _parsed(message, pb.InfoRequest) is None:
                 raise _malformed(pb.InfoRequest)
-            told = information(self._desk)
+            told = self._handler.info()
             models = [pb.Model(**model) for model in told["models"]]
             return pb.InfoResponse(version=told["version"], limits=told["limits"], models=models)
         except Exception as error:
-            await abort(context, _refusal(error, {"request_id": identity}), identity)
+            await abort(context, _logged(error, {"request_id": identity}), identity)
 
     async def _stream_respond(self, message: bytes, context: Context) -> pb.EmbedStreamResponse:
         request = _parsed(message, pb.EmbedRequest)
@@ -116,90 +115,100 @@ class Servicer:
         try:
             seconds = context.time_remaining()
             return pb.EmbedStreamResponse(response=await self._respond("EmbedStream", request, identity, seconds))
-        except Refusal as refusal:
-            return pb.EmbedStreamResponse(error=_error(refusal, identity))
+        except ApiError as error:
+            return pb.EmbedStreamResponse(error=_error(error, identity))
 
     async def _respond(
         self, method: str, request: pb.EmbedRequest | None, identity: str, seconds: float | None
     ) -> pb.EmbedResponse:
-        """The desk's answer within ``seconds``. Refusal: whatever the reason."""
-        begin, outcome = time.monotonic(), "cancelled"
+        """The response within ``seconds``.
+
+        Raises:
+            ApiError: Whatever the reason.
+        """
+        begin, label = time.monotonic(), "cancelled"
         facts: dict[str, object] = {"request_id": identity}
         try:
             if request is None:
                 raise _malformed(pb.EmbedRequest)
-            answer = await self._desk.answer(_question(request), "grpc", seconds)
-            response = _response(answer, identity)
-            facts.update(model=answer.model, texts=len(answer.token_counts), tokens=sum(answer.token_counts))
-            outcome = "ok"
+            outcome = await self._handler.embed(_call(request), "grpc", seconds)
+            response = _response(outcome, identity)
+            facts.update(model=outcome.model, texts=len(outcome.token_counts), tokens=sum(outcome.token_counts))
+            label = "ok"
             return response
         except Exception as error:
-            refusal = _refusal(error, facts)
-            outcome = refusal.kind.label
-            raise refusal from error.__cause__
+            told = _logged(error, facts)
+            label = told.kind.label
+            raise told from error.__cause__
         finally:
-            log_request("grpc", method, outcome, time.monotonic() - begin, **facts)
+            log_request("grpc", method, label, time.monotonic() - begin, **facts)
 
 
-def _parsed(message: bytes, shape: type[Shape]) -> Shape | None:
+def _parsed(message: bytes, schema: type[Schema]) -> Schema | None:
     """The message, or None for bytes that are none, invalid UTF-8 included."""
     try:
-        return shape.FromString(message)
+        return schema.FromString(message)
     except DecodeError:
         return None
 
 
-def _malformed(shape: type[Message]) -> Refusal:
-    return Refusal(Kind.MALFORMED, f"The message is no {shape.DESCRIPTOR.full_name}, or has text that is not UTF-8.")
+def _malformed(schema: type[Message]) -> ApiError:
+    message = f"The message is not a {schema.DESCRIPTOR.full_name}, or has text that is not UTF-8."
+    return ApiError(ErrorKind.MALFORMED, message)
 
 
 def _identity(request: pb.EmbedRequest | None) -> str:
     return request_id(None if request is None else request.request_id)
 
 
-def _question(request: pb.EmbedRequest) -> Question:
-    """The request as the desk takes it."""
+def _call(request: pb.EmbedRequest) -> EmbedCall:
+    """What the request asks for."""
     given = [list(vector.values) or None for vector in request.embeddings]
     names = ("model", "pooling", "normalize", "prompt", "dimensions", "truncate", "precision")
     options = {name: getattr(request, name) for name in names if request.HasField(name)}
-    return Question(list(request.texts), embeddings=given or None, **options)
+    return EmbedCall(list(request.texts), embeddings=given or None, **options)
 
 
-def _response(answer: Answer, identity: str) -> pb.EmbedResponse:
-    timings = {name: 1e3 * getattr(answer.timings, name) for name in ("tokenize", "queue", "compute", "total")}
+def _response(outcome: EmbedOutcome, identity: str) -> pb.EmbedResponse:
+    timings = {name: 1e3 * getattr(outcome.timings, name) for name in ("tokenize", "queue", "compute", "total")}
     return pb.EmbedResponse(
-        model=answer.model,
-        dimension=answer.dimension,
-        precision=answer.precision,
-        vectors=little_endian(answer.vectors).tobytes(),
-        token_counts=answer.token_counts,
-        truncated=answer.truncated,
-        fingerprint=answer.fingerprint,
+        model=outcome.model,
+        dimension=outcome.dimension,
+        precision=outcome.precision,
+        vectors=little_endian(outcome.vectors).tobytes(),
+        token_counts=outcome.token_counts,
+        truncated=outcome.truncated,
+        fingerprint=outcome.fingerprint,
         timings=pb.Timings(**timings),
         request_id=identity,
     )
 
 
-def _refusal(error: Exception, facts: dict[str, object]) -> Refusal:
-    """The refusal that an error amounts to; what nobody foresaw goes to the log as well."""
-    refusal = refusal_of(error)
-    if refusal.kind is Kind.INTERNAL:
+def _logged(error: Exception, facts: dict[str, object]) -> ApiError:
+    """What the client is told of an error; one that is the server's own fault goes to the log as well."""
+    told = api_error(error)
+    if told.kind is ErrorKind.INTERNAL:
         LOG.error("A request failed", exc_info=error, extra={"facts": facts})
-    return refusal
+    return told
 
 
-async def abort(context: Context, refusal: Refusal, identity: str) -> NoReturn:
-    """End the call with the refusal's status; when to come back and the request's id are in the trailing metadata."""
-    told = {"x-request-id": identity, "retry-after": refusal.retry_after}
-    context.set_trailing_metadata(tuple((name, str(value)) for name, value in told.items() if value is not None))
-    await context.abort(_code(refusal), _brief(refusal.message))
+async def abort(context: Context, error: ApiError, identity: str) -> NoReturn:
+    """End the call with the error's status; the request's id and when to try again are in the trailing metadata."""
+    metadata = {"x-request-id": identity, "retry-after": error.retry_after}
+    context.set_trailing_metadata(tuple((name, str(value)) for name, value in metadata.items() if value is not None))
+    await context.abort(_code(error), _brief(error.message(REQUEST_NAMES)))
     raise AssertionError("abort raises")
 
 
-def _error(refusal: Refusal, identity: str) -> pb.Error:
-    known = {name: value for name in ("field", "limit", "retry_after") if (value := getattr(refusal, name)) is not None}
-    code = _code(refusal).value[0]
-    return pb.Error(message=_brief(refusal.message), type=refusal.kind.label, code=code, request_id=identity, **known)
+def _error(error: ApiError, identity: str) -> pb.Error:
+    details: dict[str, Any] = error.details()
+    return pb.Error(
+        message=_brief(error.message(REQUEST_NAMES)),
+        type=error.kind.label,
+        code=_code(error).value[0],
+        request_id=identity,
+        **details,
+    )
 
 
 def _brief(message: str) -> str:
@@ -211,6 +220,6 @@ def _brief(message: str) -> str:
     return f"{data[:half].decode(errors='ignore')} … {data[-half:].decode(errors='ignore')}"
 
 
-def _code(refusal: Refusal) -> grpc.StatusCode:
-    code: grpc.StatusCode = grpc.StatusCode[refusal.kind.grpc_status]
+def _code(error: ApiError) -> grpc.StatusCode:
+    code: grpc.StatusCode = grpc.StatusCode[error.kind.grpc_status]
     return code

@@ -9,17 +9,16 @@ from fastapi import FastAPI
 _HEALTH = "/livez$,/readyz$,/metrics$"
 
 
-def traced(app: FastAPI) -> FastAPI:
-    """The application with a span for each request, if ``opentelemetry-instrumentation-asgi`` is installed.
+def trace(app: FastAPI) -> None:
+    """Make a span for each request, if ``opentelemetry-instrumentation-asgi`` is installed.
 
-    As a middleware of its own, where newer FastAPIs see it; around it, they would make their spans as well.
+    It is a middleware of the application, where newer FastAPIs see it; around the application, they would add theirs.
     """
-    if not _is_there("opentelemetry.instrumentation.asgi"):
-        return app
+    if not _is_installed("opentelemetry.instrumentation.asgi"):
+        return
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
     app.add_middleware(OpenTelemetryMiddleware, excluded_urls=_HEALTH, exclude_spans=["receive", "send"])
-    return app
 
 
 def interceptors(service: str) -> list[Any]:
@@ -27,7 +26,7 @@ def interceptors(service: str) -> list[Any]:
 
     Not for others: health is asked all the time, and what wraps its ``Watch`` would break it.
     """
-    if not _is_there("opentelemetry.instrumentation.grpc"):
+    if not _is_installed("opentelemetry.instrumentation.grpc"):
         return []
     from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
@@ -35,7 +34,7 @@ def interceptors(service: str) -> list[Any]:
     return [make(filter_=filters.service_name(service))]
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a parent is missing

@@ -12,15 +12,17 @@ from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
 def check_texts(texts: Iterable[str]) -> list[str]:
     """The texts as a list. InputError names the index and type of what is no string."""
     if isinstance(texts, str | bytes):
-        raise InputError(f"texts is one {type(texts).__name__}; a list is wanted: [text] for a single text.")
+        raise InputError(
+            field="texts", reason=f"is one {type(texts).__name__}; a list is expected: [text] for a single text."
+        )
     try:
         iterator = iter(texts)  # what goes wrong in a caller's own generator is not ours to translate
     except TypeError:
-        raise InputError(f"texts is {_kind(texts)}; a list of strings is wanted.") from None
+        raise InputError(field="texts", reason=f"is {_kind(texts)}; a list of strings is expected.") from None
     checked = list(iterator)
     for index, text in enumerate(checked):
         if not isinstance(text, str):
-            raise InputError(f"texts[{index}] is {_kind(text)}; a string is wanted.")
+            raise InputError(field="texts", index=index, reason=f"is {_kind(text)}; a string is expected.")
     return checked
 
 
@@ -28,7 +30,7 @@ def check_text(text: str) -> str:
     """One query or prompt. InputError names the type of what is no string."""
     if not isinstance(text, str):
         raise InputError(
-            f"A string is wanted, and this is {_kind(text)}. For several texts, use the method that takes a list."
+            f"A string is expected, and this is {_kind(text)}. For several texts, use the method that takes a list."
         )
     return text
 
@@ -36,7 +38,9 @@ def check_text(text: str) -> str:
 def check_task(task: str) -> str:
     """The instruction for queries. InputError: it is no string, or blank."""
     if not check_text(task).strip():
-        raise InputError(f"task is {task!r}; an instruction in words is wanted, or None for the model's own.")
+        raise InputError(
+            field="task", reason=f"is {task!r}; an instruction in words is expected, or None for the model's own."
+        )
     return task
 
 
@@ -47,25 +51,25 @@ def check_vectors(
 
     ``count``: how many there must be, if that is known. ``first_index``: what errors call the first one.
     """
-    wanted = f"a list of vectors or an array [n, {dimension}] is wanted."
+    expected = f"a list of vectors or an array [n, {dimension}] is expected."
     if isinstance(vectors, str | bytes):
-        raise InputError(f"vectors is {_kind(vectors)}; {wanted}")
+        raise InputError(field="vectors", reason=f"is {_kind(vectors)}; {expected}")
     try:
         iterator = iter(vectors)  # type: ignore[arg-type]  # the error is for what cannot be iterated
     except TypeError:
-        raise InputError(f"vectors is {_kind(vectors)}; {wanted}") from None
+        raise InputError(field="vectors", reason=f"is {_kind(vectors)}; {expected}") from None
     rows = list(iterator)
     if count is not None and len(rows) != count:
-        raise InputError(f"There are {len(rows)} vectors, and {count} are wanted: one for each text.")
+        raise InputError(f"There are {len(rows)} vectors for {count} texts; give one for each text.")
     accepted = np.empty((len(rows), dimension), dtype=np.float32)
     for index, row in enumerate(rows):
         with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below
             accepted[index] = _check_vector(row, first_index + index, dimension)
     if spoilt := non_finite_rows(accepted):
-        raise InputError(f"vectors[{first_index + spoilt[0]}] has NaN or infinity.")
+        raise InputError(field="vectors", index=first_index + spoilt[0], reason="has NaN or infinity.")
     if not accepted.any(axis=1).all():
         zero = first_index + int(np.argmin(accepted.any(axis=1)))
-        raise InputError(f"vectors[{zero}] is zero: it has no direction to compare.")
+        raise InputError(field="vectors", index=zero, reason="is zero: it has no direction to compare.")
     return accepted
 
 
@@ -73,9 +77,15 @@ def _check_vector(row: object, index: int, dimension: int) -> np.ndarray[tuple[i
     try:
         vector = np.asarray(row, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"vectors[{index}] is {_kind(row)}; {dimension} numbers are wanted.") from None
+        raise InputError(
+            field="vectors", index=index, reason=f"is {_kind(row)}; {dimension} numbers are expected."
+        ) from None
     if vector.shape != (dimension,):
-        raise InputError(f"vectors[{index}] has shape {vector.shape}; this model's vectors have {dimension} numbers.")
+        raise InputError(
+            field="vectors",
+            index=index,
+            reason=f"has shape {vector.shape}; this model's vectors have {dimension} numbers.",
+        )
     return vector
 
 

@@ -163,8 +163,11 @@ class Job:
         if self._resources.config.truncate == "error" and any(tokens.truncated):
             index = tokens.truncated.index(True)
             raise InputError(
-                f"texts[{self._first + begin + index}] has {tokens.counts[index]} tokens with its prompt; the limit is "
-                f"{limit}. Shorten or split it, raise max_tokens if the model takes more, or set truncate to 'end'."
+                field="texts",
+                index=self._first + begin + index,
+                limit=limit,
+                reason=f"has {tokens.counts[index]} tokens with its prompt; the limit is {limit}.",
+                hint="Shorten or split it, raise {max_tokens} if the model takes more, or set {truncate} to 'end'.",
             )
         return tokens
 
@@ -254,7 +257,7 @@ class Job:
         try:
             vectors = window.future.result()
         except NonFiniteVectorError as error:  # it counts from the window's first text
-            raise NonFiniteVectorError(self._first + window.begin + error.index, error.tokens) from None
+            raise error.shifted(self._first + window.begin) from None
         self._pending.popleft()
         begun = window.future.begun or window.submitted
         self._timings.queue += max(0.0, begun - window.submitted)

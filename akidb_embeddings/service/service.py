@@ -18,13 +18,13 @@ from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.engine.table import acquire_engine, release_engine, retain_engine
-from akidb_embeddings.errors import InputError, WorkerError
+from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.hub.download import resolve_model
 from akidb_embeddings.service.inputs import check_text, check_texts, check_vectors
 from akidb_embeddings.service.job import EmbeddingResult, Job, Options, Resources
 from akidb_embeddings.service.prompter import Prompter, PromptOptions, QueryOptions, for_documents, or_prompt
 from akidb_embeddings.vectors.finish import Vectors, finish
-from akidb_embeddings.vectors.precision import PRECISIONS, Quantized
+from akidb_embeddings.vectors.precision import Quantized, check_precision
 
 __all__ = ["EmbeddingResult", "EmbeddingService"]
 
@@ -114,8 +114,7 @@ class EmbeddingService:
 
         A precision other than float32 is appended, for vectors of two precisions must not be mixed.
         """
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+        check_precision(precision)
         name = fingerprint(self._checkpoint, self._settings, self.resolve_prompt(prompt=prompt))
         return name if precision == "float32" else f"{name}-{precision}"
 

@@ -58,8 +58,7 @@ def quantize(
 
     InputError: an unknown precision; uint8 without ranges; wrong shapes; NaN or infinity; beyond float16's 65504.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    check_precision(precision)
     numbers = _floats(vectors, "vectors", first_index)
     limits = _ranges(precision, ranges, calibration, numbers.shape[1])
     if precision == "float16":
@@ -90,17 +89,18 @@ def similarity(a: ArrayLike, b: ArrayLike, *, precision: str = "float32", dimens
     if precision not in PRECISIONS or precision == "uint8":
         allowed = ", ".join(name for name in PRECISIONS if name != "uint8")
         raise InputError(
-            f"precision is {precision!r}; similarity takes {allowed}. uint8 holds places in ranges: turn them back "
-            "first, by minimum + place * (maximum - minimum) / 255."
+            field="precision",
+            reason=f"is {precision!r}; similarity takes {allowed}. uint8 holds places in ranges: turn them back "
+            "first, by minimum + place * (maximum - minimum) / 255.",
         )
     first, second = _typed(a, "a", precision), _typed(b, "b", precision)
     if first.shape[1] != second.shape[1]:
-        raise InputError(f"a has shape {first.shape} and b {second.shape}; rows of one length are wanted.")
+        raise InputError(f"a has shape {first.shape} and b {second.shape}; their rows must have one length.")
     if precision in ("binary", "ubinary"):
         width = _dimension(dimension, first.shape[1])
         return (1 - 2 / width * _hamming(first, second)).astype(np.float32)
     if dimension not in (None, first.shape[1]):
-        raise InputError(f"dimension is {dimension}; the vectors have {first.shape[1]}.")
+        raise InputError(field="dimension", reason=f"is {dimension}; the vectors have {first.shape[1]}.")
     return finish(first, None, True) @ finish(second, None, True).T
 
 
@@ -108,7 +108,9 @@ def to_base64(vectors: Quantized) -> list[str]:
     """Each row's bytes, little-endian, as base64. InputError: no array ``[n, d]`` of a precision's type."""
     rows = _matrix(vectors, "vectors")
     if rows.dtype.newbyteorder("=") not in _TYPES.values():
-        raise InputError(f"vectors is {rows.dtype}; quantize(vectors, 'float32') makes what from_base64 can read.")
+        raise InputError(
+            field="vectors", reason=f"is {rows.dtype}; quantize(vectors, 'float32') makes what from_base64 can read."
+        )
     return [base64.b64encode(row.tobytes()).decode() for row in little_endian(rows)]
 
 
@@ -117,23 +119,32 @@ def from_base64(rows: Iterable[str], precision: str = "float32") -> Quantized:
 
     InputError names the row that is no base64, no whole number of values, or of another length than the first.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    check_precision(precision)
     if isinstance(rows, str | bytes):
-        raise InputError("rows is one string; a list is wanted: [row] for a single vector.")
+        raise InputError(field="rows", reason="is one string; a list is expected: [row] for a single vector.")
     kind = np.dtype(_TYPES[precision])
     parts: list[bytes] = []
     for index, row in enumerate(rows):
         try:
             part = base64.b64decode(row, validate=True)
         except (TypeError, ValueError) as error:
-            raise InputError(f"rows[{index}] is no base64 ({error}).") from None
+            raise InputError(field="rows", index=index, reason=f"is not base64 ({error}).") from None
         if len(part) % kind.itemsize or (parts and len(part) != len(parts[0])):
             first = f", and rows[0] {len(parts[0])}" if parts else ""
-            raise InputError(f"rows[{index}] has {len(part)} bytes{first}; {precision} has {kind.itemsize} a value.")
+            raise InputError(
+                field="rows",
+                index=index,
+                reason=f"has {len(part)} bytes{first}; {precision} has {kind.itemsize} per value.",
+            )
         parts.append(part)
     flat = np.frombuffer(b"".join(parts), dtype=kind.newbyteorder("<")).astype(kind)
     return flat.reshape(len(parts), -1) if flat.size else flat.reshape(len(parts), 0)
+
+
+def check_precision(precision: str) -> None:
+    """Raise InputError unless ``precision`` is one of ``PRECISIONS``."""
+    if precision not in PRECISIONS:
+        raise InputError(field="precision", reason=f"is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
 
 
 def little_endian(vectors: Quantized) -> Quantized:
@@ -147,8 +158,9 @@ def _halves(vectors: Vectors, first_index: int) -> NDArray[np.float16]:
     spoilt = np.flatnonzero(np.isinf(halves).any(axis=1))
     if spoilt.size:
         raise InputError(
-            f"vectors[{first_index + spoilt[0]}] has a value beyond float16's {_LARGEST_HALF}. Normalize the vectors, "
-            "or choose float32."
+            field="vectors",
+            index=first_index + int(spoilt[0]),
+            reason=f"has a value beyond float16's {_LARGEST_HALF}. Normalize the vectors, or choose float32.",
         )
     return halves
 
@@ -172,23 +184,28 @@ def _ranges(precision: str, ranges: ArrayLike | None, calibration: ArrayLike | N
     if ranges is None and calibration is None:
         if precision == "uint8":
             raise InputError(
-                "precision is 'uint8', which needs ranges, the minimum and maximum of each dimension. Taken from the "
+                field="precision",
+                reason="is 'uint8', which needs ranges, the minimum and maximum of each dimension. Taken from the "
                 "vectors themselves, they would make a vector depend on its neighbours. Use quantize(vectors, 'uint8', "
-                "ranges=...), or calibration=VECTORS to take them from; or choose int8, which needs none."
+                "ranges=...), or calibration=VECTORS to take them from; or choose int8, which needs none.",
             )
         return None
     if precision not in _WITH_RANGES:
-        raise InputError(f"precision is {precision!r}; ranges and calibration are for int8 and uint8 alone.")
+        raise InputError(
+            field="precision", reason=f"is {precision!r}; ranges and calibration are for int8 and uint8 alone."
+        )
     if ranges is not None and calibration is not None:
         raise InputError("Give ranges or calibration, not both.")
     if calibration is not None:
         examples = _floats(calibration, "calibration")
         if not len(examples):
-            raise InputError("calibration has no vectors; some hundreds that are like yours are wanted.")
+            raise InputError(field="calibration", reason="has no vectors; give some hundreds that are like yours.")
         ranges = np.stack([examples.min(axis=0), examples.max(axis=0)])
     limits = _floats(ranges, "ranges" if calibration is None else "calibration")
     if limits.shape != (2, width):
-        raise InputError(f"The ranges have shape {limits.shape}; [2, {width}] is wanted, minimum and maximum.")
+        raise InputError(
+            f"The ranges have shape {limits.shape}; [2, {width}] is expected, minimum and maximum.", field="ranges"
+        )
     with np.errstate(over="ignore"):
         widths = limits[1] - limits[0]
     if not np.isfinite(widths).all() or (widths < 0).any():
@@ -205,12 +222,12 @@ def _matrix(values: ArrayLike, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError:
-        raise InputError(f"{name} has rows of different lengths; an array [n, d] is wanted.") from None
+        raise InputError(field=name, reason="has rows of different lengths; an array [n, d] is expected.") from None
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{name} is of type {array.dtype}; numbers are wanted.")
+        raise InputError(field=name, reason=f"is of type {array.dtype}; numbers are expected.")
     if array.ndim != 2 or not array.shape[1]:
         hint = f" For a single row, give [{name}]." if array.ndim == 1 and array.size else ""
-        raise InputError(f"{name} has shape {array.shape}; an array [n, d] is wanted.{hint}")
+        raise InputError(field=name, reason=f"has shape {array.shape}; an array [n, d] is expected.{hint}")
     return array
 
 
@@ -218,11 +235,13 @@ def _floats(values: ArrayLike | None, name: str, first_index: int = 0) -> Vector
     """``[n, d]`` as float32, all finite."""
     array = _matrix([] if values is None else values, name)
     if array.dtype in (np.int8, np.uint8):
-        raise InputError(f"{name} is {array.dtype}, quantized already; floats are wanted.")
+        raise InputError(field=name, reason=f"is {array.dtype}, quantized already; floats are expected.")
     with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused
         vectors = array.astype(np.float32, copy=False)
     if spoilt := non_finite_rows(vectors):
-        raise InputError(f"{name}[{first_index + spoilt[0]}] has NaN or infinity, or a value beyond float32.")
+        raise InputError(
+            field=name, index=first_index + spoilt[0], reason="has NaN or infinity, or a value beyond float32."
+        )
     return vectors
 
 
@@ -231,12 +250,15 @@ def _typed(values: ArrayLike, name: str, precision: str) -> NDArray[Any]:
     array = _matrix(values, name)
     if precision in ("float32", "float16"):
         if array.dtype in (np.int8, np.uint8):
-            raise InputError(f"{name} is {array.dtype}; say what it holds: precision='int8', 'binary' or 'ubinary'.")
+            raise InputError(
+                field=name, reason=f"is {array.dtype}; say what it holds: precision='int8', 'binary' or 'ubinary'."
+            )
         return _floats(array, name)
     if array.dtype != _TYPES[precision]:
         wanted = np.dtype(_TYPES[precision])
         raise InputError(
-            f"{name} is {array.dtype}, and {precision} is {wanted}; quantize({name}, {precision!r}) first."
+            field=name,
+            reason=f"is {array.dtype}, and {precision} is {wanted}; quantize({name}, {precision!r}) first.",
         )
     return array
 
@@ -246,7 +268,9 @@ def _dimension(dimension: int | None, width: int) -> int:
     if dimension is None:
         return 8 * width
     if not 8 * (width - 1) < dimension <= 8 * width:
-        raise InputError(f"dimension is {dimension}; {width} bytes hold {8 * width - 7} to {8 * width} bits.")
+        raise InputError(
+            field="dimension", reason=f"is {dimension}; {width} bytes hold {8 * width - 7} to {8 * width} bits."
+        )
     return dimension
 
 

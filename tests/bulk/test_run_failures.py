@@ -22,9 +22,9 @@ def test_texts_that_cannot_be_embedded_become_rejects_and_the_others_do_not_noti
         calls.append(texts)
         for index, text in enumerate(texts):
             if text == "empty":
-                raise InputError(f"texts[{index}] is '', and that gives no tokens.")
+                raise InputError(field="texts", index=index, reason="is '', which gives no tokens.")
             if text == "huge":
-                raise InputError(f"vectors[{index}] has a value beyond float16's 65504.")
+                raise InputError(field="vectors", index=index, reason="has a value beyond float16's 65504.")
             if text == "nan":
                 raise NonFiniteVectorError(index, 7)
         return embed(texts)
@@ -40,7 +40,7 @@ def test_texts_that_cannot_be_embedded_become_rejects_and_the_others_do_not_noti
         (3, 4, "id-3"),
         (5, 6, "id-5"),
     ]
-    assert rejects[0]["reason"] == "the text is '', and that gives no tokens."
+    assert rejects[0]["reason"] == "the text is '', which gives no tokens."
     assert rejects[1]["reason"].startswith("The model gave NaN or infinity for the text (7 tokens)")
     assert rejects[2]["reason"].startswith("the text has a value beyond float16's")
 
@@ -57,7 +57,9 @@ def test_a_model_that_gives_nothing_but_nan_ends_the_run(tmp_path: Path) -> None
     assert len(calls) == 17
 
 
-@pytest.mark.parametrize("error", [InputError("The prompt has a lone surrogate."), InputError("texts[99] is odd.")])
+@pytest.mark.parametrize(
+    "error", [InputError("The prompt has a lone surrogate."), InputError(field="texts", index=99, reason="is odd.")]
+)
 def test_an_error_that_is_no_text_s_fault_ends_the_run(error: InputError, tmp_path: Path) -> None:
     def fail(texts: list[str]) -> EmbeddingResult:
         raise error

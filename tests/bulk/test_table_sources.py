@@ -39,7 +39,7 @@ def test_bad_records_of_csv_are_rejected_by_their_first_line(tmp_path: Path) -> 
         5: "not valid CSV: ',' expected after '\"'; lines 5 to 6 were read as one record, for a quote opens in them",
         7: "a blank line; only the end of a file may have them",
         8: "line 8 is not valid UTF-8: byte 0xff at 2; lines 8 to 9 were read as one record, for a quote opens in them",
-        12: "field 'id' is empty; an id is wanted",
+        12: "field 'id' is empty; an id is expected",
     }
     assert [item.text for item in items if isinstance(item, Row)] == ["good", "last", ""]
 
@@ -115,8 +115,8 @@ STRINGS = ["one", "", None, "four"]
 def test_parquet_of_every_kind_of_string(tmp_path: Path, column: Any) -> None:
     path = table(tmp_path / "a.parquet", body=column, id=pa.array([1, -2, 3, None]))
     assert read(path, text="body", key="id") == [
-        Row(0, "1", "one"), Row(1, "-2", ""), Reject(2, None, "3", "field 'body' is null; a string is wanted"),
-        Reject(3, None, None, "field 'id' is null; a string or a number is wanted"),
+        Row(0, "1", "one"), Row(1, "-2", ""), Reject(2, None, "3", "field 'body' is null; a string is expected"),
+        Reject(3, None, None, "field 'id' is null; a string or a number is expected"),
     ]  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def test_parquet_skips_row_groups_unread(tmp_path: Path) -> None:
     content[begin : begin + column.total_compressed_size] = b"\xff" * column.total_compressed_size
     path.write_bytes(content)
     assert texts(read(path, skip=10)) == [f"text {number}" for number in range(10, 20)]
-    with pytest.raises(InputError, match=r"cannot be read beyond row 0: .*damaged"):
+    with pytest.raises(InputError, match=r"cannot be read beyond row 0; it is damaged"):
         read(path)
 
 
@@ -172,12 +172,12 @@ def test_what_parquet_lacks_or_has_in_another_type_is_an_error_before_the_first_
     path = table(tmp_path / "a.parquet", text=["a"], n=[1.5], s=[{"a": 1}], i=[1])
     for field, match in (
         ("body", "has no column 'body'; it has 'text', 'n', 's', 'i'"), ("s.b", "no column 's.b'"),
-        ("text.a", "no column 'text.a'"), ("i", "column 'i' is of type int64; strings are wanted"),
+        ("text.a", "no column 'text.a'"), ("i", "column 'i' is of type int64; strings are expected"),
         ("s", "column 's' is of type struct"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=match):
             open_source(str(path), format=None, text_field=field, id_field=None)
-    with pytest.raises(InputError, match="column 'n' is of type double; strings or integers are wanted"):
+    with pytest.raises(InputError, match="column 'n' is of type double; strings or integers are expected"):
         read(path, key="n")
 
 
@@ -192,7 +192,7 @@ def test_parquet_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", text=["a"] * 100)
     for content in (b"", path.read_bytes()[:-1], b"{}\n"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is no whole Parquet file"):
+        with pytest.raises(InputError, match="is not a whole Parquet file"):
             read(path)
 
 

@@ -53,15 +53,14 @@ BAD_JSON = {
     "null": "no JSON object with fields",
     '{"other": 1, "id": 2}': "no field 'text'; there is 'other', 'id'",
     "{}": "no field 'text'; there are none",
-    '{"text": 5}': "field 'text' is a number; a string is wanted",
-    '{"text": null}': "field 'text' is null; a string is wanted",
-    '{"text": true}': "field 'text' is a boolean; a string is wanted",
-    '{"text": ["a"]}': "field 'text' is an array; a string is wanted",
-    '{"text": {"a": "b"}}': "field 'text' is an object; a string is wanted",
+    '{"text": 5}': "field 'text' is a number; a string is expected",
+    '{"text": null}': "field 'text' is null; a string is expected",
+    '{"text": true}': "field 'text' is a boolean; a string is expected",
+    '{"text": ["a"]}': "field 'text' is an array; a string is expected",
+    '{"text": {"a": "b"}}': "field 'text' is an object; a string is expected",
     '{"text": "ab\\ud83d"}': "field 'text' has a lone surrogate at character 3, which is no valid Unicode",
     "[" * 100_000: "JSON that is nested too deeply to be read",
-    '{"text": "a", "n": ' + "9" * 5000 + "}": "not valid JSON: Exceeds the limit (4300 digits) for integer string "
-    "conversion: value has 5000 digits",
+    '{"text": "a", "n": ' + "9" * 5000 + "}": "JSON with a whole number of more than 4300 digits, which cannot be read",
     "   ": "a blank line; only the end of a file may have them",
 }  # fmt: skip
 
@@ -74,8 +73,8 @@ def test_a_bad_line_of_json_is_rejected_with_its_reason_and_reading_goes_on(tmp_
 
 @pytest.mark.parametrize(
     ("key", "reason"),
-    [("null", "is null; a string or a number is wanted"), ("true", "is a boolean; "),
-     ('""', "is empty; an id is wanted"), ("[1]", "is an array; "),
+    [("null", "is null; a string or a number is expected"), ("true", "is a boolean; "),
+     ('""', "is empty; an id is expected"), ("[1]", "is an array; "),
      ('"\\udc00"', "has a lone surrogate at character 1")],
 )  # fmt: skip
 def test_a_bad_id_is_a_reject_without_id(tmp_path: Path, key: str, reason: str) -> None:

@@ -133,7 +133,7 @@ def test_a_lone_surrogate_names_text_and_character() -> None:
 def test_a_text_without_tokens_names_it(tmp_path: Path) -> None:
     folder = without_end_token(copy_model("tiny-qwen3", tmp_path / "model"))
     edit_json(folder / "1_Pooling" / "config.json", pooling_mode_lasttoken=False, pooling_mode_mean_tokens=True)
-    with pytest.raises(InputError, match=r"texts\[1\] is '', and that gives no tokens"):
+    with pytest.raises(InputError, match=r"texts\[1\] is '', which gives no tokens"):
         tokenizer(folder).encode(["a", ""])
 
 

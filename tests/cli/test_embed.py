@@ -175,11 +175,11 @@ def test_a_text_that_looks_like_an_index_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def encode(self: EmbeddingService, *arguments: object, **settings: object) -> None:
-        raise InputError("texts[1] is 'texts[0]', and that gives no tokens.")
+        raise InputError(field="texts", index=1, reason="is 'texts[0]', which gives no tokens.")
 
     monkeypatch.setattr(EmbeddingService, "encode", encode)
     assert main(["a", "texts[0]", *TINY]) == 2
-    assert capsys.readouterr().err == "akidb-embed: error: text 2 is 'texts[0]', and that gives no tokens.\n"
+    assert capsys.readouterr().err == "akidb-embed: error: text 2 is 'texts[0]', which gives no tokens.\n"
 
 
 def test_npy_is_one_array(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,10 +132,10 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
     ],
 )
 def test_what_is_not_allowed_is_named_with_what_is(tmp_path: Path, name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name}: .* is not allowed; it must be "):
+    with pytest.raises(ConfigurationError, match=f"^{name} is .*; it must be "):
         ServerConfig(**{name: value})
     file = write(tmp_path / "wrong.yaml", **{name: value})
-    with pytest.raises(ConfigurationError, match=f"wrong.yaml: server: {name}: .* is not allowed; it must be "):
+    with pytest.raises(ConfigurationError, match=f"wrong.yaml: server: {name} is .*; it must be "):
         ServerConfig.resolve(file)
 
 
@@ -153,7 +153,7 @@ def test_what_is_not_allowed_is_named_with_what_is(tmp_path: Path, name: str, va
 )
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     monkeypatch.setenv(f"AKIDB_SERVER_{name}", text)
-    with pytest.raises(ConfigurationError, match=f"^AKIDB_SERVER_{name}: {name.lower()}: .* it must be "):
+    with pytest.raises(ConfigurationError, match=f"^AKIDB_SERVER_{name}: {name.lower()} is .*; it must be "):
         ServerConfig.resolve()
 
 
@@ -178,10 +178,10 @@ def test_the_command_line_says_what_is_wrong_and_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["serve", "--port", "70000"]) == 2
-    assert "port: 70000 is not allowed" in capsys.readouterr().err
+    assert "--port is 70000" in capsys.readouterr().err
     monkeypatch.setenv("AKIDB_SERVER_MAX_TEXTS", "0")
     assert main(["serve"]) == 2
-    assert "AKIDB_SERVER_MAX_TEXTS: max_texts: 0" in capsys.readouterr().err
+    assert "AKIDB_SERVER_MAX_TEXTS: max_texts is 0" in capsys.readouterr().err
     monkeypatch.delenv("AKIDB_SERVER_MAX_TEXTS")
     assert main(["serve", "--api-keys-file", str(tmp_path / "none")]) == 2
     assert "api_keys_file" in capsys.readouterr().err

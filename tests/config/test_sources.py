@@ -78,7 +78,7 @@ def test_override_counts_even_when_it_is_falsy_or_the_default(
 
 
 def test_zero_is_not_taken_for_nothing_given() -> None:
-    assert "batch_size: 0 " in refusal(EmbeddingConfig.resolve, batch_size=0)
+    assert "batch_size is 0; " in refusal(EmbeddingConfig.resolve, batch_size=0)
 
 
 @pytest.mark.parametrize("config", [{"batch_size": 8}, {}, "qwen3-0.6b-4bit", 0])

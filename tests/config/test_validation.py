@@ -57,7 +57,7 @@ BAD_VALUES = [
 def test_bad_value_is_refused_by_key_value_and_allowed(key: str, value: Any, allowed: str) -> None:
     for call in (EmbeddingConfig, EmbeddingConfig.resolve, EmbeddingConfig().with_values):
         message = refusal(call, **{key: value})
-        assert message.startswith(f"{key}: {value!r} ")
+        assert message.startswith(f"{key} is {value!r}; it must be ")
         assert allowed in message
 
 
@@ -65,18 +65,18 @@ def test_bad_value_is_refused_by_key_value_and_allowed(key: str, value: Any, all
 def test_bad_value_in_a_file_also_names_the_file(tmp_path: Path, key: str, value: Any, allowed: str) -> None:
     file = write(tmp_path / "bad.yaml", **{key: value})
     message = refusal(EmbeddingConfig.from_yaml, file)
-    assert message.startswith(f"{file}: {key}: {value!r} ")
+    assert message.startswith(f"{file}: {key} is {value!r}; it must be ")
     assert allowed in message
 
 
 def test_bad_override_does_not_blame_the_file(tmp_path: Path) -> None:
     file = write(tmp_path / "good.yaml", batch_size=8)
-    assert refusal(EmbeddingConfig.resolve, config_path=file, batch_size=0).startswith("batch_size: 0 ")
+    assert refusal(EmbeddingConfig.resolve, config_path=file, batch_size=0).startswith("batch_size is 0; ")
 
 
 def test_replace_with_a_bad_value_does_not_blame_the_file(tmp_path: Path) -> None:
     config = EmbeddingConfig.from_yaml(write(tmp_path / "good.yaml", batch_size=8))
-    assert refusal(dataclasses.replace, config, batch_size=0).startswith("batch_size: 0 ")
+    assert refusal(dataclasses.replace, config, batch_size=0).startswith("batch_size is 0; ")
 
 
 @pytest.mark.parametrize(

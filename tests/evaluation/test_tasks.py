@@ -100,10 +100,10 @@ def test_repeated_queries_are_counted_and_merged_on_demand(tmp_path: Path) -> No
     [
         ("corpus.jsonl", '{"_id": "x", "text"', "corpus.jsonl, line 2 is not valid JSON: Expecting ':'"),
         ("corpus.jsonl", "[1]", "corpus.jsonl, line 2 is no JSON object like"),
-        ("corpus.jsonl", '{"text": "a"}', "corpus.jsonl, line 2: _id is None; a string that is not empty is wanted"),
+        ("corpus.jsonl", '{"text": "a"}', "corpus.jsonl, line 2: _id is None; a string that is not empty is expected"),
         ("corpus.jsonl", '{"_id": true, "text": "a"}', "corpus.jsonl, line 2: _id is True;"),
         ("corpus.jsonl", '{"_id": "cat", "text": "a"}', "corpus.jsonl, line 2: the id 'cat' is that of line 1;"),
-        ("corpus.jsonl", '{"_id": "x"}', "corpus.jsonl, line 2: text is None; a string is wanted."),
+        ("corpus.jsonl", '{"_id": "x"}', "corpus.jsonl, line 2: text is None; a string is expected."),
         ("corpus.jsonl", '{"_id": "x", "text": "a", "title": 3}', "corpus.jsonl, line 2: title is 3; a string"),
         ("corpus.jsonl", "[" * 100_000, "corpus.jsonl, line 2 is not valid JSON"),
         ("queries.jsonl", '{"_id": "q1", "text": "a"}', "queries.jsonl, line 2: the id 'q1' is that of line 1;"),

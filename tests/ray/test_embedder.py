@@ -136,7 +136,7 @@ def test_a_missing_column_is_told() -> None:
 
 
 def test_a_wrong_fingerprint_is_told(minilm: EmbeddingService) -> None:
-    with pytest.raises(Exception, match=f"fingerprint {minilm.fingerprint()}, and another is wanted"):
+    with pytest.raises(Exception, match=f"fingerprint {minilm.fingerprint()}, and another is expected"):
         embed(fingerprint="another").materialize()
 
 

@@ -228,7 +228,7 @@ def test_memory_that_runs_out_is_an_actor_lost(pool: Pool, monkeypatch: pytest.M
 
 def test_another_model_on_one_node_is_an_error(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     pool._facts = ("another", pool.dimension)
-    with pytest.raises(ConfigurationError, match="another is wanted"):
+    with pytest.raises(ConfigurationError, match="another is expected"):
         list(pool.map(CHUNKS[:2]))
 
 

@@ -17,10 +17,10 @@ import pytest
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.desk import Desk
-from akidb_embeddings.server.keys import Keys
+from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.run import serve_desk
+from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
 
 _REST = re.compile(r"REST on (https?://[^,\s\"]+)")
@@ -35,7 +35,7 @@ class Running:
     target: str
     lines: list[str] = field(default_factory=list)
     process: "subprocess.Popen[str] | None" = None
-    desk: Desk | None = None
+    handler: Handler | None = None
     loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -71,24 +71,24 @@ def server_process(*flags: str, environment: Mapping[str, str] | None = None) ->
 
 @contextlib.contextmanager
 def server_here(
-    services: Mapping[str, EmbeddingService], *, keys: Keys | None = None, **settings: Any
+    services: Mapping[str, EmbeddingService], *, keys: ApiKeys | None = None, **settings: Any
 ) -> Iterator[Running]:
     """A server in this process over these services, on a thread and event loop of its own."""
     config = ServerConfig(**{"port": 0, "grpc_port": 0} | settings)
-    desk = Desk(config, services, Metrics(services))
+    handler = Handler(config, services, Metrics(services))
     lines: list[str] = []
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def main() -> None:
         ending = asyncio.Event()
         loops.append((asyncio.get_running_loop(), ending))
-        await serve_desk(desk, keys or Keys([]), lines.append, ending)
+        await serve_until(handler, keys or ApiKeys([]), lines.append, ending)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
     try:
         assert eventually(lambda: any(_GRPC.search(line) for line in lines) or not thread.is_alive())
-        yield Running(_found(_REST, lines), _found(_GRPC, lines), lines, desk=desk, loop=loops[0][0])
+        yield Running(_found(_REST, lines), _found(_GRPC, lines), lines, handler=handler, loop=loops[0][0])
     finally:
         loop, ending = loops[0]
         if thread.is_alive():

@@ -19,7 +19,7 @@ from akidb_embeddings.cli import COMMANDS
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server import rpc, run
-from akidb_embeddings.server.rest import describe
+from akidb_embeddings.server.app import describe
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
 

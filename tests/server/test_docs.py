@@ -11,9 +11,9 @@ import urllib.request
 import pytest
 
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
-from akidb_embeddings.server.refusal import Kind
-from akidb_embeddings.server.rest import describe
-from akidb_embeddings.server.shapes import EmbedRequest, OpenAIRequest
+from akidb_embeddings.server.api_error import ErrorKind
+from akidb_embeddings.server.app import describe
+from akidb_embeddings.server.schemas import EmbedRequest, OpenAIRequest
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
 
@@ -63,7 +63,7 @@ def test_requests_are_answered(words: list[str], server: Running) -> None:
 def test_every_field_status_and_route_is_told() -> None:
     for shape in (EmbedRequest, OpenAIRequest):
         assert not [name for name in shape.model_fields if f"| `{name}`" not in API and f"`{name}` |" not in API]
-    for kind in Kind:
+    for kind in ErrorKind:
         assert f"| {kind.status} | `{kind.label}` | {kind.grpc_status} |" in API
     assert not [path for path in describe().openapi()["paths"] if path not in API]
 

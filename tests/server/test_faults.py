@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.server import desk as desk_module
+from akidb_embeddings.server import handler as handler_module
 from akidb_embeddings.server import rest
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
@@ -30,9 +30,9 @@ def test_a_forward_pass_that_fails_fails_only_its_own_requests(
     assert eventually(lambda: service.statistics.rounds == 1)
     bad = background(lambda: post(server.url, [MAGIC, "light"], pooling="cls"))  # another pooling, another pass
     good = [background(partial(post, server.url, [text])) for text in TEXTS]
-    assert server.desk
-    desk = server.desk
-    assert eventually(lambda: desk.in_flight == 2 + len(TEXTS))
+    assert server.handler
+    handler = server.handler
+    assert eventually(lambda: handler.in_flight == 2 + len(TEXTS))
     faults.gate.set()
     assert unavailable(bad.result(LONG))
     assert "boom" not in str(bad.result().body)
@@ -50,9 +50,9 @@ def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
     lost = background(lambda: post(server.url, [MAGIC]))
     assert eventually(lambda: service.statistics.rounds == 1)
     waiting = [background(partial(post, server.url, [text])) for text in TEXTS]
-    assert server.desk
-    desk = server.desk
-    assert eventually(lambda: desk.in_flight == 1 + len(TEXTS))
+    assert server.handler
+    handler = server.handler
+    assert eventually(lambda: handler.in_flight == 1 + len(TEXTS))
     faults.loading.clear()  # so that the time without a thread can be looked at
     faults.gate.set()
     assert unavailable(lost.result(LONG))
@@ -60,7 +60,7 @@ def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
     assert metric(server.url, "akidb_model_running") == 0
     assert eventually(lambda: not is_serving(server))
     late = background(lambda: post(server.url, ["evening"]))
-    assert eventually(lambda: desk.in_flight == 1 + len(TEXTS))
+    assert eventually(lambda: handler.in_flight == 1 + len(TEXTS))
     faults.loading.set()
     for future, text in zip([*waiting, late], [*TEXTS, "evening"], strict=True):
         check_answer(future.result(LONG), service, text)
@@ -148,10 +148,10 @@ def test_errors_that_nobody_foresaw_tell_nothing(
         raise ZeroDivisionError("a secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk_module, "_encode", fail)
+        patch.setattr(handler_module, "_embed", fail)
         within = post(server.url, ["light"])
         assert grpc_code(server, "light") is grpc.StatusCode.INTERNAL
-    monkeypatch.setattr(rest, "json_response", fail)
+    monkeypatch.setattr(rest, "vectors_response", fail)
     after = post(server.url, ["light"])
     for reply in (within, after):
         assert (reply.status, reply.body["type"]) == (500, "internal")

@@ -9,7 +9,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.server import health
-from akidb_embeddings.server.desk import Desk, Question
+from akidb_embeddings.server.handler import EmbedCall, Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.metrics import Metrics
 from tests.conftest import LONG, at_once, background, eventually
@@ -73,15 +73,15 @@ async def test_a_full_queue_is_no_reason_to_be_red(
     monkeypatch.setattr(health, "_PROBE_SECONDS", 1.0)
     folder = random_model(tmp_path / "tiny", BERT)
     with EmbeddingService(str(folder), max_queued_tokens=10) as tiny:
-        desk = Desk(ServerConfig(probe_seconds=0.001), {"tiny": tiny}, Metrics({"tiny": tiny}))
+        handler = Handler(ServerConfig(probe_seconds=0.001), {"tiny": tiny}, Metrics({"tiny": tiny}))
         faults.gate.clear()
-        stuck = [asyncio.ensure_future(desk.answer(Question(["light"]), "rest"))]
+        stuck = [asyncio.ensure_future(handler.embed(EmbedCall(["light"]), "rest"))]
         while tiny.statistics.rounds == 0:
             await asyncio.sleep(0.001)
-        stuck.append(asyncio.ensure_future(desk.answer(Question(["the light " * 4]), "rest")))
+        stuck.append(asyncio.ensure_future(handler.embed(EmbedCall(["the light " * 4]), "rest")))
         while tiny.statistics.waiting_tokens == 0:
             await asyncio.sleep(0.001)
-        ready = Health(desk)
+        ready = Health(handler)
         assert await ready.problems() == []
         await asyncio.sleep(1)
         [problem] = await ready.problems()

@@ -9,7 +9,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import WorkerError
-from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.metrics import Metrics
 from tests.conftest import FakeModel, eventually, service
@@ -56,14 +56,14 @@ def test_readiness_is_looked_at_while_busy_and_tried_when_idle(slow: EmbeddingSe
 
 
 async def test_many_who_ask_at_once_cause_one_computation(slow: EmbeddingService, fake: FakeModel) -> None:
-    health = Health(Desk(ServerConfig(probe_seconds=0.2), {"m": slow}, Metrics({"m": slow})))
+    health = Health(Handler(ServerConfig(probe_seconds=0.2), {"m": slow}, Metrics({"m": slow})))
     await asyncio.sleep(0.3)
     assert await asyncio.gather(*[health.problems() for _ in range(10)]) == [[]] * 10
     assert len(fake.forwards) == 1
 
 
 async def test_after_a_failure_the_model_is_tried_until_it_computes(slow: EmbeddingService, fake: FakeModel) -> None:
-    health = Health(Desk(ServerConfig(), {"m": slow}, Metrics({"m": slow})))
+    health = Health(Handler(ServerConfig(), {"m": slow}, Metrics({"m": slow})))
     fake.faults = {CLS: RuntimeError("broken")}
     with pytest.raises(WorkerError):
         slow.embed(["x"])
@@ -109,8 +109,8 @@ def test_a_model_whose_thread_was_restarted_is_ready_again(slow: EmbeddingServic
 
 def test_a_server_that_ends_is_alive_and_not_ready(slow: EmbeddingService) -> None:
     with server_here({"m": slow}) as here:
-        assert here.desk
-        here.desk.draining = True
+        assert here.handler
+        here.handler.draining = True
         assert problems(here) == ["the server is shutting down"]
         assert get(here, "/livez").status_code == 200
 

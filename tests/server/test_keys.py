@@ -13,8 +13,8 @@ from openai import OpenAI
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.keys import Keys
-from akidb_embeddings.server.refusal import Refusal
+from akidb_embeddings.server.api_error import ApiError
+from akidb_embeddings.server.auth import ApiKeys
 from tests.conftest import LONG, eventually
 from tests.server.conftest import Running, server_here, server_process
 from tests.server.rest_client import client, get, post, refused
@@ -103,7 +103,7 @@ def test_the_openai_client_sends_its_key(guarded: Running, trust: ssl.SSLContext
 
 
 def test_health_is_public_unless_told_otherwise(bundled: EmbeddingService) -> None:
-    with server_here({"m": bundled}, keys=Keys([KEY])) as here:
+    with server_here({"m": bundled}, keys=ApiKeys([KEY])) as here:
         for path in HEALTH:
             assert get(here, path).status_code == 200
         for path in ("/info", "/v1/models", "/livez/"):
@@ -158,23 +158,23 @@ def test_keys_and_texts_stay_out_of_the_plain_log(guarded: Running, connection: 
 
 def test_files_of_keys_are_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AKIDB_API_KEYS", raising=False)
-    assert not Keys.read(None)
+    assert not ApiKeys.read(None)
     file = tmp_path / "keys"
     with pytest.raises(ConfigurationError, match=r"api_keys_file: .*keys cannot be read"):
-        Keys.read(str(file))
+        ApiKeys.read(str(file))
     for content in (b"", b"\n # none\n"):
         file.write_bytes(content)
         with pytest.raises(ConfigurationError, match="has no key in it"):
-            Keys.read(str(file))
+            ApiKeys.read(str(file))
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        Keys.read(str(file))
+        ApiKeys.read(str(file))
     file.write_bytes(b"\xef\xbb\xbffirst\r\nsecond")  # as Windows' editor writes it
-    keys = Keys.read(str(file))
+    keys = ApiKeys.read(str(file))
     for key in (b"first", b"second"):
         keys.check(b"Bearer " + key)
     for wrong in (b"third", b"", b"fir", b"first,second"):
-        with pytest.raises(Refusal, match="API key"):
+        with pytest.raises(ApiError, match="API key"):
             keys.check(b"Bearer " + wrong)
     monkeypatch.setenv("AKIDB_API_KEYS", "third")
-    Keys.read(str(file)).check(b"Bearer third")
+    ApiKeys.read(str(file)).check(b"Bearer third")

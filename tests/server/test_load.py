@@ -171,21 +171,21 @@ def here(bundled: EmbeddingService) -> Iterator[Running]:
 
 def test_nothing_is_left_behind(here: Running, pool: Pool, bundled: EmbeddingService) -> None:
     """A server in this process, into which one can look: places, tasks, files and the engine's queue are as before."""
-    desk, loop = here.desk, here.loop
-    assert desk
+    handler, loop = here.handler, here.loop
+    assert handler
     assert loop
 
     def tasks() -> int:
         return len(asyncio.run_coroutine_threadsafe(_tasks(), loop).result(LONG))
 
     load(here, pool, 0.5)
-    assert eventually(lambda: desk.in_flight == 0)
+    assert eventually(lambda: handler.in_flight == 0)
     time.sleep(0.3)  # the clients' ends of connections, too
     before = tasks()
     files = psutil.Process().num_fds()
     done = load(here, pool, 3)
     assert done["rest"] > 30
-    assert eventually(lambda: desk.in_flight == 0)
+    assert eventually(lambda: handler.in_flight == 0)
     assert eventually(lambda: bundled.statistics.waiting_tokens == 0)
     assert eventually(lambda: tasks() <= before), f"{tasks()} tasks, {before} before"
     assert eventually(lambda: psutil.Process().num_fds() <= files), f"{psutil.Process().num_fds()}, {files} before"
@@ -201,8 +201,8 @@ async def _tasks() -> set["asyncio.Task[object]"]:
 def outcomes(server: Running) -> Counter[str]:
     """Requests by outcome, over all protocols."""
     found = Counter[str]()
-    assert server.desk
-    for line in server.desk.metrics.render().decode().splitlines():
+    assert server.handler
+    for line in server.handler.metrics.render().decode().splitlines():
         if line.startswith("akidb_requests_total{"):
             outcome = line.split('outcome="')[1].split('"')[0]
             found[outcome] += int(float(line.split()[-1]))

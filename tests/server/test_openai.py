@@ -82,7 +82,7 @@ def test_errors_are_of_the_classes_that_the_client_knows(client: OpenAI) -> None
         "not_found",
         "invalid_request_error",
     )
-    with pytest.raises(openai.UnprocessableEntityError, match="one text or more") as empty:
+    with pytest.raises(openai.UnprocessableEntityError, match="send at least one text") as empty:
         client.embeddings.create(model=BUNDLED, input=[])
     assert empty.value.param == "input"
     with pytest.raises(openai.UnprocessableEntityError) as many:

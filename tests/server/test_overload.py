@@ -141,9 +141,9 @@ def begun(server: Running, fake: FakeModel) -> None:
 def test_a_request_too_many_is_refused_over_both_protocols(held: EmbeddingService, fake: FakeModel) -> None:
     with server_here({"model": held}, max_concurrent_requests=2) as server, stub(server.target) as calls:
         answers = [background(lambda: post(server.url, ["one"])) for _ in range(2)]
-        assert server.desk
-        desk = server.desk
-        assert eventually(lambda: desk.in_flight == 2)
+        assert server.handler
+        handler = server.handler
+        assert eventually(lambda: handler.in_flight == 2)
         reply = post(server.url, ["three"])
         check_refusal(reply)
         assert (reply.body["field"], reply.body["limit"]) == ("max_concurrent_requests", 2)
@@ -192,8 +192,8 @@ def test_what_is_not_done_in_time_leaves_the_queue(held: EmbeddingService, fake:
         with pytest.raises(grpc.RpcError) as caught:
             calls.Embed(pb.EmbedRequest(texts=["three"]), timeout=LONG)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert server.desk
-        assert server.desk.in_flight == 0
+        assert server.handler
+        assert server.handler.in_flight == 0
         fake.release()
         assert eventually(lambda: held.statistics.waiting_tokens == 0)
         assert post(server.url, ["four"]).status == 200

@@ -11,7 +11,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.keys import Keys
+from akidb_embeddings.server.auth import ApiKeys
 from tests.server.browser import CONTROL, Browser, Tab, browser
 from tests.server.conftest import Running, server_here
 
@@ -174,11 +174,11 @@ def test_a_refusal_is_told_in_words_and_the_next_request_works(chromium: Browser
 def test_a_server_that_is_not_ready_or_gone_is_shown_as_such(chromium: Browser, bundled: EmbeddingService) -> None:
     with server_here({BUNDLED: bundled}) as running, chromium.tab(running.url) as tab:
         ready(tab)
-        assert running.desk is not None
-        running.desk.draining = True
+        assert running.handler is not None
+        running.handler.draining = True
         tab.until("document.querySelector('#health').innerText === 'Not ready'")
         assert tab.text("#problems") == "the server is shutting down"
-        running.desk.draining = False
+        running.handler.draining = False
         ready(tab)
         assert tab.value("document.querySelector('#problems').hidden") is True
         tab.call(
@@ -191,13 +191,13 @@ def test_a_server_that_is_not_ready_or_gone_is_shown_as_such(chromium: Browser, 
 
 @pytest.mark.parametrize("protect_health", [False, True])
 def test_a_server_with_keys_asks_for_one(chromium: Browser, bundled: EmbeddingService, protect_health: bool) -> None:
-    keys, key = Keys(["another", "a-secret-key"]), "a-secret-key"
+    keys, key = ApiKeys(["another", "a-secret-key"]), "a-secret-key"
     served = server_here({BUNDLED: bundled}, keys=keys, protect_health=protect_health)
     with served as running, chromium.tab(running.url) as tab:
         tab.until("document.querySelector('#key').checkVisibility()")
         tab.until(f"document.querySelector('#health').innerText === 'Ready' || {str(protect_health).lower()}")
         compare(tab, *TEXTS)
-        tab.until("document.querySelector('#wrong').innerText.includes('An API key is wanted')")
+        tab.until("document.querySelector('#wrong').innerText.includes('An API key is required')")
         tab.type("#key", "wrong-key")
         tab.press("Enter")
         tab.until("document.querySelector('#key-wrong').innerText === 'The server does not accept this key.'")

@@ -37,7 +37,7 @@ def test_the_committed_code_is_what_make_proto_makes(fresh: Path, name: str) -> 
 
 def test_every_method_of_the_proto_is_served() -> None:
     [service] = pb.DESCRIPTOR.services_by_name.values()
-    handlers = Servicer(desk=None).handlers()  # type: ignore[arg-type]  # none is called
+    handlers = Servicer(handler=None).handlers()  # type: ignore[arg-type]  # none is called
     assert set(handlers) == {method.name for method in service.methods}
     for method in service.methods:
         handler = handlers[method.name]

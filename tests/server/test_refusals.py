@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.server import rest
+from akidb_embeddings.server.handler import Handler
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.conftest import Running, server_here
 from tests.server.rest_client import chunks, client, get, post, refused
@@ -55,6 +55,17 @@ def test_a_body_is_refused_by_what_is_wrong_with_it(
     server: Running, content: str, status: int, kind: str, field: str | None
 ) -> None:
     refused(post(server, content=content), status, kind, field)
+
+
+@pytest.mark.parametrize(
+    "word", ["the limit is 7", "max_queued_tokens is 7", "; this model gives 7", "texts[7] {prompt}", "prompt_name is"]
+)
+def test_nothing_is_read_out_of_a_clients_words(server: Running, word: str) -> None:
+    told = refused(post(server, json={"texts": ["a"], "prompt": word}), 422, "invalid", "prompt")
+    assert "limit" not in told
+    assert told["error"] == f"prompt is {word!r}; this model has 'document', 'query'."
+    told = refused(post(server, json={"texts": ["a"], "model": word}), 404, "not_found", "model")
+    assert "limit" not in told
 
 
 def test_a_refusal_tells_what_would_have_been_right(server: Running) -> None:
@@ -144,8 +155,8 @@ class TestOverload:
         self, slow: EmbeddingService, fake: FakeModel, path: str, name: str, value: Any
     ) -> None:
         with server_here({"m": slow}) as here:
-            assert here.desk
-            here.desk.draining = True
+            assert here.handler
+            here.handler.draining = True
             response = post(here, path, json={name: value})
             refused(response, 503, "unavailable")
             assert response.headers["retry-after"] == "1"
@@ -208,10 +219,10 @@ def test_an_endpoint_that_fails_is_an_error_in_the_same_form(
     slow: EmbeddingService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     with server_here({"m": slow}) as here, client(here) as connection:
-        monkeypatch.setattr(rest, "information", _fail)
+        monkeypatch.setattr(Handler, "info", _fail)
         monkeypatch.setattr("akidb_embeddings.server.health.Health.problems", _fail)
         monkeypatch.setattr("akidb_embeddings.server.metrics.generate_latest", _fail)
-        monkeypatch.setattr("akidb_embeddings.server.openai.desk_of", _fail)
+        monkeypatch.setattr("akidb_embeddings.server.openai.handler_of", _fail)
         response = connection.get(path)
         refused(response, 500, "internal")
         assert "secret" not in response.text

@@ -159,7 +159,7 @@ def test_a_given_vector_that_cannot_be_used_is_named(server: Running, vector: st
 def test_as_many_given_vectors_as_texts_are_wanted(server: Running) -> None:
     for given in ([], [None], [None] * 3):
         told = refused(post(server, json={"texts": ["a", "b"], "embeddings": given}), 422, "invalid", "embeddings")
-        assert f"{len(given)} embeddings and 2 texts" in told["error"]
+        assert f"{len(given)} embeddings for 2 texts" in told["error"]
 
 
 @pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/plain; charset=latin-1"])
@@ -226,7 +226,7 @@ def test_the_texts_of_a_client_that_leaves_leave_the_queue(slow: EmbeddingServic
         with socket.create_connection((str(address.hostname), int(address.port or 0))) as leaving:
             leaving.sendall(b"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
             assert eventually(lambda: slow.statistics.waiting_tokens)
-        assert eventually(lambda: here.desk is not None and here.desk.in_flight == 1)
+        assert eventually(lambda: here.handler is not None and here.handler.in_flight == 1)
         figures = get(here, "/metrics").text
         assert 'akidb_requests_total{outcome="cancelled",protocol="rest"} 1.0' in figures
         assert 'akidb_http_responses_total{status="499"} 1.0' in figures

@@ -185,7 +185,7 @@ def test_a_malformed_message_is_the_clients_fault(server: Running, method: str, 
     with grpc.insecure_channel(server.target) as channel:
         error = refused(lambda: channel.unary_unary(f"/{SERVICE}/{method}")(message))
     assert error.code() is CODE.INVALID_ARGUMENT
-    assert "is no akidb.embedding.v1." in error.details()
+    assert "is not a akidb.embedding.v1." in error.details()
     assert not [line for line in server.lines[before:] if "Traceback" in line]
 
 

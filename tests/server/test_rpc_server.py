@@ -16,11 +16,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.desk import Desk
+from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
-from akidb_embeddings.server.keys import Keys
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.run import serve_desk
+from akidb_embeddings.server.run import serve_until
 from akidb_embeddings.server.servicer import SERVICE
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.calls import stub
@@ -46,8 +46,8 @@ def held(fake: FakeModel) -> Iterator[FakeModel]:
 
 
 def in_flight(running: Running) -> int:
-    assert running.desk
-    return running.desk.in_flight
+    assert running.handler
+    return running.handler.in_flight
 
 
 def health_of(target: str, name: str = SERVICE) -> int:
@@ -137,7 +137,7 @@ def test_the_end_refuses_new_calls_and_finishes_those_in_flight(held: FakeModel)
         assert eventually(lambda: in_flight(running) == 3)
         assert health_of(running.target) == STATES.SERVING
         ended = background(lambda: server.__exit__(None, None, None))
-        assert eventually(lambda: running.desk and running.desk.draining)
+        assert eventually(lambda: running.handler and running.handler.draining)
         error = refused(lambda: client.Embed(A))
         assert (error.code(), error.details()) == (CODE.UNAVAILABLE, "The server is shutting down.")
         assert dict(error.trailing_metadata())["retry-after"] == "1"
@@ -195,7 +195,7 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
 
 
 def test_without_a_key_only_health_and_reflection_answer(fake: FakeModel) -> None:
-    with serving(keys=Keys(["other", "s3cret"])) as running, grpc.insecure_channel(running.target) as channel:
+    with serving(keys=ApiKeys(["other", "s3cret"])) as running, grpc.insecure_channel(running.target) as channel:
         for call in CALLS.values():
             for wrong in (
                 {},
@@ -218,12 +218,12 @@ def test_a_stream_without_a_key_is_refused_before_its_first_message(fake: FakeMo
             call = EmbeddingServiceStub(channel).EmbedStream()  # which writes nothing, and does not end
             return await asyncio.wait_for(call.code(), 10)
 
-    with serving(keys=Keys(["s3cret"])) as running:
+    with serving(keys=ApiKeys(["s3cret"])) as running:
         assert asyncio.run(ask(running.target)) is CODE.UNAUTHENTICATED
 
 
 def test_health_may_be_protected(fake: FakeModel) -> None:
-    with serving(keys=Keys(["s3cret"]), protect_health=True) as running:
+    with serving(keys=ApiKeys(["s3cret"]), protect_health=True) as running:
         assert refused(lambda: health_of(running.target)).code() is CODE.UNAUTHENTICATED
         with grpc.insecure_channel(running.target) as channel:
             assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), **KEY).status
@@ -250,8 +250,8 @@ def test_a_port_that_is_taken_is_named(fake: FakeModel) -> None:
     with service() as one, socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         services = {"minilm-l6-v2": one}
-        desk = Desk(ServerConfig(port=0, grpc_port=port), services, Metrics(services))
+        handler = Handler(ServerConfig(port=0, grpc_port=port), services, Metrics(services))
         with pytest.raises(
             EmbeddingError, match=rf"^cannot listen on 127.0.0.1, port {port}, for gRPC: Address already"
         ):
-            asyncio.run(serve_desk(desk, Keys([]), lambda _: None, asyncio.Event()))
+            asyncio.run(serve_until(handler, ApiKeys([]), lambda _: None, asyncio.Event()))

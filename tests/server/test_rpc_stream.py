@@ -41,15 +41,15 @@ def asks(*texts: str) -> list[pb.EmbedRequest]:
 
 def nothing_is_left(running: Running) -> bool:
     """Whether no request is worked on, and nothing runs for a call. The queue forgets cancelled ones by itself."""
-    assert running.desk
+    assert running.handler
     assert running.loop
     names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks(running.loop)]
-    return not running.desk.in_flight and not [name for name in names if "Servicer" in name]
+    return not running.handler.in_flight and not [name for name in names if "Servicer" in name]
 
 
 def is_full(running: Running) -> bool:
-    assert running.desk
-    return running.desk.in_flight == DEPTH
+    assert running.handler
+    return running.handler.in_flight == DEPTH
 
 
 def test_answers_come_in_the_order_of_the_requests(server: Running, bundled: EmbeddingService) -> None:
@@ -95,12 +95,12 @@ async def test_a_client_may_ask_when_it_has_the_answer_to_the_last(server: Runni
 
 
 def test_eight_requests_are_worked_on_at_once(held: Running, fake: FakeModel) -> None:
-    assert held.desk
+    assert held.handler
     with stub(held.target) as client:
         answers = client.EmbedStream(iter(asks(*"abcdefghijklmnopqrstuvwxyz")))
         assert eventually(lambda: is_full(held))
         time.sleep(0.2)
-        assert held.desk.in_flight == DEPTH
+        assert held.handler.in_flight == DEPTH
         fake.release()
         assert [answer.response.request_id for answer in answers] == [f"n{number}" for number in range(26)]
     assert eventually(lambda: nothing_is_left(held))

@@ -71,7 +71,7 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 def after(channel):
     assert telemetry.interceptors("any") == []
-    assert telemetry.traced(after) is after
+    telemetry.trace(after)
     print(sorted(name for name in sys.modules if name.startswith("opentelemetry.instrumentation")))
 """
 

@@ -30,13 +30,13 @@ def test_no_texts_and_empty_texts_are_taken() -> None:
 
 @pytest.mark.parametrize(("texts", "kind"), [("abc", "str"), ("", "str"), (b"abc", "bytes"), (Words("x"), "Words")])
 def test_a_bare_string_is_no_list(texts: Any, kind: str) -> None:
-    with pytest.raises(InputError, match=rf"texts is one {kind}; a list is wanted: \[text\]"):
+    with pytest.raises(InputError, match=rf"texts is one {kind}; a list is expected: \[text\]"):
         check_texts(texts)
 
 
 @pytest.mark.parametrize(("texts", "kind"), [(None, "None"), (5, "of type int"), (object(), "of type object")])
 def test_what_is_no_list_at_all_is_refused(texts: Any, kind: str) -> None:
-    with pytest.raises(InputError, match=f"texts is {kind}; a list of strings is wanted"):
+    with pytest.raises(InputError, match=f"texts is {kind}; a list of strings is expected"):
         check_texts(texts)
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_string_is_named_by_its_index_and_type(bad: Any, index: int) 
     texts: list[Any] = ["a"] * 100
     texts[index] = bad
     kind = "None" if bad is None else f"of type {type(bad).__name__}"
-    with pytest.raises(InputError, match=rf"^texts\[{index}\] is {kind}; a string is wanted\.$"):
+    with pytest.raises(InputError, match=rf"^texts\[{index}\] is {kind}; a string is expected\.$"):
         check_texts(texts)
 
 
@@ -73,7 +73,7 @@ def test_one_text_is_a_string() -> None:
     for bad in (None, 5, ["a"], b"a"):
         with pytest.raises(
             InputError,
-            match=r"A string is wanted, and this is .*\. For several texts, use the method that takes a list",
+            match=r"A string is expected, and this is .*\. For several texts, use the method that takes a list",
         ):
             check_text(bad)  # type: ignore[arg-type]
 
@@ -111,8 +111,8 @@ def test_no_vectors_have_a_shape_nevertheless() -> None:
         ([1, 2, 3, 4], r"has shape \(4,\)"),
         ([[1, 2, 3]], r"has shape \(1, 3\)"),
         (1.5, r"has shape \(\)"),
-        ("abc", "is of type str; 3 numbers are wanted"),
-        (["a", "b", "c"], "is of type list; 3 numbers are wanted"),
+        ("abc", "is of type str; 3 numbers are expected"),
+        (["a", "b", "c"], "is of type list; 3 numbers are expected"),
         ([1, [2], 3], "is of type list"),
         ({"a": 1}, "is of type dict"),
     ],
@@ -132,13 +132,13 @@ def test_as_many_vectors_as_texts_are_wanted(given: int, count: int, kind: Any) 
     if given == count:
         assert check_vectors(vectors, 3, count).shape == (count, 3)
     else:
-        with pytest.raises(InputError, match=f"^There are {given} vectors, and {count} are wanted: one for each text"):
+        with pytest.raises(InputError, match=f"^There are {given} vectors for {count} texts; give one"):
             check_vectors(vectors, 3, count)
 
 
 def test_of_two_faults_the_number_is_told_first() -> None:
     """Which rows are missing decides which vector belongs to which text, so no row of the rest is to blame."""
-    with pytest.raises(InputError, match="There are 2 vectors, and 3 are wanted"):
+    with pytest.raises(InputError, match="There are 2 vectors for 3 texts"):
         check_vectors([[1.0], [float("nan")] * 3], 3, 3)
     with pytest.raises(InputError, match=r"vectors\[1\] has NaN or infinity"):
         check_vectors([[1.0, 2.0, 3.0], [float("nan")] * 3], 3, 2)
@@ -146,7 +146,7 @@ def test_of_two_faults_the_number_is_told_first() -> None:
 
 @pytest.mark.parametrize("vectors", [None, 5, "abc", b"abc", object(), np.array(1.5), np.float32(1)])
 def test_what_is_no_list_of_vectors_is_refused(vectors: Any) -> None:
-    with pytest.raises(InputError, match=r"vectors is .*; a list of vectors or an array \[n, 3\] is wanted"):
+    with pytest.raises(InputError, match=r"vectors is .*; a list of vectors or an array \[n, 3\] is expected"):
         check_vectors(vectors, 3)
 
 
@@ -171,5 +171,5 @@ def test_vectors_with_nan_are_not_accepted(minilm: EmbeddingService) -> None:
 def test_accepted_vectors_are_counted(minilm: EmbeddingService) -> None:
     assert minilm.accept([[1.0] * 384] * 2, 2).shape == minilm.accept([[1.0] * 384] * 2, count=2).shape == (2, 384)
     assert minilm.accept([], count=0).shape == (0, 384)
-    with pytest.raises(InputError, match="There are 2 vectors, and 1 are wanted"):
+    with pytest.raises(InputError, match="There are 2 vectors for 1 texts"):
         minilm.accept([[1.0] * 384] * 2, count=1)

@@ -77,8 +77,8 @@ def test_a_task_is_none_for_documents() -> None:
         ({"prompt_name": "query", "task": "t"}, "Give prompt_name or task, not both."),
         ({"prompt": "x", "task": "t"}, "Give prompt or task, not both."),
         ({"prompt_name": "query", "prompt": "x", "task": "t"}, "Give prompt_name or prompt or task, not all."),
-        ({"task": " "}, "task is ' '; an instruction in words is wanted"),
-        ({"task": 5}, "A string is wanted"),
+        ({"task": " "}, "task is ' '; an instruction in words is expected"),
+        ({"task": 5}, "A string is expected"),
     ],
 )
 def test_ways_that_exclude_each_other_are_refused(way: str, options: dict[str, Any], words: str) -> None:

@@ -189,7 +189,7 @@ def test_vectors_that_do_not_fit_are_refused(vectors: Any, message: str, normali
 
 @pytest.mark.parametrize(("given", "wanted"), [(1, 2), (2, 1), (0, 1), (1, 0)])
 def test_another_number_of_vectors_is_refused(given: int, wanted: int) -> None:
-    with pytest.raises(InputError, match=rf"\b{given} vectors, and {wanted} are wanted"):
+    with pytest.raises(InputError, match=rf"\b{given} vectors for {wanted} texts"):
         embeddings().validate(np.ones((given, 384)), count=wanted)
 
 

@@ -21,14 +21,14 @@ async def test_wrong_inputs_are_refused(embedding: MLXEmbedding) -> None:
     wrong: list[Any] = [None, 1, b"bytes", ["a"]]
     for text in wrong:
         for call in (embedding.get_query_embedding, embedding.get_text_embedding):
-            with pytest.raises(InputError, match="string is wanted"):
+            with pytest.raises(InputError, match="string is expected"):
                 call(text)
         for acall in (embedding.aget_query_embedding, embedding.aget_text_embedding):
-            with pytest.raises(InputError, match="string is wanted"):
+            with pytest.raises(InputError, match="string is expected"):
                 await acall(text)
-        with pytest.raises(InputError, match=r"texts\[1\].*string is wanted"):
+        with pytest.raises(InputError, match=r"texts\[1\].*string is expected"):
             embedding.get_text_embedding_batch(["a", text])
-        with pytest.raises(InputError, match=r"texts\[1\].*string is wanted"):
+        with pytest.raises(InputError, match=r"texts\[1\].*string is expected"):
             await embedding.aget_text_embedding_batch(["a", text])
     with pytest.raises(InputError, match="surrogate"):
         embedding.get_query_embedding("\ud800")
@@ -68,7 +68,7 @@ async def test_long_texts_are_refused_if_asked() -> None:
 def test_given_vectors_are_checked(embedding: MLXEmbedding) -> None:
     with pytest.raises(InputError, match=r"vectors\[1\].*3.*384"):
         embedding.accept([[1.0] * 384, [1.0] * 3])
-    with pytest.raises(InputError, match=r"2 vectors.*3 are wanted"):
+    with pytest.raises(InputError, match=r"2 vectors for 3 texts"):
         embedding.accept([[1.0] * 384] * 2, count=3)
     with pytest.raises(InputError, match=r"vectors\[1\].*NaN"):
         embedding.accept([[1.0] * 384, [float("nan")] * 384])

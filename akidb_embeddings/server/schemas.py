@@ -1,13 +1,13 @@
-"""The bodies of REST requests and answers: what a client may send, field by field, and what it gets."""
+"""The bodies of REST requests and responses: what a client may send, field by field, and what it gets."""
 
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from akidb_embeddings.server.refusal import Kind, Refusal
+from akidb_embeddings.server.api_error import ApiError, ErrorKind
 
 _MOST_PROBLEMS = 3
-_TOO_MANY_TO_TELL = 1000
+_TOO_MANY_TO_LIST = 1000
 Body = TypeVar("Body", bound=BaseModel)
 
 # All of ``precision.PRECISIONS`` but uint8, which needs ranges.
@@ -160,7 +160,7 @@ class Status(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """A refusal. `field` and `limit` where one is at fault, `retry_after` in seconds."""
+    """An error. `field` and `limit` where one is at fault, `retry_after` in seconds."""
 
     error: str
     type: str
@@ -180,35 +180,39 @@ class OpenAIErrorDetail(BaseModel):
 
 
 class OpenAIErrorBody(BaseModel):
-    """A refusal in OpenAI's shape."""
+    """An error in OpenAI's form."""
 
     error: OpenAIErrorDetail
     request_id: str
 
 
-def parse(body: bytes, shape: type[Body]) -> Body:
-    """The body as a ``shape``. Refusal: malformed if it is no JSON object, else invalid, naming the fields."""
+def parse(body: bytes, schema: type[Body]) -> Body:
+    """Read a request's body.
+
+    Raises:
+        ApiError: The body is malformed, for it is not a JSON object, or invalid; then the error names the fields.
+    """
     try:
-        return shape.model_validate_json(body)
+        return schema.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error, shape) from None
+        raise _api_error(error, schema) from None
 
 
-def _refusal(error: ValidationError, shape: type[BaseModel]) -> Refusal:
-    if error.error_count() > _TOO_MANY_TO_TELL:
-        return Refusal(Kind.INVALID, f"The body has {error.error_count()} fields that are not known here.")
+def _api_error(error: ValidationError, schema: type[BaseModel]) -> ApiError:
+    if error.error_count() > _TOO_MANY_TO_LIST:
+        return ApiError(ErrorKind.INVALID, f"The body has {error.error_count()} unknown fields.")
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     if not first["loc"]:  # the body as a whole
-        return Refusal(Kind.MALFORMED, f"The body is no JSON object of the kind that is wanted: {first['msg']}.")
-    told = [_told(problem["loc"], problem["type"], problem["msg"], shape) for problem in problems[:_MOST_PROBLEMS]]
+        return ApiError(ErrorKind.MALFORMED, f"The body is not the JSON object that is expected: {first['msg']}.")
+    listed = [_describe(one["loc"], one["type"], one["msg"], schema) for one in problems[:_MOST_PROBLEMS]]
     more = f"; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
-    return Refusal(Kind.INVALID, "; ".join(told) + more, field=_path(first["loc"]))
+    return ApiError(ErrorKind.INVALID, "; ".join(listed) + more, field=_path(first["loc"]))
 
 
-def _told(place: tuple[int | str, ...], kind: str, message: str, shape: type[BaseModel]) -> str:
+def _describe(place: tuple[int | str, ...], kind: str, message: str, schema: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        return f"{_path(place)} is no field here; allowed: {', '.join(shape.model_fields)}"
+        return f"{_path(place)} is not a known field; allowed: {', '.join(schema.model_fields)}"
     return f"{_path(place)}: {message}"
 
 
@@ -218,7 +222,7 @@ def _path(place: tuple[int | str, ...]) -> str:
     return str(first)[:100] + "".join(f"[{part}]" for part in rest if isinstance(part, int))
 
 
-def plain(value: Any) -> dict[str, Any]:
-    """A shape's JSON schema, for OpenAPI, where it stands by itself."""
-    schema: dict[str, Any] = value.model_json_schema(ref_template="#/components/schemas/{model}")
-    return schema
+def json_schema(schema: Any) -> dict[str, Any]:
+    """A body's JSON schema by itself, for the OpenAPI document."""
+    found: dict[str, Any] = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+    return found

@@ -1,4 +1,4 @@
-"""API keys: who may ask. Compared in constant time, all of them each time, so that nothing is learnt from the clock."""
+"""API keys. All of them are compared each time, in constant time, so that the time taken tells nothing about them."""
 
 import hmac
 import os
@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.server.refusal import Kind, Refusal
+from akidb_embeddings.server.api_error import ApiError, ErrorKind
 
 _VARIABLE = "AKIDB_API_KEYS"
 _SCHEME = "bearer "
 
 
-class Keys:
-    """The keys of which a request must bear one; without any, everyone may ask."""
+class ApiKeys:
+    """The keys of which a request must have one; without any, every request is allowed."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [key.encode() for key in keys]
 
     @classmethod
-    def read(cls, file: str | None) -> "Keys":
-        """The keys of ``file``, one a line, and of the environment. ConfigurationError: it has none or is missing."""
+    def read(cls, file: str | None) -> "ApiKeys":
+        """Read the keys in ``file``, one per line, and those in the environment.
+
+        Raises:
+            ConfigurationError: The file is missing or has no key.
+        """
         keys = [key.strip() for key in os.environ.get(_VARIABLE, "").split(",") if key.strip()]
         if file is not None:
             try:
@@ -29,7 +33,7 @@ class Keys:
                 raise ConfigurationError(f"api_keys_file: {file} cannot be read: {error}") from error
             found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
             if not found:
-                raise ConfigurationError(f"api_keys_file: {file} has no key in it; give one a line.")
+                raise ConfigurationError(f"api_keys_file: {file} has no key in it; write one per line.")
             keys += found
         return cls(keys)
 
@@ -37,11 +41,19 @@ class Keys:
         return bool(self._keys)
 
     def check(self, authorization: bytes | None) -> None:
-        """Refusal: keys are asked for, and the header ``Authorization: Bearer KEY`` has none of them."""
+        """Check the header ``Authorization: Bearer KEY``.
+
+        Raises:
+            ApiError: A key is required, and the header has none of them.
+        """
         if not self._keys:
             return
         header = authorization or b""
         given = header[len(_SCHEME) :].strip() if header[: len(_SCHEME)].lower() == _SCHEME.encode() else b""
         matches = [hmac.compare_digest(given, key) for key in self._keys]
         if not any(matches):
-            raise Refusal(Kind.UNAUTHENTICATED, "An API key is wanted: send the header Authorization: Bearer KEY.")
+            raise ApiError(
+                ErrorKind.UNAUTHENTICATED,
+                "An API key is required: send the header Authorization: Bearer KEY.",
+                headers={"www-authenticate": "Bearer"},
+            )

@@ -1,0 +1,115 @@
+"""Why a request fails, in one form for every protocol.
+
+Every error that reaches a client is one of these kinds. What is none of them becomes ``internal``, whose message does
+not tell the cause; the cause is in the log, under the request's id.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from akidb_embeddings.errors import (
+    ConfigurationError,
+    DeadlineError,
+    EmbeddingError,
+    InputError,
+    Names,
+    NonFiniteVectorError,
+    OverloadError,
+    WorkerError,
+)
+
+REQUEST_NAMES: Names = {"prompt_name": "prompt", "prompt": None, "vectors": "embeddings"}
+"""What requests call the library's arguments. A prompt in its own words cannot be sent."""
+
+
+class ErrorKind(Enum):
+    """Name, HTTP status and gRPC status of an error."""
+
+    MALFORMED = ("malformed", 400, "INVALID_ARGUMENT")
+    UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")
+    NOT_FOUND = ("not_found", 404, "NOT_FOUND")
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405, "UNIMPLEMENTED")
+    TOO_LARGE = ("too_large", 413, "RESOURCE_EXHAUSTED")
+    INVALID = ("invalid", 422, "INVALID_ARGUMENT")
+    OVERLOADED = ("overloaded", 429, "RESOURCE_EXHAUSTED")
+    INTERNAL = ("internal", 500, "INTERNAL")
+    UNAVAILABLE = ("unavailable", 503, "UNAVAILABLE")
+    DEADLINE = ("deadline", 504, "DEADLINE_EXCEEDED")
+
+    def __init__(self, label: str, status: int, grpc_status: str) -> None:
+        self.label, self.status, self.grpc_status = label, status, grpc_status
+
+    @property
+    def description(self) -> str:
+        """The name in words, for the OpenAPI document."""
+        return self.label.replace("_", " ").capitalize()
+
+
+KINDS_BY_STATUS: Mapping[int, ErrorKind] = {kind.status: kind for kind in ErrorKind}
+
+
+class ApiError(EmbeddingError):
+    """The error that a client gets for its request.
+
+    Attributes:
+        kind: Which status it has.
+        retry_after: Seconds after which the request may be sent again; None if that would not help.
+        headers: What goes with it over HTTP.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        text: str = "",
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(text, **attributes)
+        self.kind, self.retry_after = kind, retry_after
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["retry-after"] = str(retry_after)
+
+    @classmethod
+    def of(cls, kind: ErrorKind, error: EmbeddingError, *, retry_after: int | None = None) -> "ApiError":
+        """What a client is told of an error of the library: its message, ``field``, ``index`` and ``limit``."""
+        return cls(
+            kind,
+            error.text,
+            retry_after=retry_after,
+            field=error.field,
+            index=error.index,
+            limit=error.limit,
+            reason=error.reason,
+            hint=error.hint,
+        )
+
+    def details(self, names: Names = REQUEST_NAMES) -> dict[str, object]:
+        """``field``, ``limit`` and ``retry_after``, as far as the error has them."""
+        found = {"field": self.subject(names), "limit": self.limit, "retry_after": self.retry_after}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def api_error(error: Exception) -> ApiError:
+    """What a client is told of any error."""
+    match error:
+        case ApiError():
+            told = error
+        case DeadlineError():
+            told = ApiError.of(ErrorKind.DEADLINE, error)
+        case OverloadError():
+            told = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=1)
+        case NonFiniteVectorError():
+            told = ApiError(ErrorKind.INTERNAL, error.message(), field=error.field, index=error.index)
+        case WorkerError():
+            message = "The model failed while it had this request; it may be sent again."
+            told = ApiError(ErrorKind.UNAVAILABLE, message, retry_after=1)
+        case InputError() | ConfigurationError():
+            told = ApiError.of(ErrorKind.INVALID, error)
+        case _:
+            message = "The server failed; its log has the cause under this request's id."
+            told = ApiError(ErrorKind.INTERNAL, message)
+    return told

@@ -1,0 +1,59 @@
+"""The ASGI application: both HTTP APIs behind their middleware, and the OpenAPI document that describes them."""
+
+from typing import NoReturn
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from akidb_embeddings import __version__
+from akidb_embeddings.server import openai, rest, telemetry
+from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
+from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.middleware import RequestMiddleware
+
+# The first one that a path belongs to; REST has all the rest.
+_APIS = (openai.API, rest.API)
+
+
+def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
+    """The ASGI application over a handler."""
+    app = describe()
+    app.state.handler, app.state.health = handler, Health(handler)
+    # Each of these is around those before it.
+    app.add_middleware(RequestMiddleware, handler=handler, keys=keys, apis=_APIS)
+    telemetry.trace(app)
+    if handler.config.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=handler.config.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    return app
+
+
+def describe() -> FastAPI:
+    """The routes without anything behind them: enough for the OpenAPI document."""
+    app = FastAPI(
+        title="akidb-embeddings",
+        version=__version__,
+        summary="Text embeddings with MLX",
+        redoc_url=None,
+        redirect_slashes=False,  # /embed/ is not a path here, and 404 says so
+        exception_handlers={HTTPException: _raise_api_error},
+    )
+    app.include_router(rest.ROUTER)
+    app.include_router(openai.ROUTER)
+    return app
+
+
+async def _raise_api_error(request: Request, error: HTTPException) -> NoReturn:
+    """Starlette's own errors, such as 404 and 405, in the form of all others."""
+    kind = KINDS_BY_STATUS.get(error.status_code, ErrorKind.MALFORMED)
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}. /docs lists what there is."
+    raise ApiError(kind, message, headers=error.headers)

@@ -1,0 +1,107 @@
+"""What every HTTP endpoint does: call the handler, notice that the client left, write JSON, describe itself."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from akidb_embeddings.server import schemas
+from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError
+from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome, Handler
+
+T = TypeVar("T")
+
+# Vectors of more numbers than this are written as JSON on another thread.
+_MANY_NUMBERS = 200_000
+
+
+class ClientLeftError(Exception):
+    """The client closed its connection before the response was there."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """Routes that belong together, and the form of their errors.
+
+    Attributes:
+        router: The routes, all below the router's prefix.
+        error_body: Makes the JSON object for an error and the request's id.
+    """
+
+    router: APIRouter
+    error_body: Callable[[ApiError, str], dict[str, Any]]
+
+    def has(self, path: str) -> bool:
+        """Whether a request for ``path`` belongs to this API, even if none of its routes has that path."""
+        prefix = self.router.prefix
+        return not prefix or path == prefix or path.startswith(f"{prefix}/")
+
+
+def handler_of(request: Request) -> Handler:
+    """The handler that a request goes to."""
+    handler: Handler = request.app.state.handler
+    return handler
+
+
+async def embed_call(request: Request, call: EmbedCall, protocol: str) -> EmbedOutcome:
+    """The outcome of a call; if the client leaves before it is there, its texts leave the queue.
+
+    Raises:
+        ApiError: The call failed.
+        ClientLeftError: The client left.
+    """
+    outcome = await _while_connected(request, handler_of(request).embed(call, protocol))
+    request.state.facts.update(model=outcome.model, texts=len(call.texts), tokens=sum(outcome.token_counts))
+    return outcome
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(request.receive())  # after the body, the next message is that the client left
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientLeftError
+    finally:
+        leaving.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # it ended by itself; asyncio complains about errors that were never retrieved
+
+
+async def vectors_response(body: dict[str, Any], outcome: EmbedOutcome) -> Response:
+    """The body as JSON. Its arrays are written with the digits that give back the same float32."""
+    write = orjson.dumps
+    options = orjson.OPT_SERIALIZE_NUMPY
+    is_large = outcome.vectors.size > _MANY_NUMBERS
+    content = await asyncio.to_thread(write, body, None, options) if is_large else write(body, None, options)
+    return Response(content, media_type="application/json")
+
+
+def json_response(body: dict[str, Any], status: int = 200) -> Response:
+    """A small body as JSON."""
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
+
+
+def error_response(error: ApiError, request_id: str, api: Api) -> Response:
+    """The response for an error."""
+    content = orjson.dumps(api.error_body(error, request_id))
+    return Response(content, error.kind.status, error.headers, "application/json")
+
+
+def describe_errors(*statuses: int, schema: type[BaseModel] = schemas.ErrorBody) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries for errors with these statuses."""
+    return {status: {"model": schema, "description": KINDS_BY_STATUS[status].description} for status in statuses}
+
+
+def describe_body(schema: type[schemas.Body]) -> dict[str, Any]:
+    """The OpenAPI entry for a request's body, which the endpoint reads itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schemas.json_schema(schema)}}}}
