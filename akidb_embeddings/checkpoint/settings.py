@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_kinds
-from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.embedding import CONSTRUCTOR, DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
-        normalize=config.normalize,
+        normalize=True if config.normalize is None else config.normalize,
         dimensions=dimensions,
         max_tokens=_max_tokens(config, checkpoint),
         prompts=_prompts(config, checkpoint),
@@ -85,12 +85,12 @@ def _listed(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def tell_of_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
-    """Warn where vectors are normalized by default though their authors' are not."""
-    if config.normalize and not checkpoint.normalize and not config.was_given("normalize"):
+def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Warn where vectors are normalized because ``normalize`` is None, though their authors' are not."""
+    if config.normalize is None and not checkpoint.normalize:
         _log.warning(
             "%s was trained without normalization, and its vectors are normalized here. Set normalize to False for "
-            "its authors' vectors, or to True to be asked no more.",
+            "its authors' vectors, or to True to turn this warning off.",
             config.model_name,
         )
 
@@ -122,16 +122,16 @@ def describe_lengths(lengths: Collection[int]) -> str:
 
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
-    """The default bows to a smaller limit; a value that someone chose does not, and is refused."""
-    if config.max_tokens <= checkpoint.max_tokens:
-        return config.max_tokens
-    if config.was_given("max_tokens"):
+    """The configured limit, or without one the model's own up to ``DEFAULT_MAX_TOKENS``."""
+    if config.max_tokens is None:
+        return min(DEFAULT_MAX_TOKENS, checkpoint.max_tokens)
+    if config.max_tokens > checkpoint.max_tokens:
         source = config.sources["max_tokens"]
-        where = "" if source == "constructor" else f" (from {source})"
+        where = "" if source == CONSTRUCTOR else f" (from {source})"
         raise ConfigurationError(
             f"max_tokens is {config.max_tokens}{where}; the limit of {config.model_name} is {checkpoint.max_tokens}."
         )
-    return checkpoint.max_tokens
+    return config.max_tokens
 
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
