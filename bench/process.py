@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ ROOT = Path(__file__).parent.parent
 
 def run_worker(task: str, config: EmbeddingConfig, **arguments: Any) -> list[dict[str, Any]]:
     """What ``bench.worker`` reports of a task. RuntimeError with its last words where it fails."""
-    # What was not set must stay so: a default gives way to a model's own limit, a value that was given does not.
-    given = {name: value for name, value in asdict(config).items() if config.was_given(name)}
     done = subprocess.run(
         [sys.executable, "-m", "bench.worker", task],
-        input=json.dumps({"config": given, **arguments}),
+        input=json.dumps({"config": config.to_dict(), **arguments}),
         cwd=ROOT,
         capture_output=True,
         text=True,

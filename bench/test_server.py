@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,7 @@ class _Connections:
 def address(model: Model, tmp_path: Path) -> Iterator[tuple[str, int]]:
     """Host and port of a server of the measured model, in a process of its own."""
     config, log = tmp_path / "config.yaml", tmp_path / "log"
-    given = {name: value for name, value in asdict(model.config).items() if model.config.was_given(name)}
-    config.write_text(yaml.safe_dump({"embedding": given}), encoding="utf-8")
+    config.write_text(yaml.safe_dump({"embedding": model.config.to_dict()}), encoding="utf-8")
     command = [sys.executable, "-m", "akidb_embeddings", "serve", "--config", str(config), "--port", "0"]
     with log.open("w") as stream, subprocess.Popen(command, cwd=ROOT, stderr=stream) as process:
         try:

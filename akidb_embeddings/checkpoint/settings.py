@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_kinds
-from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
-        normalize=config.normalize,
+        normalize=True if config.normalize is None else config.normalize,
         dimensions=dimensions,
         max_tokens=_max_tokens(config, checkpoint),
         prompts=_prompts(config, checkpoint),
@@ -69,6 +69,7 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
         if config.pooling not in (allowed := checkpoint.architecture.poolings):
             raise ConfigurationError(
                 field="pooling",
+                source=config.source_of("pooling"),
                 reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
                 f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}.",
             )
@@ -86,12 +87,12 @@ def _listed(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def tell_of_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
-    """Warn where vectors are normalized by default though their authors' are not."""
-    if config.normalize and not checkpoint.normalize and not config.was_given("normalize"):
+def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Warn where vectors are normalized because ``normalize`` is None, though their authors' are not."""
+    if config.normalize is None and not checkpoint.normalize:
         _log.warning(
             "%s was trained without normalization, and its vectors are normalized here. Set normalize to False for "
-            "its authors' vectors, or to True to be asked no more.",
+            "its authors' vectors, or to True to turn this warning off.",
             config.model_name,
         )
 
@@ -101,12 +102,18 @@ def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     if asked is None:
         return checkpoint.truncate_dim or full
     if asked > full:
-        raise ConfigurationError(field="dimensions", limit=full, reason=f"is {asked}; this model gives {full} at most.")
+        raise ConfigurationError(
+            field="dimensions",
+            source=config.source_of("dimensions"),
+            limit=full,
+            reason=f"is {asked}; this model gives {full} at most.",
+        )
     if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
         trained = {length for length in checkpoint.matryoshka if length < full} | {full}
         alone = " alone" if len(trained) == 1 else ""
         raise ConfigurationError(
             field="dimensions",
+            source=config.source_of("dimensions"),
             reason=f"is {asked}; this model was trained for {describe_lengths(trained)}{alone}.",
             hint="With {untrained_dimensions} in the configuration vectors are cut there all the same, at an unknown "
             "loss of quality.",
@@ -125,16 +132,17 @@ def describe_lengths(lengths: Collection[int]) -> str:
 
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
-    """The default bows to a smaller limit; a value that someone chose does not, and is refused."""
-    if config.max_tokens <= checkpoint.max_tokens:
-        return config.max_tokens
-    if config.was_given("max_tokens"):
-        source = config.sources["max_tokens"]
-        where = "" if source == "constructor" else f" (from {source})"
+    """The configured limit, or without one the model's own up to ``DEFAULT_MAX_TOKENS``."""
+    if config.max_tokens is None:
+        return min(DEFAULT_MAX_TOKENS, checkpoint.max_tokens)
+    if config.max_tokens > checkpoint.max_tokens:
         raise ConfigurationError(
-            f"max_tokens is {config.max_tokens}{where}; the limit of {config.model_name} is {checkpoint.max_tokens}."
+            field="max_tokens",
+            source=config.source_of("max_tokens"),
+            limit=checkpoint.max_tokens,
+            reason=f"is {config.max_tokens}; the limit of {config.model_name} is {checkpoint.max_tokens}.",
         )
-    return checkpoint.max_tokens
+    return config.max_tokens
 
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:

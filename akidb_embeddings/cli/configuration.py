@@ -6,13 +6,20 @@ from argparse import ArgumentParser, Namespace
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_model_options, configuration
 from akidb_embeddings.cli.output import table
-from akidb_embeddings.config.file import find_config_file
+from akidb_embeddings.config.embedding import CONSTRUCTOR
+from akidb_embeddings.config.file import as_yaml, find_config_file
 
 _NO_FILE = "none (looked for $AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml)"
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print file, values and sources as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print file, values and sources as JSON")
+    form.add_argument(
+        "--yaml",
+        action="store_true",
+        help="print a configuration file that means the same, without comments",
+    )
     add_model_options(parser)
 
 
@@ -21,15 +28,24 @@ def _run(options: Namespace) -> int:
     # A file that sets nothing is no value's source, so the sources cannot tell which file was read.
     file = options.config or find_config_file()
     # What ``EmbeddingConfig`` was constructed with is what was given here.
-    sources = {name: "command line" if source == "constructor" else source for name, source in config.sources.items()}
+    sources = {name: "command line" if source == CONSTRUCTOR else source for name, source in config.sources.items()}
     values = config.to_dict()
     if options.json:
         settings = {name: {"value": value, "source": sources[name]} for name, value in values.items()}
         print(json.dumps({"file": str(file) if file else None, "settings": settings}, ensure_ascii=False, indent=2))
         return 0
-    print(f"# configuration file: {file or _NO_FILE}\nembedding:")
-    print(table([(f"  {name}:", json.dumps(value), f"# {sources[name]}") for name, value in values.items()]))
+    if options.yaml:
+        print("\n".join(["embedding:", *(f"  {name}: {as_yaml(value)}" for name, value in values.items())]))
+        return 0
+    print(_comment(f"configuration file: {file or _NO_FILE}"))
+    print("embedding:")
+    print(table([(f"  {name}:", as_yaml(value), _comment(sources[name])) for name, value in values.items()]))
     return 0
+
+
+def _comment(text: str) -> str:
+    # A line break, which a path may hold, would end it.
+    return f"# {' '.join(text.splitlines())}"
 
 
 CONFIG = Command(
@@ -37,5 +53,6 @@ CONFIG = Command(
     _add_arguments,
     _run,
     "akidb-embed config --model minilm-l6-v2",
-    "The output is valid YAML: save it as a configuration file, and keep the lines you want to fix.",
+    "The output is valid YAML: save it as a configuration file, and keep the lines you want to fix. With --yaml it has "
+    "no comments. A max_tokens or normalize of null is as the model: its limit, at most 512, and vectors of length 1.",
 )

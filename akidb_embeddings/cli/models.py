@@ -12,7 +12,7 @@ from akidb_embeddings.checkpoint.settings import Settings, apply_config, describ
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import shorten, size, table
-from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.hub.cache import clear_cache, get_cache_dir
 from akidb_embeddings.hub.download import ModelInfo, download_model, get_model_info, list_cached_models
@@ -138,11 +138,11 @@ def _read(info: ModelInfo) -> dict[str, str]:
         "architecture": _architecture(checkpoint),
         "dimension": str(checkpoint.dimension),
         "cut to": describe_lengths(checkpoint.matryoshka),
-        "max tokens": f"{checkpoint.max_tokens} at most, {EmbeddingConfig.max_tokens} unless configured",
+        "max tokens": f"{checkpoint.max_tokens} at most, {DEFAULT_MAX_TOKENS} unless configured",
         "normalized": "yes" if checkpoint.normalize else "no",
         "quantization": _quantization(checkpoint),
     }
-    if checkpoint.max_tokens <= EmbeddingConfig.max_tokens:
+    if checkpoint.max_tokens <= DEFAULT_MAX_TOKENS:
         facts["max tokens"] = str(checkpoint.max_tokens)
     try:
         settings = apply_config(EmbeddingConfig(model_name=info.name), checkpoint)

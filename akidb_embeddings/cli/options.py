@@ -4,11 +4,10 @@ Those that stand for a field of ``EmbeddingConfig`` have its name as ``dest``, a
 """
 
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.output import note, size
-from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, EmbeddingConfig
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Container
@@ -55,7 +54,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
     add(
         "--max-tokens",
-        f"longest text in tokens, prompt included (default: {default.max_tokens}, or the model's limit if less)",
+        f"longest text in tokens, prompt included (default: {DEFAULT_MAX_TOKENS}, or the model's limit if less)",
         type=int,
         metavar="N",
     )
@@ -66,7 +65,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
     add(
         "--normalize",
-        "scale vectors to length 1, or not (default: as the model was trained)",
+        "scale vectors to length 1, or not (default: they are, with a warning if the model was trained without)",
         action=BooleanOptionalAction,
     )
     add(
@@ -151,8 +150,7 @@ def add_place_options(parser: ArgumentParser) -> None:
 
 def configuration(options: Namespace) -> EmbeddingConfig:
     """The configuration with what was given on the command line over it, and nothing else."""
-    known = {field.name for field in fields(EmbeddingConfig)}
-    given = {name: value for name, value in vars(options).items() if name in known}
+    given = {name: value for name, value in vars(options).items() if name in FIELDS}
     return EmbeddingConfig.resolve(None, options.config, **given)
 
 

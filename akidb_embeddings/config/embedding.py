@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import InitVar, asdict, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from akidb_embeddings.config.file import check_keys, find_config_file, read_section
 from akidb_embeddings.config.rules import BOOLEAN, COUNT, Rule, choice
 from akidb_embeddings.errors import ConfigurationError
 
-_DEFAULT = "default"
-_CONSTRUCTOR = "constructor"
+DEFAULT_MAX_TOKENS = 512
+"""Where texts are cut while ``max_tokens`` is None, unless the model's own limit is smaller."""
+
+DEFAULT = "default"
+CONSTRUCTOR = "constructor"
+"""What ``EmbeddingConfig.sources`` says of a value that comes from no file."""
 
 
 def _is_folder_name(path: str | Path) -> bool:
@@ -30,10 +34,10 @@ _RULES: Mapping[str, Rule] = {
     "model_name": Rule(str, "a registry name, a Hugging Face repository or a local folder", str.strip),
     "revision": Rule(str, "a branch, tag or commit as a string (in YAML, quote digits)", str.strip, optional=True),
     "pooling": choice("auto", "mean", "cls", "last"),
-    "normalize": BOOLEAN,
+    "normalize": BOOLEAN._replace(optional=True),
     "dimensions": COUNT._replace(optional=True),
     "untrained_dimensions": BOOLEAN,
-    "max_tokens": COUNT,
+    "max_tokens": COUNT._replace(optional=True),
     "truncate": choice("end", "error"),
     "query_prompt": _PROMPT,
     "document_prompt": _PROMPT,
@@ -52,36 +56,46 @@ FIELDS = tuple(_RULES)
 """The names of ``EmbeddingConfig``'s fields."""
 
 
-class _Origin(NamedTuple):
-    value: object
-    source: str
+def _check(values: Mapping[str, Any], source: str = "") -> None:
+    """Raise ConfigurationError for a value that its field may not hold, and for fields that exclude each other."""
+    for name, value in values.items():
+        _RULES[name].check(name, value, source)
+    for names in _EXCLUSIVE:
+        chosen = [f"{name} ({values[name]!r})" for name in names if values.get(name) is not None]
+        if len(chosen) > 1:
+            raise ConfigurationError(
+                f"{' and '.join(chosen)} exclude each other; keep one, and set the others to None.", source=source
+            )
 
 
-class _NotesKeywords:
+class _KnownKeywords:
     # A base class, because type checkers and ``help`` then read the signature of the ``__init__`` nearer to them.
-    def __new__(cls, *, _origins: object = None, **given: Any) -> Self:
-        """Refuse unknown keywords by name, and note the given ones: ``__init__`` cannot tell them from defaults."""
+
+    # Declared here because in the dataclass it would be a field, and fields are compared and shown.
+    _sources: Mapping[str, str]
+
+    def __new__(cls, **given: Any) -> Self:
+        """Refuse unknown keywords by name; ``__init__`` would raise a TypeError without the names that are allowed."""
         check_keys(given, _RULES)
-        config = super().__new__(cls)
-        if given:  # copy and pickle come by here without any, and never reach ``__post_init__``
-            vars(config)["_given"] = frozenset(given)
-        return config
+        return super().__new__(cls)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingConfig(_NotesKeywords):
+class EmbeddingConfig(_KnownKeywords):
     """A complete, valid set of settings: immutable, hashable, picklable, compared by its values.
 
-    Every way of construction raises ``ConfigurationError`` for an unknown key, a wrong type or a value out of range.
+    Values alone decide: equal configurations mean the same, whoever set them. Every way of construction raises
+    ``ConfigurationError`` for an unknown key, a wrong type or a value out of range.
 
     Attributes:
         model_name: Short name in the registry, Hugging Face repository id, or local folder.
         revision: Branch, tag or commit of the repository; None for the registry's, else the main branch.
         pooling: "auto" (as the model was trained), "mean", "cls" or "last".
-        normalize: Whether vectors are scaled to length 1.
+        normalize: Whether vectors are scaled to length 1. None: yes, with a warning if the model was trained without.
         dimensions: Length vectors are cut to, for models trained for it (Matryoshka); None for the full length.
         untrained_dimensions: Whether ``dimensions`` may be a length that the model was not trained for.
-        max_tokens: Longest text in tokens, special tokens and prompt included; at most the model's own limit.
+        max_tokens: Longest text in tokens, special tokens and prompt included; at most the model's own limit. None for
+            that limit, or 512 if that is less.
         truncate: For longer texts, "end" cuts and flags them, "error" refuses them.
         query_prompt: Text put before every query; None for the model's own, "" for none.
         document_prompt: Text put before every document; None for the model's own, "" for none.
@@ -98,10 +112,10 @@ class EmbeddingConfig(_NotesKeywords):
     model_name: str = "qwen3-0.6b-4bit"
     revision: str | None = None
     pooling: str = "auto"
-    normalize: bool = True
+    normalize: bool | None = None
     dimensions: int | None = None
     untrained_dimensions: bool = False
-    max_tokens: int = 512
+    max_tokens: int | None = None
     truncate: str = "end"
     query_prompt: str | None = None
     document_prompt: str | None = None
@@ -113,44 +127,42 @@ class EmbeddingConfig(_NotesKeywords):
     max_queued_tokens: int = 4_000_000
     auto_download: bool = True
     cache_dir: str | Path | None = None
-    # Not a field, so it is neither compared nor printed; dataclasses.replace passes it on to the copy all the same.
-    _origins: InitVar[Mapping[str, _Origin] | None] = None
 
-    def __post_init__(self, _origins: Mapping[str, _Origin] | None) -> None:
-        given = vars(self).pop("_given", frozenset())
-        sources = {name: self._source(name, _origins or {}) if name in given else _DEFAULT for name in _RULES}
-        for name, source in sources.items():
-            where = "" if source in (_DEFAULT, _CONSTRUCTOR) else source
-            _RULES[name].check(name, getattr(self, name), where)
-        for names in _EXCLUSIVE:
-            self._check_exclusive([name for name in names if getattr(self, name) is not None], sources)
+    def __post_init__(self) -> None:
+        _check(vars(self))
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", os.path.expanduser(self.cache_dir))
-        vars(self)["_origins"] = {name: _Origin(getattr(self, name), source) for name, source in sources.items()}
+        changed = {name for name in _RULES if getattr(self, name) != getattr(type(self), name)}
+        self._set_sources({name: CONSTRUCTOR if name in changed else DEFAULT for name in _RULES})
 
-    def _check_exclusive(self, names: list[str], sources: Mapping[str, str]) -> None:
-        if len(names) > 1:
-            files = dict.fromkeys(sources[name] for name in names if sources[name] not in (_DEFAULT, _CONSTRUCTOR))
-            where = "".join(f"{file}: " for file in files)
-            given = " and ".join(f"{name} ({getattr(self, name)!r})" for name in names)
-            raise ConfigurationError(f"{where}{given} exclude each other; keep one, and set what is left to None.")
-
-    def _source(self, name: str, origins: Mapping[str, _Origin]) -> str:
-        # dataclasses.replace gives every field, changed or not: an unchanged value keeps its earlier source.
-        earlier = origins.get(name, _Origin(None, _CONSTRUCTOR))
-        return earlier.source if earlier.value == getattr(self, name) else _CONSTRUCTOR
+    def _set_sources(self, sources: Mapping[str, str]) -> None:
+        # Called only for an object that was just made: to everybody else, it cannot be changed.
+        object.__setattr__(self, "_sources", sources)
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """Where each field's value came from: "default", "constructor", or the path of a YAML file."""
-        return MappingProxyType({name: origin.source for name, origin in vars(self)["_origins"].items()})
+        """Where each field's value came from: "default", "constructor", or the path of a YAML file.
+
+        This is for people to read: it is not compared, and nothing depends on it. A value passed to the constructor
+        that equals the default is "default". ``with_values`` keeps sources; ``dataclasses.replace`` does not.
+        """
+        return MappingProxyType(self._sources)
+
+    def source_of(self, name: str) -> str:
+        """The file that the field ``name`` was set in, for error messages; "" if it was set in none."""
+        source = self._sources[name]
+        return "" if source in (DEFAULT, CONSTRUCTOR) else source
 
     def was_given(self, name: str) -> bool:
-        """Whether someone set the field ``name``, even to its default value. KeyError if there is no such field."""
-        return self.sources[name] != _DEFAULT
+        """Whether the field ``name`` was set, in a file or to another value than its default; nothing depends on it.
+
+        Raises:
+            KeyError: There is no such field.
+        """
+        return self._sources[name] != DEFAULT
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as a plain value: ``EmbeddingConfig(**values)`` is an equal config, with all of them given."""
+        """Every field as a plain value: ``EmbeddingConfig(**values)`` is an equal config."""
         return asdict(self)
 
     def with_values(self, **changes: Any) -> Self:
@@ -161,8 +173,9 @@ class EmbeddingConfig(_NotesKeywords):
         for names in _EXCLUSIVE:
             if any(changes.get(name) is not None for name in names):  # it takes the place of what was set before
                 changes |= {name: None for name in names if name not in changes and getattr(self, name) is not None}
-        kept = {name: origin for name, origin in vars(self)["_origins"].items() if name not in changes}
-        return replace(self, **changes, _origins=kept)
+        changed = replace(self, **changes)
+        changed._set_sources({**self._sources, **dict.fromkeys(changes, CONSTRUCTOR)})
+        return changed
 
     @classmethod
     def from_yaml(cls, path: str | Path | None = None) -> Self:
@@ -176,7 +189,10 @@ class EmbeddingConfig(_NotesKeywords):
         """
         file = find_config_file() if path is None else Path(os.path.expanduser(path))
         values = {} if file is None else read_section(file, "embedding", _RULES)
-        return cls(**values, _origins={name: _Origin(value, str(file)) for name, value in values.items()})
+        _check(values, str(file))
+        config = cls(**values)
+        config._set_sources({**config._sources, **dict.fromkeys(values, str(file))})
+        return config
 
     @classmethod
     def resolve(cls, config: Self | None = None, config_path: str | Path | None = None, **overrides: Any) -> Self:

@@ -1,5 +1,6 @@
 """Configuration files: where they are, and what their sections hold. What a key may hold is others' to say."""
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -48,6 +49,17 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def as_yaml(value: str | float | None) -> str:
+    """A plain value as it stands in a configuration file: on one line, strings in double quotes.
+
+    It is ASCII, since nobody knows in which encoding it will be saved: other characters are escaped.
+    """
+    # JSON is almost YAML, but writes a character beyond U+FFFF as two escapes, which YAML reads as two characters.
+    style = '"' if isinstance(value, str) else None
+    text: str = yaml.safe_dump(value, default_style=style, width=math.inf)
+    return text.splitlines()[0]  # a bare null or number is followed by the mark of the document's end
 
 
 def read_section(file: Path, name: str, known: Collection[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from akidb_embeddings import __version__
-from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.embedding import DEFAULT, EmbeddingConfig
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import list_cached_models
 from akidb_embeddings.hub.resolve import find_model
@@ -131,9 +131,9 @@ def _cores() -> _Finding:
 
 def _configuration(path: str | Path | None) -> _Finding:
     config = EmbeddingConfig.resolve(None, path)
-    given = [name for name in config.sources if config.was_given(name)]
-    files = sorted({config.sources[name] for name in given})
-    return _Finding("ok", f"{', '.join(given)} from {', '.join(files)}" if given else "all defaults")
+    sources = {name: source for name, source in config.sources.items() if source != DEFAULT}
+    files = ", ".join(sorted(set(sources.values())))
+    return _Finding("ok", f"{', '.join(sources)} from {files}" if sources else "all defaults")
 
 
 def _model(path: str | Path | None) -> _Finding:

@@ -13,7 +13,7 @@ from typing import Any, Self, Unpack
 from numpy.typing import ArrayLike
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, apply_config, fingerprint, tell_of_normalization
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, fingerprint, warn_about_normalization
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.engine.statistics import Statistics
@@ -69,7 +69,7 @@ class EmbeddingService:
         )
         self._checkpoint = read_checkpoint(files.path, files.spec)
         self._settings = apply_config(self._config, self._checkpoint)
-        tell_of_normalization(self._config, self._checkpoint)
+        warn_about_normalization(self._config, self._checkpoint)
         self._prompter = Prompter(self._config, self._checkpoint, self._settings)
         self._has_told = False
         tokenizer = Tokenizer(self._checkpoint, self._settings.max_tokens)

@@ -138,8 +138,7 @@ def model_version(config: EmbeddingConfig) -> str | None:
 
 
 def _key(config: EmbeddingConfig) -> Hashable:
-    # Of equal values it may still matter that one was given: a given max_tokens is refused where the default one bows.
-    return config, config.was_given("max_tokens"), _place(config.model_name)
+    return config, _place(config.model_name)
 
 
 def _entry(key: Hashable) -> _Entry:

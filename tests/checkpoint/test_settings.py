@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, apply_config, fingerprint, tell_of_normalization
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, fingerprint, warn_about_normalization
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 from tests.conftest import run_python, service
@@ -30,25 +30,28 @@ def test_the_model_decides_where_nothing_is_asked_for(checkpoint: Checkpoint) ->
     assert settings(checkpoint) == Settings("mean", True, 384, 256, {"document": "", "query": ""}, "")
 
 
-def test_the_default_of_max_tokens_bows_to_a_smaller_limit(checkpoint: Checkpoint) -> None:
+def test_without_max_tokens_it_is_the_models_limit_at_most_512(checkpoint: Checkpoint) -> None:
     assert settings(checkpoint, max_tokens=100).max_tokens == 100
     assert settings(checkpoint, max_tokens=512).max_tokens == 512
     assert settings(checkpoint, max_tokens=32768).max_tokens == 512
+    assert settings(checkpoint, {"max_tokens": None}, max_tokens=100).max_tokens == 100
 
 
-def test_an_explicit_max_tokens_is_taken_or_refused_with_the_limit(checkpoint: Checkpoint) -> None:
+def test_a_max_tokens_that_is_set_is_taken_or_refused_with_the_limit(checkpoint: Checkpoint) -> None:
     assert settings(checkpoint, {"max_tokens": 256}).max_tokens == 256
     assert settings(checkpoint, {"max_tokens": 2000}, max_tokens=2048).max_tokens == 2000
-    for refused in (257, 512):  # 512 is the default, but here someone chose it
+    for refused in (257, 512):  # 512 too: without a value it would be 256, but a value is taken as it is
         with pytest.raises(ConfigurationError, match=rf"max_tokens is {refused}; the limit .* is 256\."):
             settings(checkpoint, {"max_tokens": refused})
 
 
-def test_a_max_tokens_from_a_file_is_explicit_and_names_the_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_the_error_about_a_max_tokens_from_a_file_names_the_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("embedding:\n  max_tokens: 512\n")
-    with pytest.raises(ConfigurationError, match=f"max_tokens is 512 .from {file}.*256"):
+    with pytest.raises(ConfigurationError, match=f"^{file}: max_tokens is 512; .*256"):
         apply_config(EmbeddingConfig.from_yaml(file), checkpoint)
+    file.write_text("embedding:\n  max_tokens: null\n")
+    assert apply_config(EmbeddingConfig.from_yaml(file), checkpoint).max_tokens == 256
 
 
 def test_pooling_is_as_trained_unless_asked_for(checkpoint: Checkpoint) -> None:
@@ -64,12 +67,13 @@ def test_normalization_is_as_configured_and_a_difference_to_training_is_told(
 ) -> None:
     for trained, asked in itertools.product((True, False), repeat=2):
         assert settings(checkpoint, {"normalize": asked}, normalize=trained).normalize is asked
-        tell_of_normalization(EmbeddingConfig(normalize=asked), dataclasses.replace(checkpoint, normalize=trained))
-    assert settings(checkpoint, normalize=True).normalize
-    tell_of_normalization(EmbeddingConfig(), dataclasses.replace(checkpoint, normalize=True))
-    assert settings(checkpoint, normalize=False).normalize
+        warn_about_normalization(EmbeddingConfig(normalize=asked), dataclasses.replace(checkpoint, normalize=trained))
+    assert settings(checkpoint, normalize=True).normalize is True
+    warn_about_normalization(EmbeddingConfig(), dataclasses.replace(checkpoint, normalize=True))
+    assert settings(checkpoint, normalize=False).normalize is True
+    assert settings(checkpoint, {"normalize": None}, normalize=False).normalize is True
     assert not caplog.records
-    tell_of_normalization(EmbeddingConfig(), dataclasses.replace(checkpoint, normalize=False))
+    warn_about_normalization(EmbeddingConfig(), dataclasses.replace(checkpoint, normalize=False))
     assert "was trained without normalization" in caplog.text
 
 

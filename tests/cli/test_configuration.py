@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from akidb_embeddings import EmbeddingConfig
 from akidb_embeddings.cli import main
+from akidb_embeddings.config.file import as_yaml
 
 
 def sources(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[object, str]]:
@@ -26,7 +30,7 @@ def test_each_value_has_its_source(home: Path, capsys: pytest.CaptureFixture[str
     assert found["model_name"] == ("minilm-l6-v2", "command line")
     assert found["auto_download"] == (False, "command line")
     assert found["cache_dir"] == (str(home / "models"), "command line")
-    assert found["max_tokens"] == (512, "default")
+    assert found["max_tokens"] == (None, "default")
 
 
 def test_every_option_reaches_its_field(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +63,57 @@ def test_the_table_is_a_configuration_file(capsys: pytest.CaptureFixture[str]) -
     assert [line.split() for line in shown.splitlines() if " dimensions:" in line] == [
         ["dimensions:", "64", "#", "command", "line"]
     ]
+
+
+@pytest.mark.parametrize("form", [[], ["--yaml"]], ids=["with comments", "yaml"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"max_tokens": 8192, "normalize": True, "model_name": "bge-m3-8bit"},
+        {"normalize": False, "truncate": "error", "auto_download": False, "revision": "123456"},
+        {"query_prompt": "Instruct: find\nQuery: ", "document_prompt": ""},
+        {"query_prompt": 'it\'s "so": # no comment', "document_prompt": " - a: b\t\r\n\n  "},
+        {"query_prompt": "質問: é🦊", "document_prompt": "\x07\x85\u2028\ufeff\x7f\\n"},
+        {"query_prompt": "word " * 100, "document_prompt": "null"},
+        {"query_prompt_name": "yes", "document_prompt_name": "~", "model_name": "0x10"},
+        {"task": "Find: 'it'\n", "cache_dir": "/tmp/a folder: with # and é"},
+        {"cache_dir": "models", "memory": "compact", "batch_size": 7},
+    ],
+    ids=str,
+)
+def test_what_is_printed_is_a_file_that_means_the_same(
+    values: dict[str, Any], form: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options come in a file, for not all of them have a flag."""
+    config, file, printed = EmbeddingConfig(**values), home / "given: #\n.yaml", home / "printed.yaml"
+    file.write_text(yaml.safe_dump({"embedding": values}), encoding="utf-8")
+    assert main(["config", "--config", str(file), *form]) == 0
+    shown = capsys.readouterr().out
+    assert shown.isascii()  # whatever encoding the terminal has
+    printed.write_text(shown, encoding="utf-8")
+    assert EmbeddingConfig.from_yaml(printed) == config
+    assert ("#" in shown.replace("# no comment", "").replace("with # and", "")) == (not form)
+
+
+@given(value=st.one_of(st.text(), st.integers(), st.booleans(), st.none()))
+def test_any_value_comes_back_from_what_is_printed(value: Any) -> None:
+    text = as_yaml(value)
+    assert text.isascii()
+    assert len(text.splitlines()) == 1
+    assert yaml.safe_load(f"embedding:\n  key:  {text}  # comment\n") == {"embedding": {"key": value}}
+
+
+def test_a_printed_file_takes_options_of_the_command_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--model", "minilm-l6-v2", "--max-tokens", "64", "--no-normalize", "--yaml"]) == 0
+    (home / "printed.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    expected = EmbeddingConfig(model_name="minilm-l6-v2", max_tokens=64, normalize=False)
+    assert EmbeddingConfig.from_yaml(home / "printed.yaml") == expected
+
+
+def test_yaml_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--yaml", "--json"]) == 2
+    assert "not allowed with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("way", ["option", "variable", "discovered"])

@@ -34,7 +34,6 @@ def test_example_file_holds_every_key_at_its_default() -> None:
     assert everything == DEFAULTS
     assert list(everything) == list(DEFAULTS)
     assert EmbeddingConfig.from_yaml(EXAMPLE) == EmbeddingConfig()
-    assert not EmbeddingConfig.from_yaml(EXAMPLE).was_given("max_tokens")  # it still bows to a smaller limit
 
 
 def test_every_field_has_a_rule() -> None:
@@ -59,9 +58,9 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def mixed(tmp_path: Path) -> EmbeddingConfig:
-    """A config with a value from a file, one from code, one given that is the default, and a folder."""
+    """A config with a value from a file, one from code, one set to its default, and a folder."""
     file = write(tmp_path / "mixed.yaml", memory="compact", cache_dir="~/models")
-    return EmbeddingConfig.resolve(config_path=file, batch_size=4, max_tokens=512)
+    return EmbeddingConfig.resolve(config_path=file, batch_size=4, max_tokens=None)
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
@@ -72,7 +71,7 @@ def test_pickle_keeps_values_and_sources(tmp_path: Path, protocol: int) -> None:
     assert loaded.sources == config.sources
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, dataclasses.replace, EmbeddingConfig.with_values])
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, EmbeddingConfig.with_values])
 def test_copies_keep_values_and_sources(tmp_path: Path, duplicate: Any) -> None:
     config = mixed(tmp_path)
     assert duplicate(config) == config
@@ -86,20 +85,28 @@ def test_pickled_config_can_be_changed(tmp_path: Path) -> None:
     assert changed.sources == {**config.sources, "pooling": "constructor"}
 
 
-@pytest.mark.parametrize("change", [dataclasses.replace, EmbeddingConfig.with_values])
-def test_changed_copy_keeps_the_sources_of_the_rest(tmp_path: Path, change: Any) -> None:
+def test_changed_copy_keeps_the_sources_of_the_rest(tmp_path: Path) -> None:
     config = mixed(tmp_path)
-    changed = change(config, memory="fast", dimensions=256)
+    changed = config.with_values(memory="fast", dimensions=256)
     assert changed.sources == {**config.sources, "memory": "constructor", "dimensions": "constructor"}
     assert config.memory == "compact"
+
+
+def test_replace_keeps_the_values_alone(tmp_path: Path) -> None:
+    """It gives all of them to the constructor, which is their source from then on."""
+    config = mixed(tmp_path)
+    replaced = dataclasses.replace(config, dimensions=256)
+    assert replaced == config.with_values(dimensions=256)
+    ours = {"memory", "cache_dir", "batch_size", "dimensions"}
+    assert replaced.sources == {name: "constructor" if name in ours else "default" for name in DEFAULTS}
 
 
 # A value among values
 
 
 def test_values_compare_and_hash_whatever_their_sources(tmp_path: Path) -> None:
-    given, implied = EmbeddingConfig(max_tokens=512), EmbeddingConfig()
-    from_file = EmbeddingConfig.from_yaml(write(tmp_path / "same.yaml", max_tokens=512))
+    given, implied = EmbeddingConfig(batch_size=32, max_tokens=None), EmbeddingConfig()
+    from_file = EmbeddingConfig.from_yaml(write(tmp_path / "same.yaml", batch_size=32, max_tokens=None))
     assert given == implied == from_file
     assert len({given, implied, from_file}) == 1
 
@@ -111,8 +118,10 @@ def test_values_compare_and_hash_whatever_their_sources(tmp_path: Path) -> None:
         ("revision", "main"),
         ("pooling", "mean"),
         ("normalize", False),
+        ("normalize", True),
         ("dimensions", 256),
         ("max_tokens", 256),
+        ("max_tokens", 512),
         ("truncate", "error"),
         ("query_prompt", ""),
         ("document_prompt", ""),

@@ -17,7 +17,7 @@ from tests.config_files import empty_home as empty_home
 def test_file_without_values_gives_the_defaults(tmp_path: Path, text: str) -> None:
     config = EmbeddingConfig.from_yaml(write_text(tmp_path / "empty.yaml", text))
     assert config == EmbeddingConfig()
-    assert not any(config.was_given(name) for name in DEFAULTS)
+    assert config.sources == dict.fromkeys(DEFAULTS, "default")
 
 
 def test_yes_and_no_are_booleans(tmp_path: Path) -> None:

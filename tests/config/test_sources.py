@@ -1,5 +1,6 @@
 """Where settings come from, which ones win, and what is told of their origin."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def test_overrides_keep_the_rest_of_the_base(tmp_path: Path) -> None:
         ({"query_prompt": "q: "}, {"query_prompt": ""}),
         ({"query_prompt": "q: "}, {"query_prompt": None}),
         ({"max_tokens": 64}, {"max_tokens": 512}),
+        ({"max_tokens": 64}, {"max_tokens": None}),
+        ({"normalize": False}, {"normalize": None}),
     ],
 )
 def test_override_counts_even_when_it_is_falsy_or_the_default(
@@ -118,28 +121,34 @@ def test_sources_cannot_be_changed() -> None:
         EmbeddingConfig().sources["batch_size"] = "elsewhere"  # type: ignore[index]
 
 
-def test_was_given_refuses_a_name_that_is_no_field() -> None:
-    with pytest.raises(KeyError):
-        EmbeddingConfig().was_given("max_token")
+WAYS: dict[str, Callable[[Path], EmbeddingConfig]] = {
+    "from_yaml": EmbeddingConfig.from_yaml,
+    "resolve": lambda _: EmbeddingConfig.resolve(max_tokens=None, batch_size=32),
+    "resolve_path": lambda file: EmbeddingConfig.resolve(config_path=file, memory="compact"),
+    "resolve_over_a_path": lambda file: EmbeddingConfig.resolve(config_path=file, max_tokens=None, batch_size=32),
+    "with_values": lambda _: EmbeddingConfig().with_values(max_tokens=None, batch_size=32),
+}
 
 
-@pytest.mark.parametrize("how", ["constructor", "yaml", "resolve", "resolve_config", "resolve_path", "with_values"])
-def test_default_value_that_was_given_counts_as_given(tmp_path: Path, how: str) -> None:
-    file = write(tmp_path / "given.yaml", max_tokens=512)
-    config = {
-        "constructor": lambda: EmbeddingConfig(max_tokens=512),
-        "yaml": lambda: EmbeddingConfig.from_yaml(file),
-        "resolve": lambda: EmbeddingConfig.resolve(max_tokens=512),
-        "resolve_config": lambda: EmbeddingConfig.resolve(EmbeddingConfig(max_tokens=512), batch_size=2),
-        "resolve_path": lambda: EmbeddingConfig.resolve(config_path=file, batch_size=2),
-        "with_values": lambda: EmbeddingConfig().with_values(max_tokens=512),
-    }[how]()
-    assert config.was_given("max_tokens")
-    assert not config.was_given("dimensions")
+@pytest.mark.parametrize("way", WAYS)
+def test_the_source_of_a_value_that_equals_the_default_is_known(tmp_path: Path, way: str) -> None:
+    file = write(tmp_path / "same.yaml", max_tokens=None, batch_size=32)
+    config = WAYS[way](file)
+    source = str(file) if way in ("from_yaml", "resolve_path") else "constructor"
+    assert {config.sources[name] for name in ("max_tokens", "batch_size")} == {source}
+    assert config.sources["dimensions"] == "default"
 
 
-@pytest.mark.parametrize("how", ["constructor", "yaml", "resolve", "resolve_config", "resolve_path", "with_values"])
-def test_value_that_was_not_given_stays_default(tmp_path: Path, how: str) -> None:
+def test_the_constructor_is_the_source_of_what_differs_from_the_defaults() -> None:
+    """It cannot tell a default from an equal value, and nothing depends on which it was."""
+    config = EmbeddingConfig(batch_size=32, memory="compact", max_tokens=512)
+    found = {name for name, source in config.sources.items() if source == "constructor"}
+    assert found == {"memory", "max_tokens"}
+    assert config.sources == EmbeddingConfig(**config.to_dict()).sources
+
+
+@pytest.mark.parametrize("way", ["constructor", "yaml", "resolve", "resolve_config", "resolve_path", "with_values"])
+def test_a_value_that_nobody_set_stays_default(tmp_path: Path, way: str) -> None:
     file = write(tmp_path / "other.yaml", batch_size=2)
     config = {
         "constructor": lambda: EmbeddingConfig(batch_size=2),
@@ -148,6 +157,15 @@ def test_value_that_was_not_given_stays_default(tmp_path: Path, how: str) -> Non
         "resolve_config": lambda: EmbeddingConfig.resolve(EmbeddingConfig(), batch_size=2),
         "resolve_path": lambda: EmbeddingConfig.resolve(config_path=file, memory="compact"),
         "with_values": lambda: EmbeddingConfig().with_values(batch_size=2),
-    }[how]()
-    assert config.was_given("batch_size")
-    assert not config.was_given("max_tokens")
+    }[way]()
+    assert config.sources["batch_size"] != "default"
+    assert config.sources["max_tokens"] == "default"
+
+
+def test_a_field_was_given_if_a_file_or_another_value_than_its_default_set_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.yaml", batch_size=32)
+    config = EmbeddingConfig.resolve(config_path=file, memory="compact")
+    assert [name for name in DEFAULTS if config.was_given(name)] == ["batch_size", "memory"]
+    assert (config.source_of("batch_size"), config.source_of("memory"), config.source_of("task")) == (str(file), "", "")
+    with pytest.raises(KeyError):
+        config.was_given("max_token")

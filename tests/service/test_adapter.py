@@ -70,11 +70,9 @@ def test_an_unknown_name_is_refused_with_the_one_that_may_be_meant(name: str, me
     assert all(field in str(caught.value) for field in (*FIELDS, *OWN))
 
 
-def test_renamed_arguments_make_a_configuration_and_count_as_given() -> None:
+def test_renamed_arguments_make_a_configuration() -> None:
     config = EmbeddingConfig(**rename({"model": "m", "dim": 8}, SAME, ELSEWHERE, OWN))
-    assert (config.model_name, config.dimensions) == ("m", 8)
-    assert config.was_given("dimensions")
-    assert not config.was_given("pooling")
+    assert config == EmbeddingConfig(model_name="m", dimensions=8)
 
 
 def test_every_field_is_a_name() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import dataclasses
 import pickle
 import threading
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
 from akidb_embeddings.engine import table as engine_table
@@ -55,17 +57,40 @@ def test_other_settings_are_another_service_on_the_same_weights(making: Making) 
     assert first._resources.engine is second._resources.engine
 
 
-@pytest.mark.parametrize("given_first", [False, True])
-def test_what_was_given_tells_equal_configurations_apart(making: Making, given_first: bool) -> None:
-    """The default limit bows to the model's; the same one, if someone chose it, is refused."""
-    given, not_given = config(max_tokens=512), config()
-    assert given == not_given
-    if not given_first:
-        shared_service(not_given)
+@pytest.mark.parametrize("values", [{}, {"max_tokens": 100}, {"normalize": True}, {"normalize": False}], ids=str)
+def test_equal_configurations_have_one_service_whatever_set_them(
+    making: Making, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    one = config(**values)
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump({"embedding": one.to_dict()}), encoding="utf-8")
+    first = shared_service(one)
+    for equal in (
+        EmbeddingConfig(**one.to_dict()),
+        EmbeddingConfig.from_yaml(tmp_path / "all.yaml"),
+        EmbeddingConfig.resolve(**one.to_dict()),
+        dataclasses.replace(one),
+    ):
+        assert shared_service(equal) is first
+    assert len(making.begun) == 1
+
+
+@pytest.mark.parametrize("refused_first", [False, True])
+def test_a_limit_that_is_set_is_another_configuration_than_the_models(making: Making, refused_first: bool) -> None:
+    """Without a limit it is the model's 256; one beyond that is refused, and neither is taken for the other."""
+    too_much, as_the_model = config(max_tokens=512), config()
+    assert too_much != as_the_model
+    if not refused_first:
+        shared_service(as_the_model)
     with pytest.raises(ConfigurationError, match="max_tokens is 512"):
-        shared_service(given)
-    assert shared_service(not_given).settings.max_tokens == 256
-    assert shared_service(config(normalize=True)) is shared_service(not_given)  # of this there is only a warning
+        shared_service(too_much)
+    assert shared_service(as_the_model).settings.max_tokens == 256
+
+
+def test_normalization_that_is_set_computes_with_the_same_weights(making: Making) -> None:
+    as_the_model, normalized = shared_service(config()), shared_service(config(normalize=True))
+    assert normalized is not as_the_model
+    assert normalized.settings == as_the_model.settings
+    assert normalized._resources.engine is as_the_model._resources.engine
 
 
 def test_a_relative_folder_is_the_one_it_means_now(

@@ -130,10 +130,8 @@ class MLXEmbeddings(Embeddings):
         return to_lists(self._service().accept(vectors, count))
 
     def to_dict(self) -> dict[str, Any]:
-        """What was set, as plain values, for ``from_dict``."""
-        config = self._config
-        given = {name: value for name, value in config.to_dict().items() if config.was_given(name)}
-        return given | {"show_progress": self._show_progress}
+        """Every setting as a plain value, for ``from_dict``."""
+        return self._config.to_dict() | {"show_progress": self._show_progress}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -151,7 +149,9 @@ class MLXEmbeddings(Embeddings):
         return hash((self._config, self._show_progress))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
+        defaults = EmbeddingConfig().to_dict()
+        shown = [f"{name}={value!r}" for name, value in self.to_dict().items() if (name, value) not in defaults.items()]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def _service(self) -> "akidb_embeddings.EmbeddingService":
         return akidb_embeddings.shared_service(self._config)

@@ -57,10 +57,11 @@ copies = pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
         {},
         SETTINGS,
         {"query_prompt": None, "normalize": True},
+        {"max_tokens": None, "normalize": None},
         {"query_prompt_name": "STS", "document_prompt_name": "Clustering"},
         {"task": "fact checking"},
     ],
-    ids=["nothing", "most", "defaults", "names", "task"],
+    ids=["nothing", "most", "normalized", "as the model", "names", "task"],
 )
 def test_copies_are_equal_whatever_files_lie_around(
     duplicate: Callable[[MLXEmbeddings], MLXEmbeddings], settings: dict[str, Any], files: Path
@@ -91,9 +92,23 @@ def test_copies_keep_what_a_file_set(duplicate: Callable[[MLXEmbeddings], MLXEmb
 @copies
 def test_copies_know_a_limit_that_was_set(duplicate: Callable[[MLXEmbeddings], MLXEmbeddings]) -> None:
     by_default, chosen = duplicate(embeddings()), duplicate(embeddings(max_tokens=512))
-    assert len(by_default.embed_query("fox")) == 384  # the default of 512 bows to the model's 256
+    assert len(by_default.embed_query("fox")) == 384  # without a limit, it is the model's 256
     with pytest.raises(ConfigurationError, match="256"):
         chosen.embed_query("fox")
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_tokens": 512}, {"normalize": True}, {"normalize": None}], ids=str)
+def test_a_dictionary_has_every_key(settings: dict[str, Any]) -> None:
+    ours = embeddings(**settings)
+    assert ours.to_dict() == ours.config.to_dict() | {"show_progress": False}
+    assert MLXEmbeddings.from_dict(ours.to_dict()).to_dict() == ours.to_dict()
+
+
+def test_a_repr_shows_what_differs_from_the_defaults() -> None:
+    assert repr(embeddings()) == f"MLXEmbeddings(model_name={MINILM!r}, show_progress=False)"
+    assert (
+        repr(embeddings(max_tokens=512)) == f"MLXEmbeddings(model_name={MINILM!r}, max_tokens=512, show_progress=False)"
+    )
 
 
 def test_copies_of_a_used_object_carry_no_weights() -> None:

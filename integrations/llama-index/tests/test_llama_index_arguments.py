@@ -130,14 +130,14 @@ def test_values_the_model_cannot_honour_are_refused_at_the_first_call() -> None:
         MLXEmbedding(MODEL, task="Find it").get_query_embedding("a")
     with pytest.raises(ConfigurationError, match=r"1000.*256"):
         MLXEmbedding(MODEL, max_tokens=1000).get_text_embedding("a")
-    # Nobody chose the default limit, so it bows to the model's.
+    # Without a limit, it is the model's.
     assert shared_service(MLXEmbedding(MODEL).config).settings.max_tokens == 256
     assert shared_service(MLXEmbedding(MODEL, max_tokens=None).config).settings.max_tokens == 256
 
 
 @pytest.fixture
 def unnormalized(tmp_path: Path) -> Path:
-    """A model that was trained without normalization, which the core warns of unless ``normalize`` is given."""
+    """A model that was trained without normalization, which the core warns of while ``normalize`` is None."""
     model = copy_model("tiny-bert", tmp_path / "model")
     modules = json.loads((model / "modules.json").read_text())
     (model / "modules.json").write_text(json.dumps([one for one in modules if not one["type"].endswith("Normalize")]))
@@ -145,14 +145,18 @@ def unnormalized(tmp_path: Path) -> Path:
 
 
 def test_a_departure_from_the_models_training_is_told(unnormalized: Path, caplog: pytest.LogCaptureFixture) -> None:
-    MLXEmbedding(unnormalized).get_text_embedding("a")
-    assert "trained without normalization" in caplog.text
+    embedding = MLXEmbedding(unnormalized)
+    for one in (embedding, pickle.loads(pickle.dumps(embedding)), MLXEmbedding.from_dict(embedding.to_dict())):
+        caplog.clear()
+        one.get_text_embedding("a")
+        assert "trained without normalization" in caplog.text
+        close_shared_services()
 
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_one_that_is_asked_for_is_not(unnormalized: Path, normalize: bool, caplog: pytest.LogCaptureFixture) -> None:
     embedding = MLXEmbedding(unnormalized, normalize=normalize)
-    for one in (embedding, pickle.loads(pickle.dumps(embedding))):
+    for one in (embedding, pickle.loads(pickle.dumps(embedding)), MLXEmbedding.from_dict(embedding.to_dict())):
         one.get_text_embedding("a")
         close_shared_services()
     assert caplog.text == ""
@@ -214,10 +218,12 @@ def test_configuration_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         MLXEmbedding(MODEL, config_path=tmp_path / "missing.yaml")
 
 
-def test_max_tokens_of_none_is_the_default_whatever_a_file_says(tmp_path: Path) -> None:
-    (tmp_path / "embedding_config.yaml").write_text("embedding:\n  max_tokens: 8\n")
-    assert MLXEmbedding(MODEL).config.max_tokens == 8
-    by_default = MLXEmbedding(MODEL, max_tokens=None)
-    assert by_default.max_tokens is None
-    assert not by_default.config.was_given("max_tokens")
-    assert shared_service(by_default.config).settings.max_tokens == 256
+def test_none_is_as_the_model_whatever_a_file_says(tmp_path: Path) -> None:
+    (tmp_path / "embedding_config.yaml").write_text("embedding:\n  max_tokens: 8\n  normalize: false\n")
+    from_file = MLXEmbedding(MODEL)
+    assert (from_file.config.max_tokens, from_file.config.normalize) == (8, False)
+    as_the_model = MLXEmbedding(MODEL, max_tokens=None, normalize=None)
+    assert (as_the_model.max_tokens, as_the_model.normalize) == (None, None)
+    assert as_the_model.config == EmbeddingConfig(model_name=MODEL)
+    settings = shared_service(as_the_model.config).settings
+    assert (settings.max_tokens, settings.normalize) == (256, True)

@@ -15,7 +15,7 @@ from llama_index_helpers import COPIES, DECIDING, FORMS, INCIDENTAL, MODEL, NAME
 from llama_index_helpers import no_noise as no_noise
 from llama_index_helpers import no_settings as no_settings
 
-from akidb_embeddings import ConfigurationError, close_shared_services, shared_service
+from akidb_embeddings import ConfigurationError, EmbeddingConfig, close_shared_services, shared_service
 from tests.fixtures import copy_model, edit_json
 
 
@@ -28,6 +28,21 @@ def test_the_serialized_form_is_plain_and_is_not_changed_by_reading_it() -> None
     assert data["class_name"] == MLXEmbedding.class_name() == "MLXEmbedding"
     assert data["model_name"] == MODEL
     assert not INCIDENTAL.keys() & data.keys()
+
+
+def test_the_serialized_form_holds_every_value_as_it_was_set() -> None:
+    """Equal objects have equal forms, and a form holds no key that depends on who set what."""
+    by_default, as_the_model = MLXEmbedding(MODEL), MLXEmbedding(MODEL, max_tokens=None, normalize=None)
+    assert by_default == as_the_model == MLXEmbedding(config=EmbeddingConfig(**by_default.config.to_dict()))
+    assert by_default.to_dict() == as_the_model.to_dict()
+    assert (by_default.to_dict()["max_tokens"], by_default.to_dict()["normalize"]) == (None, None)
+    for settings in ({}, {"max_tokens": 512}, {"normalize": True}, {"normalize": False}):
+        embedding = MLXEmbedding(**{"model_name": MODEL} | settings)
+        again = MLXEmbedding.from_dict(embedding.to_dict())
+        assert again == embedding
+        assert again.to_dict() == embedding.to_dict()
+        assert again.config == embedding.config
+        assert again.to_dict().keys() == by_default.to_dict().keys()
 
 
 def test_a_serialized_form_takes_further_fields() -> None:

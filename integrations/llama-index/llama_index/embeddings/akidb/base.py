@@ -68,7 +68,10 @@ class MLXEmbedding(BaseEmbedding):
 
     revision: str | None = Field(default=None, description="Branch, tag or commit of the repository.")
     pooling: str = Field(default="auto", description="'auto' (as trained), 'mean', 'cls' or 'last'.")
-    normalize: bool = Field(default=True, description="Whether vectors are scaled to length 1.")
+    normalize: bool | None = Field(
+        default=None,
+        description="Whether vectors are scaled to length 1; None for yes, with a warning if not trained so.",
+    )
     dimensions: int | None = Field(default=None, description="Length vectors are cut to (Matryoshka).")
     untrained_dimensions: bool = Field(default=False, description="Whether that may be one it was not trained for.")
     max_tokens: int | None = Field(default=None, description="Longest text; None for 512 or a model's smaller limit.")
@@ -124,16 +127,9 @@ class MLXEmbedding(BaseEmbedding):
         own = sorted(type(self).model_fields.keys() - FIELDS)
         settings = rename(settings, _HABITS, _ELSEWHERE, ["config", "config_path", *own, *_HABITS])
         others = {name: settings.pop(name) for name in own if name in settings}
-        by_default = settings.get("max_tokens", 0) is None
-        if by_default:
-            del settings["max_tokens"]
-        if config is None and config_path is None and settings.keys() | {"max_tokens"} >= set(FIELDS):
+        if config is None and config_path is None and settings.keys() >= set(FIELDS):
             config = EmbeddingConfig()  # a copy, which has every value: no file is to be looked for
-        resolved = EmbeddingConfig.resolve(config, config_path, **settings)
-        values = resolved.to_dict()
-        for name in ("max_tokens", "normalize"):  # it matters whether these were given
-            if not resolved.was_given(name) or (by_default and name == "max_tokens"):
-                del values[name]
+        values = EmbeddingConfig.resolve(config, config_path, **settings).to_dict()
         try:
             super().__init__(**values, **others)
         except (ValidationError, TypeError) as error:
@@ -147,10 +143,7 @@ class MLXEmbedding(BaseEmbedding):
     @property
     def config(self) -> EmbeddingConfig:
         """The configuration in force."""
-        values = {name: getattr(self, name) for name in FIELDS}
-        given = {name for name, value in values.items() if value != _DEFAULTS[name]}
-        given |= self.model_fields_set & {"normalize"}  # else it is warned of, for a model trained without
-        return EmbeddingConfig(**{name: values[name] for name in FIELDS if name in given})
+        return EmbeddingConfig(**{name: getattr(self, name) for name in FIELDS})
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """What decides the vectors, for ``from_dict`` and for the hash of ``IngestionPipeline``.
@@ -235,7 +228,6 @@ class MLXEmbedding(BaseEmbedding):
     __hash__ = None  # type: ignore[assignment]  # fields can be set
 
 
-_DEFAULTS = EmbeddingConfig().to_dict() | {"max_tokens": None}
 # Not the callback manager and the like: they compare by identity, and Settings replaces them.
 _COMPARED = [*FIELDS, "embed_batch_size", "num_workers"]
 
