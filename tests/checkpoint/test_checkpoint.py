@@ -64,16 +64,6 @@ def test_a_model_without_normalize_is_normalized_with_a_warning(
         assert abs(np.linalg.norm(service.embed(["cat"])) - 1) > 0.1
 
 
-def test_digest_sees_contents_and_not_the_place(tmp_path: Path) -> None:
-    one, two = copy_model("tiny-bert", tmp_path / "one"), copy_model("tiny-bert", tmp_path / "two")
-    (two / "README.md").write_text("a note")
-    (two / "akidb.json").write_text("{}")
-    (two / "SOURCE.json").write_text("{}")
-    assert read_checkpoint(one).digest == read_checkpoint(two).digest
-    edit_json(two / "1_Pooling" / "config.json", note=1)
-    assert read_checkpoint(one).digest != read_checkpoint(two).digest
-
-
 def test_the_dimension_that_the_authors_cut_to(tmp_path: Path) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model")
     edit_json(folder / "config_sentence_transformers.json", truncate_dim=8)

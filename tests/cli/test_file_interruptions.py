@@ -44,6 +44,7 @@ def test_standard_input_that_is_fed_again_is_gone_on_with(
     assert [line["id"] for line in json_lines(Path("out.jsonl"))] == [str(number) for number in range(45)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("form", "options"), [("parquet", ()), ("npy", ("--passages", "24", "--overlap", "2", "--precision", "int8"))]
 )

@@ -20,9 +20,9 @@ from akidb_embeddings import (
     InputError,
     ModelNotFoundError,
     WorkerError,
-    cache,
 )
 from akidb_embeddings.distributed import Pool
+from akidb_embeddings.hub import cache
 from tests.conftest import background, eventually, run_python
 from tests.fixtures import BUNDLED, copy_model
 from tests.ray.conftest import CONFIG, NODE, make_texts, process_of, workers

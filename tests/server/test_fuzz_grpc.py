@@ -19,6 +19,8 @@ from tests.server.calls import stub
 from tests.server.conftest import Running
 from tests.server.test_rpc import CODE, unpacked
 
+pytestmark = pytest.mark.long
+
 CLEAN = {CODE.OK, CODE.INVALID_ARGUMENT, CODE.NOT_FOUND, CODE.RESOURCE_EXHAUSTED}
 FEW = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 WHOLE = pb.EmbedRequest(

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.server.conftest import Running
 from tests.server.rest_client import client, post, refused
 
+pytestmark = pytest.mark.long
+
 PATHS = ("/embed", "/v1/embeddings")
 NAMES = ("texts", "model", "pooling", "normalize", "prompt", "dimensions", "truncate", "embeddings", "input",
          "encoding_format", "precision", "user", "", "texts\x00", "__class__")  # fmt: skip

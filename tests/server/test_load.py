@@ -25,6 +25,8 @@ from tests.golden.texts import counted_text
 from tests.server.calls import Client, address, metric, stub
 from tests.server.conftest import Running, server_here, server_process
 
+pytestmark = pytest.mark.long
+
 _log = logging.getLogger(__name__)
 
 CLIENTS = 64

@@ -32,6 +32,7 @@ class _RefusedError(Exception):
     """429, as it should be."""
 
 
+@pytest.mark.long
 def test_twice_what_can_be_answered(bundled: EmbeddingService) -> None:
     """The load is offered on a schedule, at twice the rate that eight clients in turns reached.
 

@@ -15,6 +15,8 @@ from akidb_embeddings.server.auth import ApiKeys
 from tests.server.browser import CONTROL, Browser, Tab, browser
 from tests.server.conftest import Running, server_here
 
+pytestmark = pytest.mark.long
+
 TEXTS = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose again in March."]
 MARKUP = ["<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 2'>", '<b>bold</b> & "quoted"']
 ANSWERED = "document.querySelector('#told').textContent.includes('there and back')"

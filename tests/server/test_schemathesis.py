@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.server.conftest import Running
 from tests.server.rest_client import post
+
+pytestmark = pytest.mark.long
 
 # No 5xx, no status and no content type that is not in the document, bodies of the shapes that it gives; what the
 # document forbids is refused, methods that are not there with 405.

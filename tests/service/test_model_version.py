@@ -245,7 +245,7 @@ def test_unchanged_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyP
     assert len(reads) == len(set(reads)) > 3
     os.utime(folder / "config.json", (1, 1))
     version(folder)
-    assert len(reads) == 2 * len(set(reads))
+    assert reads.count(str(folder / "config.json")) == 2
 
 
 def test_weights_replaced_with_equal_size_and_time_change_the_version(folder: Path) -> None:

@@ -109,10 +109,9 @@ def test_services_are_asked_for_and_closed_by_many_threads(making: Making) -> No
 # A parent with a model of no weight, a thread of which loads it and is stopped at one stage; a child is not stopped.
 FORKING = """
 import hashlib, os, signal, sys, threading, time
-from akidb_embeddings import (
-    EmbeddingConfig, WorkerError, close_shared_services, engine_table, model_version, shared, shared_service
-)
-from akidb_embeddings.service import service as service_module
+from akidb_embeddings import EmbeddingConfig, WorkerError, close_shared_services, model_version, shared_service
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.service import service as service_module, shared
 from tests.conftest import BUNDLED, FakeModel
 config = EmbeddingConfig(model_name=str(BUNDLED))
 parent, begun, go = os.getpid(), threading.Event(), threading.Event()
