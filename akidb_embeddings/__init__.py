@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.hub.download import is_model_cached as is_model_cached
     from akidb_embeddings.hub.download import list_cached_models as list_cached_models
     from akidb_embeddings.registry import MODELS as MODELS
-    from akidb_embeddings.service.service import EmbeddingResult as EmbeddingResult
+    from akidb_embeddings.service.result import EmbeddingResult as EmbeddingResult
     from akidb_embeddings.service.service import EmbeddingService as EmbeddingService
     from akidb_embeddings.service.shared import ashared_service as ashared_service
     from akidb_embeddings.service.shared import close_shared_services as close_shared_services
@@ -57,7 +57,8 @@ _HOMES = {
     "hub.download": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
     "vectors.precision": ("from_base64", "quantize", "similarity", "to_base64"),
     "registry": ("MODELS",),
-    "service.service": ("EmbeddingResult", "EmbeddingService"),
+    "service.result": ("EmbeddingResult",),
+    "service.service": ("EmbeddingService",),
     "service.shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

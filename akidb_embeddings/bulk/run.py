@@ -23,7 +23,7 @@ from akidb_embeddings.bulk.rows import Item, Reject, Row
 from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
 
 if TYPE_CHECKING:
-    from akidb_embeddings.service.service import EmbeddingResult
+    from akidb_embeddings.service.result import EmbeddingResult
 
 _CHUNKS_AHEAD = 4
 # Chunks that are embedded at once: while one is computed, the next is tokenized.

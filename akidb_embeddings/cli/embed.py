@@ -23,7 +23,8 @@ from akidb_embeddings.errors import InputError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+    from akidb_embeddings.service.result import EmbeddingResult
+    from akidb_embeddings.service.service import EmbeddingService
     from akidb_embeddings.vectors.precision import Quantized
 
 # One window of the service's own: enough to keep the engine busy, little to hold.

@@ -8,7 +8,8 @@ import numpy as np
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.distributed.cluster import check_fingerprint, keep_to_assigned_cpus
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.service.result import EmbeddingResult
+from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.precision import Quantized
 
 if TYPE_CHECKING:

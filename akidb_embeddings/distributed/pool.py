@@ -12,7 +12,8 @@ from akidb_embeddings.distributed.cluster import check_fingerprint, connect, kee
 from akidb_embeddings.distributed.work import TextList, Work
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, WorkerError
 from akidb_embeddings.registry import MODELS
-from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.service.result import EmbeddingResult
+from akidb_embeddings.service.service import EmbeddingService
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from akidb_embeddings.errors import EmbeddingError, WorkerError
-from akidb_embeddings.service.service import EmbeddingResult
+from akidb_embeddings.service.result import EmbeddingResult
 
 # Processes that a list may end.
 _DEATHS = 4

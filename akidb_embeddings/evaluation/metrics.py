@@ -14,7 +14,8 @@ from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorE
 from akidb_embeddings.evaluation.pairs import PairTask
 from akidb_embeddings.evaluation.search import TopK
 from akidb_embeddings.evaluation.tasks import RetrievalTask
-from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.service.result import EmbeddingResult
+from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import Vectors, finish
 
 # Documents that are embedded and searched at a time: several of the service's windows, so that the engine seldom waits.

@@ -29,7 +29,7 @@ from akidb_embeddings.registry import MODELS
 MANIFEST = "akidb.json"
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
     except Timeout:
         if not wait:
             raise EmbeddingError(f"{folder} is being downloaded; try again when that is done") from None
-        logger.info("Waiting for another download into %s", folder)
+        _log.info("Waiting for another download into %s", folder)
         lock.acquire()
     try:
         yield

@@ -23,7 +23,7 @@ Origin = Literal["bundled", "folder", "cache", "huggingface"]
 BUNDLE_ROOT = Path(__file__).parent.parent / "bundled"
 _REPO = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _check_cached(source: Source) -> ModelFiles | None:
     if manifest is None or (manifest.repo, manifest.requested) != (source.repo, source.revision):
         return None
     if not all((source.folder / name).is_file() for name in manifest.files):
-        logger.debug("%s is incomplete and not used", source.folder)
+        _log.debug("%s is incomplete and not used", source.folder)
         return None
     cure = f"run `{source.command} --force`"
     cache.check_sizes(source.folder, manifest, cure)
@@ -179,6 +179,6 @@ def _from_hugging_face(source: Source) -> ModelFiles | None:
         return None
     flaw = snapshot_flaw(snapshot, pooling_known=source.spec is not None)
     if flaw:
-        logger.warning("%s is not used: %s", snapshot, flaw)
+        _log.warning("%s is not used: %s", snapshot, flaw)
         return None
     return ModelFiles(source.name, snapshot, "huggingface", source.spec, snapshot.name)

@@ -15,8 +15,8 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import InputError, NonFiniteVectorError
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.service.job import Timings
-from akidb_embeddings.service.service import EmbeddingResult, EmbeddingService
+from akidb_embeddings.service.result import EmbeddingResult, Timings
+from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import non_finite_rows
 from akidb_embeddings.vectors.precision import Quantized, quantize
 

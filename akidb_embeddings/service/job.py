@@ -9,17 +9,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from dataclasses import dataclass, field
-from typing import Self, TypedDict
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.settings import Settings
-from akidb_embeddings.checkpoint.tokenizer import Tokenized, Tokenizer
-from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.engine.engine import Engine
+from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.engine.scheduler import VectorsFuture
 from akidb_embeddings.errors import DeadlineError, InputError, NonFiniteVectorError, OverloadError
+from akidb_embeddings.service.resources import Resources
+from akidb_embeddings.service.result import Timings
 from akidb_embeddings.vectors.finish import finish
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
@@ -33,35 +32,6 @@ _FEW_CHARACTERS = 4096
 _TICK = 0.1
 
 
-class Options(TypedDict, total=False):
-    """What every call that embeds takes.
-
-    ``timeout``: seconds after which it fails with DeadlineError, and what still waits is dropped. ``progress``: called
-    with a number of texts whenever so many more are done. ``wait``: wait for room where the queue is full, instead of
-    failing with OverloadError. ``first_index``: what errors call the first text, where the list is part of a longer
-    one. ``precision``: what form the vectors come out in, as ``quantize`` makes them without ranges. ``alone``: share
-    no micro-batch with other calls; equal lists then give equal bits, while otherwise the last ones depend on what else
-    is in a product.
-    """
-
-    timeout: float | None
-    progress: Callable[[int], object] | None
-    wait: bool
-    first_index: int
-    precision: str
-    alone: bool
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a service lends to its jobs."""
-
-    config: EmbeddingConfig
-    settings: Settings
-    tokenizer: Tokenizer
-    engine: Engine
-
-
 @dataclass(frozen=True)
 class _Window:
     begin: int
@@ -70,40 +40,11 @@ class _Window:
     submitted: float
 
 
-@dataclass
-class Timings:
-    """Where a call's seconds went: ``tokenize``, waiting in the ``queue``, ``compute``; windows of a long list add up.
-
-    They overlap, for the next window is tokenized while one is computed: ``total`` is less than their sum.
-    """
-
-    tokenize: float = 0.0
-    queue: float = 0.0
-    compute: float = 0.0
-    total: float = 0.0
-
-
-@dataclass(frozen=True)
-class EmbeddingResult:
-    """Vectors and what became of the texts.
-
-    ``vectors``: ``[n, dimension]`` of the precision asked for, float32 if none was; ``[n, ceil(dimension / 8)]`` for
-    ``binary`` and ``ubinary``. ``token_counts[i]``: tokens of text i that the model saw, prompt and special tokens
-    included. ``truncated[i]``: whether text i had more. ``fingerprint``: the space the vectors lie in; vectors of
-    different fingerprints must not be compared. ``timings``: where the call's seconds went.
-    """
-
-    vectors: Quantized
-    token_counts: list[int]
-    truncated: list[bool]
-    fingerprint: str
-    timings: Timings = field(default_factory=Timings)
-
-
 class Job:
-    """Texts with one prompt. ``windows`` gives stretches to ``tokenize`` and ``submit``; while ``full`` (and at the end
-    while ``pending``), ``collect`` the oldest. As a context manager it takes what is left out
-    of the engine's queue, whatever ended it."""
+    """Texts with one prompt, to be ``run`` once.
+
+    As a context manager it takes what is left out of the engine's queue at its end, whatever ended it.
+    """
 
     def __init__(
         self,
@@ -118,7 +59,8 @@ class Job:
         precision: str = "float32",
         alone: bool = False,
     ) -> None:
-        self._resources, self._texts, self._prompt, self._first = resources, texts, prompt, first_index
+        self._resources, self._texts, self._first = resources, texts, first_index
+        self.prompt = prompt
         self._progress, self._reported, self._waits, self._alone = progress, 0, wait, alone
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
@@ -137,6 +79,27 @@ class Job:
         self._timings.total = time.monotonic() - self._begin
         return self._timings
 
+    def run(self) -> None:
+        """Compute the vectors of all texts."""
+        for begin, end in self.windows():
+            tokens = self.tokenize(begin, end)
+            while self.full or not self.submit(begin, tokens):
+                self.collect()
+        while self.pending:
+            self.collect()
+
+    async def arun(self) -> None:
+        """``run`` for event loops."""
+        for begin, end in self.windows():
+            if self.is_short(begin, end):
+                tokens = self.tokenize(begin, end)
+            else:
+                tokens = await asyncio.to_thread(self.tokenize, begin, end)
+            while self.full or not self.submit(begin, tokens):
+                await self.acollect()
+        while self.pending:
+            await self.acollect()
+
     def windows(self) -> Iterator[tuple[int, int]]:
         """Stretches ``[begin, end)`` of the texts, bounded in texts and characters, of one text at least."""
         begin = 0
@@ -152,12 +115,12 @@ class Job:
 
     def is_short(self, begin: int, end: int) -> bool:
         """Whether the stretch is tokenized sooner than another thread could be asked to."""
-        return sum(len(text) + len(self._prompt) for text in self._texts[begin:end]) <= _FEW_CHARACTERS
+        return sum(len(text) + len(self.prompt) for text in self._texts[begin:end]) <= _FEW_CHARACTERS
 
     def tokenize(self, begin: int, end: int) -> Tokenized:
         """Token ids of a stretch, any thread. InputError names the text that is too long or cannot be tokenized."""
         started = time.monotonic()
-        tokens = self._resources.tokenizer.encode(self._texts[begin:end], self._prompt, self._first + begin)
+        tokens = self._resources.tokenizer.encode(self._texts[begin:end], self.prompt, self._first + begin)
         self._timings.tokenize += time.monotonic() - started
         limit = self._resources.settings.max_tokens
         if self._resources.config.truncate == "error" and any(tokens.truncated):

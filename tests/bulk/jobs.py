@@ -15,7 +15,7 @@ from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Reject, Row
 from akidb_embeddings.bulk.run import Rules, fill, finish, side_by_side
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.service.service import EmbeddingResult
+from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
 DIMENSION = 12

@@ -20,7 +20,7 @@ from akidb_embeddings.bulk.outputs import FORMATS
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Item, Reject, Row
 from akidb_embeddings.errors import InputError, WorkerError
-from akidb_embeddings.service.service import EmbeddingResult
+from akidb_embeddings.service.result import EmbeddingResult
 from tests.bulk.jobs import (
     JOB,
     StopError,

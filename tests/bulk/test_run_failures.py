@@ -11,7 +11,7 @@ from akidb_embeddings.bulk.opening import open_journal
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.bulk.run import Rules
 from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
-from akidb_embeddings.service.service import EmbeddingResult
+from akidb_embeddings.service.result import EmbeddingResult
 from tests.bulk.jobs import JOB, breaking, embed, json_lines, mixed, rows, run_job, vectors
 
 

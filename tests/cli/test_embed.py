@@ -15,7 +15,7 @@ import pytest
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
 from akidb_embeddings.cli import embed, main
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.service.service import EmbeddingResult
+from akidb_embeddings.service.result import EmbeddingResult
 from tests.cli.tools import BUNDLED, PROCESS, TINY, feed, run
 from tests.fixtures import DATA
 

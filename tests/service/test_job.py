@@ -17,7 +17,8 @@ from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadError, WorkerError
 from akidb_embeddings.service import job as job_module
-from akidb_embeddings.service.job import Job, Resources
+from akidb_embeddings.service.job import Job
+from akidb_embeddings.service.resources import Resources
 from tests.conftest import LONG, FakeModel, Start, background, eventually, row, service, vector_of
 
 LIMIT = 6
@@ -60,7 +61,8 @@ def make(engine: Engine) -> Make:
         **config: Any,
     ) -> Job:
         tokenizer: Any = SimpleNamespace(encode=tokenize)
-        resources = Resources(EmbeddingConfig(**config), SETTINGS, tokenizer, engine)
+        unused: Any = None  # a job is given its prompt
+        resources = Resources(EmbeddingConfig(**config), SETTINGS, unused, unused, tokenizer, engine)
         return Job(resources, texts, prompt, timeout=timeout, progress=progress, wait=wait)
 
     return new
@@ -69,12 +71,7 @@ def make(engine: Engine) -> Make:
 def run(job: Job) -> Job:
     """What ``EmbeddingService.encode`` does."""
     with job:
-        for begin, end in job.windows():
-            tokens = job.tokenize(begin, end)
-            while job.full or not job.submit(begin, tokens):
-                job.collect()
-        while job.pending:
-            job.collect()
+        job.run()
     return job
 
 

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from akidb_embeddings.errors import ConfigurationError, InputError, NonFiniteVec
 from akidb_embeddings.service import job as job_module
 from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import LONG, FakeModel, at_once, background, in_any_way, service
-from tests.fixtures import BUNDLED, cosines
+from tests.fixtures import BUNDLED, copy_model, cosines
 
 WORDS = [
     "the",
@@ -224,7 +225,9 @@ async def test_the_loop_ticks_while_bulk_is_embedded(minilm: EmbeddingService) -
     assert max(gaps) < (time.monotonic() - begin) / 2
 
 
-async def test_nothing_slow_happens_on_the_loops_thread(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_slow_happens_on_the_loops_thread(
+    fake: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Long texts are tokenized elsewhere, and so are the model's files hashed for the fingerprint."""
     slow = list[tuple[str, threading.Thread]]()
 
@@ -236,7 +239,8 @@ async def test_nothing_slow_happens_on_the_loops_thread(fake: FakeModel, monkeyp
         return call
 
     monkeypatch.setattr(hashlib, "file_digest", noted("hash", hashlib.file_digest))
-    async with await EmbeddingService.acreate(str(BUNDLED)) as embedder:
+    model = copy_model(BUNDLED, tmp_path / "new")  # no process has hashed it yet
+    async with await EmbeddingService.acreate(str(model)) as embedder:
         tokenizer = embedder._resources.tokenizer
         monkeypatch.setattr(tokenizer, "encode", noted("tokenize", tokenizer.encode))
         await embedder.aencode(["word " * 1000] * 5)
@@ -250,10 +254,10 @@ def test_cut_texts_are_told_once_where_flags_are_lost(fake: FakeModel, caplog: p
         assert not caplog.records
         embedder.embed(["short", "word " * 300])
         embedder.embed(["word " * 300])
-    assert [record.getMessage() for record in caplog.records if "were cut" in record.getMessage()] == [
+    assert [record.getMessage() for record in caplog.records if "were truncated" in record.getMessage()] == [
         caplog.records[0].getMessage()
     ]
-    assert "1 of 2 texts were cut at 256 tokens" in caplog.text
+    assert "1 of 2 texts were truncated at 256 tokens" in caplog.text
 
 
 def test_a_path_is_a_model_name_too() -> None:

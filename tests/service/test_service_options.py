@@ -1,5 +1,6 @@
 """Services that share a model and make other vectors, what a call's time went into, and what the MLX thread tells."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,11 @@ def test_vectors_are_counted_from_where_they_begin() -> None:
         for bad in ([1.0] * 3, [float("nan")] * 384, [0.0] * 384):
             with pytest.raises(InputError, match=r"vectors\[8\]"):
                 service.accept([good, bad], first_index=7)
+
+
+def test_a_misspelled_option_is_an_error(minilm: EmbeddingService) -> None:
+    options: Any = {"time_out": 3}
+    with pytest.raises(TypeError, match="time_out"):
+        minilm.encode(["a"], **options)
+    with pytest.raises(TypeError, match="time_out"):
+        asyncio.run(minilm.aencode(["a"], **options))

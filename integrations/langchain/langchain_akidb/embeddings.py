@@ -20,7 +20,7 @@ from langchain_akidb.arguments import in_our_words
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from akidb_embeddings.service.job import Options
+    from akidb_embeddings.service.options import Options
 
 
 class MLXEmbeddings(Embeddings):

@@ -26,7 +26,7 @@ from akidb_embeddings.service.inputs import check_texts
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from akidb_embeddings.service.job import Options
+    from akidb_embeddings.service.options import Options
 
 T = TypeVar("T")
 

@@ -1,0 +1,112 @@
+"""A loaded model with its configuration: what it is, how it counts tokens, and how long it stays loaded."""
+
+import asyncio
+import weakref
+from collections.abc import Iterable
+from typing import Self
+
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.settings import Settings, fingerprint
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.engine.statistics import Statistics
+from akidb_embeddings.engine.table import release_engine
+from akidb_embeddings.errors import WorkerError
+from akidb_embeddings.service.inputs import check_text, check_texts
+from akidb_embeddings.service.resources import Resources
+from akidb_embeddings.vectors.precision import check_precision
+
+
+class LoadedModel:
+    """A model that stays loaded until it is closed or garbage-collected, unless others share its engine."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._release = weakref.finalize(self, release_engine, resources.engine)
+
+    @property
+    def config(self) -> EmbeddingConfig:
+        """The configuration this service was made with."""
+        return self._resources.config
+
+    @property
+    def settings(self) -> Settings:
+        """What the configuration means for this model: pooling, dimensions, limit and prompts in force."""
+        return self._resources.settings
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the model's folder says."""
+        return self._resources.checkpoint
+
+    @property
+    def dimension(self) -> int:
+        """The length of the vectors."""
+        return self.settings.dimensions
+
+    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
+        """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
+
+        A precision other than float32 is appended, since vectors of two precisions must not be mixed.
+
+        Raises:
+            InputError: The precision is unknown.
+        """
+        check_precision(precision)
+        name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt))
+        return name if precision == "float32" else f"{name}-{precision}"
+
+    def resolve_prompt(
+        self, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None
+    ) -> str:
+        """The text that ``encode`` with these arguments puts before each text."""
+        return self._resources.prompter.resolve(prompt_name=prompt_name, prompt=prompt, task=task)
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Begin and end of each of the text's tokens, in characters, without prompt, special tokens and limit.
+
+        Raises:
+            InputError: The text is not a string, or not valid Unicode.
+        """
+        return self._resources.tokenizer.offsets(check_text(text))
+
+    def count_tokens(self, texts: Iterable[str], *, prompt: str = "") -> list[int]:
+        """How many tokens each text has with the prompt and special tokens; ``encode`` keeps ``settings.max_tokens``.
+
+        Raises:
+            InputError: A text is not a string, or cannot be tokenized; ``index`` says which.
+        """
+        return self._resources.tokenizer.encode(check_texts(texts), prompt).counts
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the MLX thread did so far and what waits for it; services that share the thread share the figures."""
+        return self._resources.engine.statistics
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
+        return self._release.alive and self._resources.engine.alive
+
+    def close(self) -> None:
+        """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
+        self._release()
+
+    async def aclose(self) -> None:
+        """``close`` for event loops."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def _check_open(self) -> None:
+        if not self._release.alive:
+            raise WorkerError("This EmbeddingService is closed; make a new one.")

@@ -1,0 +1,68 @@
+"""What a service computes with: a configuration, what it means for its model, and the model itself, loaded."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, warn_about_normalization
+from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.engine.engine import Engine
+from akidb_embeddings.engine.table import acquire_engine, release_engine, retain_engine
+from akidb_embeddings.hub.download import resolve_model
+from akidb_embeddings.service.prompter import Prompter
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Everything that belongs to one service. The engine is to be released once for each of these."""
+
+    config: EmbeddingConfig
+    settings: Settings
+    checkpoint: Checkpoint
+    prompter: Prompter
+    tokenizer: Tokenizer
+    engine: Engine
+
+    @classmethod
+    def load(cls, config: EmbeddingConfig) -> Self:
+        """Find the model, download it if necessary and allowed, and load it.
+
+        Raises:
+            ConfigurationError: The model cannot do what is configured.
+            ModelNotFoundError: The model is unknown, or is not on this machine and may not be downloaded.
+            DownloadError: The download failed.
+            CheckpointError: The model's files are missing, damaged or not supported.
+            WorkerError: MLX cannot be loaded, or this process was forked from one that runs it.
+        """
+        files = resolve_model(
+            config.model_name,
+            revision=config.revision,
+            cache_dir=config.cache_dir,
+            auto_download=config.auto_download,
+        )
+        checkpoint = read_checkpoint(files.path, files.spec)
+        settings = apply_config(config, checkpoint)
+        warn_about_normalization(config, checkpoint)
+        prompter = Prompter(config, checkpoint, settings)
+        tokenizer = Tokenizer(checkpoint, settings.max_tokens)
+        with ThreadPoolExecutor(1) as pool:
+            digest = pool.submit(lambda: checkpoint.digest)  # reads all files: here, not in the first call
+            engine = acquire_engine(checkpoint, config.memory)
+            try:
+                digest.result()
+            except BaseException:
+                release_engine(engine)
+                raise
+        return cls(config, settings, checkpoint, prompter, tokenizer, engine)
+
+    def with_values(self, **changes: Any) -> Self:
+        """The same model with another configuration; ``changes`` are of fields that need no other tokenizer or prompt.
+
+        Raises:
+            ConfigurationError: A value is not allowed, or the model cannot do it.
+        """
+        config = self.config.with_values(**changes)
+        settings = apply_config(config, self.checkpoint)
+        return replace(self, config=config, settings=settings, engine=retain_engine(self.engine))
