@@ -4,42 +4,19 @@ Only JSON and headers are read here, so it costs nothing of MLX; ``model`` reads
 a conversion dropped files, the registry and then the architecture's trained default fill in.
 """
 
-import hashlib
-import os
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.checkpoint.architecture import find_architecture
-from akidb_embeddings.checkpoint.json_file import read_json
-from akidb_embeddings.checkpoint.modules import (
-    INT8_BY_TANH,
-    Dense,
-    dense_layers,
-    read_steps,
-    trained_pooling,
-    transformer_settings,
-)
+from akidb_embeddings.checkpoint.digest import digest
+from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder, read_folder
+from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, Dense, dense_layers
 from akidb_embeddings.checkpoint.safetensors import Tensors, locate_tensors
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.registry.architectures import Architecture
-
-# What vectors depend on, beside the folders of modules. Prompts have a place of their own in a fingerprint, and notes
-# (README, SOURCE) have none.
-_DECIDING_FILES = (
-    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "sentence_*_config.json", "modules.json",
-)  # fmt: skip
-
-
-PROMPTS_FILE = "config_sentence_transformers.json"
-
-# What a file held, and its state then, by path: a process that loads a model again does not read it all again. No lock
-# guards it, which a fork may leave held; two threads at worst read the same file twice.
-_hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
-_SETTLED = 2_000_000_000  # nanoseconds: no file system's clock is coarser, so that a later change shows in the state
 
 
 @dataclass(frozen=True)
@@ -54,7 +31,7 @@ class Checkpoint:
     ``default_prompt`` precedes texts for which none is asked; ``quantization`` is config.json's, {} if there is none.
     """
 
-    path: Path
+    folder: ModelFolder
     config: Mapping[str, Any]
     architecture: Architecture
     pooling: str | None
@@ -73,49 +50,17 @@ class Checkpoint:
     tensors: Tensors
 
     @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
     def digest(self) -> str:
         """SHA-256 over weights, tokenizer and settings: folders with the same one give the same vectors."""
         # Not a functools.cached_property: until Python 3.12 it computes under a lock, which a fork may leave held.
         if "_digest" not in vars(self):
-            vars(self)["_digest"] = _digest(self.path)
+            vars(self)["_digest"] = digest(self.folder)
         return str(vars(self)["_digest"])
-
-
-def _digest(path: Path) -> str:
-    total = hashlib.sha256()
-    for file in deciding_files(path):
-        total.update(f"{file.relative_to(path).as_posix()} {_hash(file)}\n".encode())
-    return total.hexdigest()
-
-
-def _hash(file: Path) -> str:
-    """SHA-256 of a file, which is read only if it may have changed since this process read it."""
-    name = file.absolute()
-    with file.open("rb") as stream:
-        state = _state(stream.fileno())
-        known, content = _hashes.get(name, (None, ""))
-        if known == state:
-            return content
-        began = time.time_ns()
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-        # Of a file that changes while it is read, or changed just before, the state may not tell what was read.
-        if _state(stream.fileno()) == state and began - max(state[2:4]) > _SETTLED:
-            _hashes[name] = state, content
-    return content
-
-
-def _state(file: int) -> tuple[int, ...]:
-    stat = os.fstat(file)
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
-
-
-def deciding_files(path: Path) -> list[Path]:
-    """The files of a model's folder that its vectors depend on, in order. CheckpointError: its modules are unknown."""
-    files = {file for pattern in _DECIDING_FILES for file in path.glob(pattern)}
-    for step in read_steps(path):
-        if step.folder != path:
-            files |= {*step.folder.glob("config.json"), *step.folder.glob("*.safetensors")}
-    return sorted(files)
 
 
 def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
@@ -124,38 +69,39 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     CheckpointError: a file is missing or damaged, the architecture or a setting is not supported, or the folder
     contradicts the registry.
     """
-    config = read_json(path / "config.json", required=True)
-    architecture = _architecture(path, config)
-    config = architecture.canonical(config)
+    folder = read_folder(path)
+    architecture = _architecture(path, folder.config)
+    config = architecture.canonical(folder.config)
     if (path / "adapter_config.json").is_file():
         raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
-    steps = read_steps(path)
-    transformer = transformer_settings(path)
-    tensors = locate_tensors(path, architecture.prefix, [step.folder for step in steps if step.kind == "Dense"])
+    dense_folders = [step.folder for step in folder.steps if step.kind == "Dense"]
+    tensors = locate_tensors(path, architecture.prefix, dense_folders)
     quantization = _quantization(config, architecture.prefix)
     hidden = _positive(path, config, "hidden_size")
     _positive(path, config, "vocab_size")
-    dense = dense_layers(steps, tensors, quantization, hidden)
+    dense = dense_layers(folder.steps, tensors, quantization, hidden)
     dimension = dense[-1].outputs if dense else hidden
-    description = read_json(path / PROMPTS_FILE)
-    prompts, default_prompt = _prompts(description, spec)
-    truncate_dim = _truncate_dim(path, description, dimension)
+    prompts, default_prompt = _prompts(folder.description, spec)
+    truncate_dim = _truncate_dim(path, folder.description, dimension)
     checkpoint = Checkpoint(
-        path=path,
+        folder=folder,
         config=config,
         architecture=architecture,
-        pooling=trained_pooling(steps) or (spec.pooling if spec else None) or architecture.pooling(config),
+        pooling=folder.pooling or (spec.pooling if spec else None) or architecture.pooling(config),
         dense=tuple(dense),
-        normalize=not (path / "modules.json").is_file() or any(step.kind == "Normalize" for step in steps),
-        int8_by_tanh=any(step.kind == INT8_BY_TANH for step in steps),
+        normalize=not folder.has_modules or any(step.kind == "Normalize" for step in folder.steps),
+        int8_by_tanh=any(step.kind == INT8_BY_TANH for step in folder.steps),
         dimension=dimension,
         max_tokens=_max_tokens(
-            path, config, transformer.max_seq_length or (spec.max_tokens if spec else None), architecture.limit(config)
+            folder,
+            config,
+            folder.transformer.max_seq_length or (spec.max_tokens if spec else None),
+            architecture.limit(config),
         ),
         truncate_dim=truncate_dim,
         matryoshka=_matryoshka(config, truncate_dim, spec, dimension),
         matryoshka_layer_norm=bool(config.get("matryoshka_layer_norm", spec and spec.matryoshka_layer_norm)),
-        lowercase=transformer.do_lower_case,
+        lowercase=folder.transformer.do_lower_case,
         prompts=prompts,
         default_prompt=default_prompt,
         quantization=quantization,
@@ -232,17 +178,17 @@ def _matryoshka(
     return authors
 
 
-def _max_tokens(path: Path, config: Mapping[str, Any], chosen: int | None, computed: int | None) -> int:
+def _max_tokens(folder: ModelFolder, config: Mapping[str, Any], chosen: int | None, computed: int | None) -> int:
     """The authors' limit, else the tokenizer's, and never more than there are positions or than are ``computed``.
 
     The authors' comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 in sentence_bert_config.json, its
     tokenizer.json 128 and its tokenizer_config.json 512.
     """
-    limit = chosen or read_json(path / "tokenizer_config.json").get("model_max_length")
+    limit = chosen or folder.tokenizer_config.get("model_max_length")
     positions = config.get("max_position_embeddings")
     limits = [int(value) for value in (limit, positions, computed) if isinstance(value, int | float) and value > 0]
     if not limits:
-        raise CheckpointError(f"{path} does not say how many tokens its model takes (max_position_embeddings).")
+        raise CheckpointError(f"{folder.path} does not say how many tokens its model takes (max_position_embeddings).")
     return min(limits)
 
 

@@ -5,8 +5,8 @@ some of these files; what can be told from the rest is told, and what is known t
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,19 @@ class Dense:
 
 @dataclass(frozen=True)
 class TransformerSettings:
-    """What sentence-transformers adds to an encoder: a limit of tokens, None if it sets none, and lowercasing."""
+    """What sentence-transformers adds to an encoder.
+
+    Attributes:
+        max_seq_length: The limit of tokens, special tokens included; None if there is none.
+        do_lower_case: Whether texts are lowercased before they are tokenized.
+        file: The name of the file that says so.
+        settings: The whole file.
+    """
 
     max_seq_length: int | None
     do_lower_case: bool
+    file: str = field(default="sentence_bert_config.json", compare=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,10 @@ def transformer_settings(path: Path) -> TransformerSettings:
     limit = config.get("max_seq_length")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise CheckpointError(f"{file} gives max_seq_length as {limit!r}; it must be a positive integer.")
-    return TransformerSettings(limit, bool(config.get("do_lower_case")))
+    return TransformerSettings(limit, bool(config.get("do_lower_case")), file.name, config)
 
 
-def trained_pooling(steps: list[Step]) -> str | None:
+def trained_pooling(steps: Sequence[Step]) -> str | None:
     """``mean``, ``cls`` or ``last`` from the pooling step's config.json; None where there is no such file."""
     files = [step.folder / "config.json" for step in steps if step.kind == "Pooling"]
     if not files or not files[0].is_file():
@@ -135,7 +144,7 @@ def trained_pooling(steps: list[Step]) -> str | None:
     return _POOLING_MODES[modes[0]]
 
 
-def dense_layers(steps: list[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:
+def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:
     """The dense layers, each beginning where the one before ends, the first at ``width``.
 
     A layer whose folder a conversion dropped is read off its tensors, ``dense.0.weight`` and so on; such layers have

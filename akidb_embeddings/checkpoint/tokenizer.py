@@ -14,7 +14,6 @@ from tokenizers.processors import PostProcessor, TemplateProcessing
 from tokenizers.processors import Sequence as PostProcessors
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 
 _BERT_TOKENIZERS = ("BertTokenizer", "MPNetTokenizer")
@@ -42,10 +41,10 @@ class Tokenizer:
             tokenizer = FastTokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{file} cannot be read: {error}. Download or copy the model again.") from error
-        direction = _direction(tokenizer, read_json(checkpoint.path / "tokenizer_config.json"))
+        direction = _direction(tokenizer, checkpoint.folder.tokenizer_config)
         tokenizer.no_padding()  # what the file sets is for others; it would also disturb the looks taken below
         tokenizer.no_truncation()
-        _adopt_bert_settings(tokenizer, read_json(checkpoint.path / "tokenizer_config.json"))
+        _adopt_bert_settings(tokenizer, checkpoint.folder.tokenizer_config)
         if checkpoint.lowercase:
             _lowercase(tokenizer)
         architecture = checkpoint.architecture

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from akidb_embeddings.checkpoint.checkpoint import PROMPTS_FILE, Checkpoint
-from akidb_embeddings.checkpoint.json_file import read_json
-from akidb_embeddings.checkpoint.modules import read_steps, trained_pooling, transformer_settings
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.folder import PROMPTS_FILE
 from akidb_embeddings.registry import ModelSpec
 
 _COPIED = (
@@ -51,7 +50,7 @@ def write_files(
         config |= _matryoshka(config, spec)
         _write_pooling(checkpoint, folder)
         _write_prompts(checkpoint, folder)
-        _write_limit(spec, folder)
+        _write_limit(checkpoint, spec, folder)
     write_json(folder / "config.json", config)
 
 
@@ -77,39 +76,44 @@ def _matryoshka(config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
 
 
 def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:
-    """modules.json with a pooling step, and that step's config.json, where they are missing and pooling is known."""
-    steps = read_steps(folder)
-    if checkpoint.pooling is None or trained_pooling(steps):
+    """Write a pooling step and its config.json, where they are missing and pooling is known."""
+    source = checkpoint.folder
+    if checkpoint.pooling is None or source.pooling:
         return
-    if not any(step.kind == "Pooling" for step in steps):
-        kinds = ["Transformer", "Pooling", *["Dense"] * len(checkpoint.dense), *["Normalize"] * checkpoint.normalize]
-        present = [step for step in steps if step.kind != "Transformer"]
-        modules = []
-        for index, kind in enumerate(kinds):
-            found = next((step for step in present if step.kind == kind), None)
-            if found:
-                present.remove(found)
-            path = found.folder.name if found else f"{index}_{kind}" if index else ""
-            module = {"idx": index, "name": str(index), "path": path}
-            modules.append(module | {"type": f"sentence_transformers.models.{kind}"})
+    pooling = next((step.folder.relative_to(source.path) for step in source.steps if step.kind == "Pooling"), None)
+    if pooling is None:
+        modules = _modules(checkpoint)
         write_json(folder / "modules.json", modules)
-        steps = read_steps(folder)
-    pooling = next(step for step in steps if step.kind == "Pooling")
+        pooling = next(Path(module["path"]) for module in modules if module["type"].endswith(".Pooling"))
     flags = {flag: mode == checkpoint.pooling for mode, flag in _POOLING_FLAGS.items()}
     width = checkpoint.dense[0].inputs if checkpoint.dense else checkpoint.dimension
-    write_json(pooling.folder / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True})
+    write_json(folder / pooling / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True})
+
+
+def _modules(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """modules.json with what the checkpoint computes; modules that have a folder keep it."""
+    kinds = ["Transformer", "Pooling", *["Dense"] * len(checkpoint.dense), *["Normalize"] * checkpoint.normalize]
+    present = [step for step in checkpoint.folder.steps if step.kind != "Transformer"]
+    modules = []
+    for index, kind in enumerate(kinds):
+        found = next((step for step in present if step.kind == kind), None)
+        if found:
+            present.remove(found)
+        path = found.folder.name if found else f"{index}_{kind}" if index else ""
+        module = {"idx": index, "name": str(index), "path": path}
+        modules.append(module | {"type": f"sentence_transformers.models.{kind}"})
+    return modules
 
 
 def _write_prompts(checkpoint: Checkpoint, folder: Path) -> None:
-    """Prompts in force, where the folder has none or fewer."""
-    description = read_json(folder / PROMPTS_FILE)
+    """Write the prompts in force, where the folder has none or fewer."""
+    description = checkpoint.folder.description
     if checkpoint.prompts and description.get("prompts") != checkpoint.prompts:
-        write_json(folder / PROMPTS_FILE, description | {"prompts": dict(checkpoint.prompts)})
+        write_json(folder / PROMPTS_FILE, {**description, "prompts": dict(checkpoint.prompts)})
 
 
-def _write_limit(spec: ModelSpec, folder: Path) -> None:
-    """The authors' limit of tokens, where the folder sets none."""
-    if spec.max_tokens is None or transformer_settings(folder).max_seq_length is not None:
-        return
-    file = next(iter(sorted(folder.glob("sentence_*_config.json"))), folder / "sentence_bert_config.json")
-    write_json(file, read_json(file) | {"max_seq_length": spec.max_tokens})
+def _write_limit(checkpoint: Checkpoint, spec: ModelSpec, folder: Path) -> None:
+    """Write the authors' limit of tokens, where the folder sets none."""
+    transformer = checkpoint.folder.transformer
+    if spec.max_tokens is not None and transformer.max_seq_length is None:
+        write_json(folder / transformer.file, {**transformer.settings, "max_seq_length": spec.max_tokens})

@@ -13,7 +13,10 @@ import threading
 from collections.abc import Hashable
 from pathlib import Path
 
-from akidb_embeddings.checkpoint.checkpoint import PROMPTS_FILE, Checkpoint, deciding_files, read_checkpoint
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.digest import deciding_files
+from akidb_embeddings.checkpoint.folder import PROMPTS_FILE
+from akidb_embeddings.checkpoint.modules import read_steps
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.hub.resolve import BUNDLE_ROOT
@@ -131,7 +134,7 @@ def model_version(config: EmbeddingConfig) -> str | None:
     if entry is not None and (service := entry.usable):  # its weights are in use, whatever the folder holds by now
         return _version(service.checkpoint)
     path = Path(place)
-    watched = [*deciding_files(path), path / PROMPTS_FILE]
+    watched = [*deciding_files(path, read_steps(path)), path / PROMPTS_FILE]
     stats = [(str(file), file.stat()) for file in watched if file.exists()]
     states = tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats)
     return _version_of_folder(path, config.model_name, states)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from akidb_embeddings import MODELS, EmbeddingConfig
-from akidb_embeddings.checkpoint.checkpoint import PROMPTS_FILE
+from akidb_embeddings.checkpoint.folder import PROMPTS_FILE
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.hub import resolve
 from akidb_embeddings.registry import BUNDLED as BUNDLED_NAME

@@ -1,0 +1,62 @@
+"""The JSON files of a model's folder, each read once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from akidb_embeddings.checkpoint.json_file import read_json
+from akidb_embeddings.checkpoint.modules import (
+    Step,
+    TransformerSettings,
+    read_steps,
+    trained_pooling,
+    transformer_settings,
+)
+
+PROMPTS_FILE = "config_sentence_transformers.json"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a model's folder says, before the registry and the architecture fill in what it leaves out.
+
+    Attributes:
+        path: The folder.
+        config: config.json.
+        has_modules: Whether there is a modules.json; if not, ``steps`` follow from the subfolders.
+        steps: The sentence-transformers modules, in order.
+        transformer: sentence_bert_config.json.
+        pooling: "mean", "cls" or "last", as the pooling module says; None where there is no such file.
+        description: config_sentence_transformers.json; {} where there is none.
+        tokenizer_config: tokenizer_config.json; {} where there is none.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    has_modules: bool
+    steps: tuple[Step, ...]
+    transformer: TransformerSettings
+    pooling: str | None
+    description: Mapping[str, Any]
+    tokenizer_config: Mapping[str, Any]
+
+
+def read_folder(path: Path) -> ModelFolder:
+    """Read the JSON files of a model's folder.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or says something that this library does not compute.
+    """
+    config = read_json(path / "config.json", required=True)
+    steps = read_steps(path)
+    return ModelFolder(
+        path=path,
+        config=config,
+        has_modules=(path / "modules.json").is_file(),
+        steps=tuple(steps),
+        transformer=transformer_settings(path),
+        pooling=trained_pooling(steps),
+        description=read_json(path / PROMPTS_FILE),
+        tokenizer_config=read_json(path / "tokenizer_config.json"),
+    )
