@@ -88,7 +88,7 @@ IMPORTS = [one for file in FILES if module_of(file) != "__init__" for one in own
 
 def test_every_room_has_its_floor() -> None:
     rooms = {room_of(module_of(file)) for file in FILES}
-    assert rooms == set(FLOOR) - ({"extras"} - rooms)
+    assert rooms == set(FLOOR)
     assert len(rooms) <= 28
 
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from akidb_embeddings.bulk.rows import Row
-from akidb_embeddings.errors import ConfigurationError, InputError
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.extras import require
 from akidb_embeddings.vectors.precision import Quantized, little_endian, quantize
 
 IDS = "ids.jsonl"
@@ -215,13 +216,16 @@ def _column(values: Any, kind: Any) -> Any:
 
 _FORMS: Mapping[str, type[JsonLines | NumPy | Parquet]] = {"parquet": Parquet, "npy": NumPy, "jsonl": JsonLines}
 FORMATS = tuple(_FORMS)
+_MODULES = {"parquet": ("orjson", "pyarrow")}
 
 
 def make_output(form: str, layout: Layout) -> Output:
-    """The output of one of ``FORMATS``. ConfigurationError: a library that it needs is not there."""
-    for library in ("orjson", "pyarrow") if form == "parquet" else ("orjson",):
-        if importlib.util.find_spec(library) is None:
-            raise ConfigurationError(f"{form} needs {library}. Install it with: pip install 'akidb-embeddings[bulk]'")
+    """The output of one of ``FORMATS``.
+
+    Raises:
+        ConfigurationError: A library that it needs is not installed.
+    """
+    require("bulk", form, *_MODULES.get(form, ("orjson",)))
     if form == "parquet":
         importlib.import_module("pyarrow.parquet")  # now: its 30 MB are not to come as a surprise at the end
     return _FORMS[form](layout)

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from akidb_embeddings.errors import EmbeddingError, InputError
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.extras import require
 
 STDIN = "-"
 COMPRESSED = (".gz", ".zst")
@@ -29,12 +30,14 @@ _NOT_TEXT = {
 
 
 def pyarrow(what: str) -> Any:
-    """The module. EmbeddingError: it is not installed, and ``what`` needs it."""
-    try:
-        import pyarrow as module
-    except ImportError as error:
-        install = f"{sys.executable} -m pip install 'akidb-embeddings[bulk]'"
-        raise EmbeddingError(f"{what} needs pyarrow, which cannot be loaded ({error}): {install}") from error
+    """The module, which ``what`` needs.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    require("bulk", what, "pyarrow")
+    import pyarrow as module
+
     return module
 
 

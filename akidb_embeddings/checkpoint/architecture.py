@@ -14,9 +14,9 @@ from typing import Any
 
 from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.extras import install_command
 from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
 
-_INSTALL = "pip install 'akidb-embeddings[mlx-lm]'"
 # What families that mlx-lm computes call the sizes this library needs before it reads any weights.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("n_embd", "d_model", "model_dim", "dim"),
@@ -48,7 +48,9 @@ def find_architecture(config: Config) -> Architecture:
     problem = f"config.json names the architecture {name!r}; supported: {', '.join(ARCHITECTURES)}."
     folder = _mlx_lm_folder()
     if folder is None:
-        raise CheckpointError(f"{problem} Decoders of other architectures may work through mlx-lm: {_INSTALL}.")
+        raise CheckpointError(
+            f"{problem} Decoders of other architectures may work through mlx-lm: {install_command('mlx-lm')}."
+        )
     if mlx_lm_file(config) is None:
         raise CheckpointError(f"{problem} {_mlx_lm()}, through which others work, has no {name!r} either.")
     _check_text_decoder(config, name)

@@ -1,7 +1,6 @@
 """``akidb-embed bench``: the quick form of the benchmark suite, which is in the checkout and not in the package."""
 
 import contextlib
-import importlib.util
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -9,15 +8,9 @@ from pathlib import Path
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.errors import EmbeddingError
+from akidb_embeddings.extras import require
 
 _REPOSITORY = "https://github.com/akidb/akidb-embeddings"
-_NEEDED = {
-    "pytest": "pytest",
-    "pytest_asyncio": "pytest-asyncio",
-    "pytest_timeout": "pytest-timeout",
-    "pytest_benchmark": "pytest-benchmark",
-    "matplotlib": "matplotlib",
-}
 # pytest's exit codes for an interruption and for wrong usage, as this program's. Others are failures.
 _CODES = {0: 0, 2: 130, 4: 2}
 
@@ -75,11 +68,7 @@ def _suite() -> Path:
             f"the benchmark suite is not part of the installed package. Get it with: git clone {_REPOSITORY} && "
             "cd akidb-embeddings && make bench BENCH_ARGS=--quick"
         )
-    missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise EmbeddingError(
-            f"the benchmark suite needs {', '.join(missing)}: run `{sys.executable} -m pip install -e '{root}[bench]'`"
-        )
+    require("bench", "The benchmark suite", source=str(root))
     return root / "bench"
 
 

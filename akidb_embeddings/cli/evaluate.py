@@ -11,6 +11,7 @@ from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_model_options, configuration, open_service
 from akidb_embeddings.cli.output import note, table
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.extras import require
 
 if TYPE_CHECKING:
     from akidb_embeddings.evaluation.metrics import Evaluation, Progress
@@ -63,10 +64,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.evaluation.metrics import check_libraries, texts_of
+    from akidb_embeddings.evaluation.metrics import texts_of
     from akidb_embeddings.evaluation.tasks import RetrievalTask, read_task
 
-    check_libraries()
+    require("evaluate", "Evaluation")
     tasks = [read_task(task, options.split) for task in options.tasks]
     if options.prompt and all(isinstance(task, RetrievalTask) for task in tasks):
         raise InputError(

@@ -1,22 +1,11 @@
 """``akidb-embed serve``: REST, OpenAI's shape and gRPC."""
 
-import importlib.util
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from typing import Any
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_place_options, configuration
-from akidb_embeddings.errors import EmbeddingError
-
-_NEEDED = {
-    "fastapi": "fastapi",
-    "uvicorn": "uvicorn",
-    "grpc": "grpcio",
-    "grpc_health": "grpcio-health-checking",
-    "grpc_reflection": "grpcio-reflection",
-    "prometheus_client": "prometheus-client",
-    "orjson": "orjson",
-}
+from akidb_embeddings.extras import require
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -60,12 +49,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise EmbeddingError(
-            f"the server needs {', '.join(missing)}: pip install 'akidb-embeddings[server]' (with cpu on Linux: "
-            "'akidb-embeddings[cpu,server]')"
-        )
+    require("server", "The server")
     from akidb_embeddings.config.server import FIELDS, ServerConfig
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.run import serve

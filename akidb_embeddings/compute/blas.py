@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.extras import install_command
 
-_INSTALL = "pip install 'akidb-embeddings[cpu]'"
 _LIBRARY = "libscipy_openblas.so"
 _PRODUCT = "cblas_sgemm"
 _READ, _WRITE = 1, 2  # mprotect's PROT_READ and PROT_WRITE
@@ -95,7 +95,7 @@ def _installed() -> str:
     for file in files:
         if file.name == _LIBRARY:
             return str(Path(str(file.locate())).resolve())
-    raise LookupError(f"scipy-openblas32 is not installed: {_INSTALL}")
+    raise LookupError(f"scipy-openblas32 is not installed: {install_command('cpu')}")
 
 
 def _redirect(library: str, function: str, target: int) -> None:

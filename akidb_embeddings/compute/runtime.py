@@ -4,6 +4,7 @@
 from typing import Any
 
 from akidb_embeddings.compute import blas
+from akidb_embeddings.extras import install_command
 
 __all__ = ["BLAS", "import_nn", "mx"]
 
@@ -11,8 +12,8 @@ try:
     import mlx.core as mx
 except ImportError as error:
     raise ImportError(
-        f"MLX cannot be loaded: {error}. On Linux it needs a backend: pip install 'akidb-embeddings[cpu]', or with "
-        "[cuda12] or [cuda13] for an NVIDIA GPU."
+        f"MLX cannot be loaded: {error}. On Linux it needs a backend: {install_command('cpu')}, or with [cuda12] or "
+        "[cuda13] for an NVIDIA GPU."
     ) from error
 
 BLAS = blas.take_over()

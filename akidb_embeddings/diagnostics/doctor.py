@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from akidb_embeddings import __version__
 from akidb_embeddings.config.embedding import DEFAULT, EmbeddingConfig
+from akidb_embeddings.extras import install_command
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import list_cached_models
 from akidb_embeddings.hub.resolve import find_model
@@ -26,7 +27,6 @@ Status = Literal["ok", "warn", "fail"]
 _REQUIRED = ("mlx", "tokenizers", "numpy", "huggingface-hub")
 _OPTIONAL = ("mlx-lm",)
 _MLX_BACKENDS = ("mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13")
-_INSTALL = "pip install 'akidb-embeddings[cpu]'"
 # An OpenBLAS gives 50 GFLOP/s and more on one core, the reference BLAS that MLX's wheel links 2 to 6.
 _SLOW_GFLOPS = 10.0
 _LITTLE_MEMORY = 1e9
@@ -99,7 +99,7 @@ def _device() -> _Finding:
     try:
         from akidb_embeddings.compute.backend import select_backend
     except ImportError as error:  # the plain wheel has no CPU backend on Linux
-        remedy = _INSTALL if sys.platform == "linux" else "pip install --force-reinstall mlx"
+        remedy = install_command("cpu") if sys.platform == "linux" else "pip install --force-reinstall mlx"
         return _Finding("fail", f"MLX cannot be imported: {error}", remedy)
     backend = select_backend()
     dtype = str(backend.dtype).rpartition(".")[2]

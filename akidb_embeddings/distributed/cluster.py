@@ -5,18 +5,17 @@ import os
 import socket
 
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.extras import is_installed, require
 
-_INSTALL = "pip install 'akidb-embeddings[ray]'"
 _PATIENCE = 10.0  # seconds for a connection
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")  # products; both; the tokenizer
 
 
 def connect(address: str) -> bool:
     """Whether a cluster was joined now, for there was none."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigurationError(f"Ray cannot be loaded: {error}. {_INSTALL}") from error
+    require("ray", "A Ray cluster")
+    import ray
+
     if ray.is_initialized():
         return False
     options = {}
@@ -62,10 +61,10 @@ def keep_to_assigned_cpus() -> None:
     Ray sets ``OMP_NUM_THREADS`` so, but not where the machine's environment has it: then each actor would take that
     many. A lower limit of the environment stays.
     """
-    try:
-        import ray
-    except ImportError:
+    if not is_installed("ray"):
         return
+    import ray
+
     if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
         return
     threads = max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))

@@ -1,7 +1,5 @@
 """How good a model's vectors are: nDCG, recall and MRR of exact search, correlation with people's scores of pairs."""
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError
+from akidb_embeddings.errors import InputError, NonFiniteVectorError
 from akidb_embeddings.evaluation.pairs import PairTask
 from akidb_embeddings.evaluation.search import TopK
 from akidb_embeddings.evaluation.tasks import RetrievalTask
+from akidb_embeddings.extras import require
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import Vectors, finish
@@ -23,7 +22,6 @@ _BLOCK = 4096
 _DEEPEST = 100
 _RECALLS = (1, 10, 100)
 _STS_PROMPT = "STS"
-_NEEDED = {"sklearn": "scikit-learn", "scipy": "scipy"}
 
 Progress = Callable[[int], object]
 Label = Callable[[int], str]
@@ -37,15 +35,6 @@ class Evaluation:
     kind: str
     scores: Mapping[str, float]
     settings: Mapping[str, Any]
-
-
-def check_libraries() -> None:
-    """EmbeddingError says what to install where a library that scores is missing."""
-    missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise EmbeddingError(
-            f"evaluate needs {' and '.join(missing)}: {sys.executable} -m pip install 'akidb-embeddings[evaluate]'"
-        )
 
 
 def texts_of(task: RetrievalTask | PairTask) -> int:
@@ -63,7 +52,7 @@ def evaluate_retrieval(
 
     Raises EmbeddingError without the extra ``evaluate``, and what ``EmbeddingService.encode`` raises.
     """
-    check_libraries()
+    require("evaluate", "Evaluation")
     begun = time.monotonic()
     queries = _encode(service, list(task.queries.values()), "query", _labels("query", list(task.queries)), progress)
     search = TopK(queries.vectors, _DEEPEST)
@@ -106,7 +95,7 @@ def evaluate_pairs(
     Raises InputError where all scores or all cosines are equal, EmbeddingError without the extra ``evaluate``, and
     what ``EmbeddingService.encode`` raises.
     """
-    check_libraries()
+    require("evaluate", "Evaluation")
     begun = time.monotonic()
     if prompt_name is None and service.config.task is not None:
         prompt_name = "query"

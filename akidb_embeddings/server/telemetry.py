@@ -1,9 +1,10 @@
 """OpenTelemetry, where its packages are installed; without them, nothing. Its own variables say what is exported."""
 
-import importlib.util
 from typing import Any
 
 from fastapi import FastAPI
+
+from akidb_embeddings.extras import is_installed
 
 # Asked every few seconds by whatever watches the server, and of no interest one by one.
 _HEALTH = "/livez$,/readyz$,/metrics$"
@@ -14,7 +15,7 @@ def trace(app: FastAPI) -> None:
 
     It is a middleware of the application, where newer FastAPIs see it; around the application, they would add theirs.
     """
-    if not _is_installed("opentelemetry.instrumentation.asgi"):
+    if not is_installed("opentelemetry.instrumentation.asgi"):
         return
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
@@ -26,16 +27,9 @@ def interceptors(service: str) -> list[Any]:
 
     Not for others: health is asked all the time, and what wraps its ``Watch`` would break it.
     """
-    if not _is_installed("opentelemetry.instrumentation.grpc"):
+    if not is_installed("opentelemetry.instrumentation.grpc"):
         return []
     from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
     make: Any = aio_server_interceptor  # has no types
     return [make(filter_=filters.service_name(service))]
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # a parent is missing
-        return False

@@ -1,13 +1,13 @@
 """The command: figures and settings as tables and JSON, several tasks, options, errors."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from akidb_embeddings.cli import main
-from akidb_embeddings.evaluation import metrics
 from akidb_embeddings.registry import MODELS
 from tests.cli.tools import BUNDLED, TINY
 from tests.fixtures import copy_model, edit_json, model_path
@@ -145,6 +145,6 @@ def test_tasks_are_read_before_a_model_is_loaded(capsys: pytest.CaptureFixture[s
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(metrics, "_NEEDED", {"no_such_module": "scikit-learn"})
-    assert main(["evaluate", "--task", "nowhere"]) == 1
-    assert "evaluate needs scikit-learn: " in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert main(["evaluate", "--task", "nowhere"]) == 2
+    assert "Evaluation needs scikit-learn: " in capsys.readouterr().err

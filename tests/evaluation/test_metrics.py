@@ -1,6 +1,7 @@
 """Figures worked out by hand, and the bundled model on tiny tasks from end to end."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +209,7 @@ def test_pairs_have_the_models_own_prompt_or_the_one_asked_for(minilm: Embedding
 def test_a_missing_library_is_named_with_what_to_install(
     minilm: EmbeddingService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "_NEEDED", {"scipy": "scipy", "no_such_module": "scikit-learn"})
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(EmbeddingError, match=r"needs scikit-learn: .* -m pip install 'akidb-embeddings\[evaluate\]'"):
         evaluate_retrieval(minilm, retrieval(write_beir(tmp_path)))
     with pytest.raises(EmbeddingError, match="needs scikit-learn"):
