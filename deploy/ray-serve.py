@@ -30,8 +30,8 @@ from akidb_embeddings.server.run import open_services
 class Arguments(BaseModel, extra="forbid"):
     """The arguments after the name of the application, or under ``args`` of a Serve configuration.
 
-    ``embedding`` and ``server``: keys of these sections of the configuration file. ``target_requests``: the requests that
-    a replica should have at once on average. More requests give larger batches and longer waits.
+    ``embedding`` and ``server``: keys of these sections of the configuration file. ``target_requests``: requests that a
+    replica should have at once on average. More requests give larger batches and longer waits.
     """
 
     model: str = "minilm-l6-v2"
