@@ -22,8 +22,8 @@ _HEADING = """\
 Generated from the registry by `python scripts/models_page.py`; do not edit it.
 
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
-`model_name:` in YAML. Any Hugging Face repository or folder with one of these architectures (config.json's `model_type`)
-also works: {architectures}.
+`model_name:` in YAML. Any Hugging Face repository or folder with one of these architectures (config.json's
+`model_type`) also works: {architectures}.
 Other decoders work through the extra `mlx-lm`, with last-token or mean pooling.
 
 Repositories are downloaded at the revision shown, or from their main branch if there is none.
@@ -32,8 +32,8 @@ Repositories are downloaded at the revision shown, or from their main branch if 
 - *Cut to*: the shorter lengths for which the authors trained the model (`dimensions=`); others need
   `untrained_dimensions=True`. Vectors of nomic-embed-text-v1.5 get a LayerNorm before they are cut, as their authors do
   it, and none at full length, as in sentence-transformers.
-- ✓: `akidb-embed verify` compares with similarities that the authors published. For other models, it only runs the checks
-  that need no published numbers.
+- ✓: `akidb-embed verify` compares with similarities that the authors published. For other models, it only runs the
+  checks that need no published numbers.
 
 We could not download the weights of most of these models while writing this. Every architecture is tested against
 transformers and sentence-transformers, on small checkpoints with random weights in the published layout.
