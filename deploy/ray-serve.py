@@ -1,4 +1,4 @@
-"""The server over Ray Serve: the routes of ``akidb-embed serve`` on as many replicas as the traffic wants.
+"""The server over Ray Serve: the routes of ``akidb-embed serve`` on as many replicas as the traffic needs.
 
 From the root of a checkout:
 
@@ -6,7 +6,7 @@ From the root of a checkout:
     serve run --working-dir deploy --app-dir deploy ray-serve:application model=minilm-l6-v2 cpus=2 max_replicas=8
 
 Each replica is a process with one engine, which batches the texts of all its requests; Ray Serve's own batching would
-only add a waiting time. gRPC is not among the routes.
+only add waiting time. gRPC is not included.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from akidb_embeddings.server.run import open_services
 
 
 class Arguments(BaseModel, extra="forbid"):
-    """What may stand after the name of the application, or under ``args`` of a Serve configuration.
+    """The arguments after the name of the application, or under ``args`` of a Serve configuration.
 
-    ``embedding`` and ``server``: keys of these sections of the configuration file. ``target_requests``: how many a
-    replica should have at once on average. More make larger batches and longer waits: a replica answers them together.
+    ``embedding`` and ``server``: keys of these sections of the configuration file. ``target_requests``: requests that a
+    replica should have at once on average. More requests give larger batches and longer waits.
     """
 
     model: str = "minilm-l6-v2"
@@ -43,8 +43,8 @@ class Arguments(BaseModel, extra="forbid"):
     server: dict[str, Any] = {}
 
 
-# More than a replica should have on average: a peak waits in its engine, where it is batched, until others are up, and
-# requests for health and metrics still find a place.
+# More than a replica should have on average: a peak waits in its engine, where it is batched, until other replicas run,
+# and requests for health and metrics are still accepted.
 @serve.deployment(max_ongoing_requests=64, health_check_period_s=10, health_check_timeout_s=30)
 @serve.ingress()
 class Embeddings:
@@ -59,17 +59,17 @@ class Embeddings:
         self._health = Health(self._handler)
 
     def __serve_build_asgi_app__(self) -> Any:
-        """The routes. Ray Serve asks for them after the models are loaded."""
+        """The routes. Ray Serve calls this after the models are loaded."""
         return create_app(self._handler, ApiKeys.read(self._handler.config.api_keys_file))
 
     async def check_health(self) -> None:
-        """Raise where only a new process helps; Ray Serve then replaces this replica."""
+        """Raise if only a new process helps; Ray Serve then replaces this replica."""
         if losses := self._health.losses():
             raise RuntimeError("; ".join(losses))
 
 
 def application(arguments: Arguments) -> serve.Application:
-    """What ``serve run`` and Serve configurations name."""
+    """The application, as ``serve run`` and Serve configurations name it."""
     replicas = AutoscalingConfig(
         min_replicas=arguments.min_replicas,
         max_replicas=arguments.max_replicas,

@@ -19,26 +19,26 @@ _HUB = "https://huggingface.co"
 _HEADING = """\
 # Models
 
-Made from the registry by `python scripts/models_page.py`; do not edit it.
+Generated from the registry by `python scripts/models_page.py`; do not edit it.
 
-A name below works wherever a model is named: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
-`model_name:` in YAML. So does any Hugging Face repository or folder of one of these architectures (config.json's
-`model_type`): {architectures}.
+Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
+`model_name:` in YAML. Any Hugging Face repository or folder with one of these architectures (config.json's
+`model_type`) also works: {architectures}.
 Other decoders work through the extra `mlx-lm`, with last-token or mean pooling.
 
-Repositories are fetched at the revision that stands here; without one, at their main branch.
+Repositories are downloaded at the revision shown, or from their main branch if there is none.
 
-- *Tokens*: the model's limit. Texts are cut at 512 unless `max_tokens` says otherwise.
-- *Cut to*: the lengths, below the full one, to which the authors trained vectors to be cut (`dimensions=`); others need
+- *Tokens*: the model's limit. Texts are cut at 512 unless you set `max_tokens`.
+- *Cut to*: the shorter lengths for which the authors trained the model (`dimensions=`); others need
   `untrained_dimensions=True`. Vectors of nomic-embed-text-v1.5 get a LayerNorm before they are cut, as their authors do
-  it, and none where they stay whole, as sentence-transformers does it.
-- ✓: `akidb-embed verify` compares with similarities that the authors published. For the others it checks what needs no
-  published numbers.
+  it, and none at full length, as in sentence-transformers.
+- ✓: `akidb-embed verify` compares with similarities that the authors published. For other models, it only runs the
+  checks that need no published numbers.
 
-The weights of most of these models could not be downloaded where this was written. Tested is every architecture, on
-small checkpoints with random weights in the published layout against transformers and sentence-transformers, and
-all-MiniLM-L6-v2 with its real weights. Names, revisions, prompts, limits and sizes come from the models' own pages,
-from mteb's registry of models, and from other public code that pins them.
+We could not download the weights of most of these models while writing this. Every architecture is tested against
+transformers and sentence-transformers, on small checkpoints with random weights in the published layout.
+all-MiniLM-L6-v2 is also tested with its real weights. Names, revisions, prompts, limits and sizes come from the models'
+own pages, from mteb's registry of models, and from other public code that pins them.
 """
 _COLUMNS = "| name | repository | weights | size | dimensions | cut to | pooling | tokens | prompts | licence | ✓ |"
 

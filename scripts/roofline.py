@@ -189,7 +189,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int)
 
 def milliseconds(seconds: float) -> str:
     value = 1e3 * seconds
-    return "endless" if math.isinf(value) else f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
+    return "unbounded" if math.isinf(value) else f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
 
 
 def pairs() -> list[tuple[str, Dimensions, Machine]]:
@@ -209,7 +209,7 @@ def model_table() -> str:
             f"{1e3 * model.overhead:.2f}",
         ]
 
-    head = ["model", "computes in", "weights read, M", "bits a weight", "MB read", "GFLOP a token", "overhead, ms"]
+    head = ["model", "computes in", "weights read, M", "bits per weight", "MB read", "GFLOP per token", "overhead, ms"]
     return table(head, [row(name, DIMENSIONS[name]) for name in DIMENSIONS], 2)
 
 
@@ -257,7 +257,7 @@ def linux_table() -> str:
     speed = texts / predicted(model, LINUX, texts, length)
     figures = [
         ("one layer's matrix products, 6 x 180 tokens, one core at its peak, ms", products, 42.0, 42.0),
-        ("that layer whole, one core, ms", products / COMPUTE_EFFICIENCY, 73.0, 73.0),
+        ("that whole layer, one core, ms", products / COMPUTE_EFFICIENCY, 73.0, 73.0),
         ("one query of 16 tokens, prototype, ms", query, 9.0, 14.0),
         ("one query of 16 tokens, ONNX Runtime, ms", query, 4.5, 4.5),
         ("passages, prototype, texts/s", speed, 18.0, 23.0),
@@ -268,7 +268,7 @@ def linux_table() -> str:
         seen, ratios = [f"{low:g}", f"{high:g}"], [f"{made / high:.2f}", f"{made / low:.2f}"]
         return [what, f"{made:.1f}", *(" to ".join(dict.fromkeys(ends)) for ends in (seen, ratios))]
 
-    return table(["figure", "predicted", "seen", "predicted / seen"], [row(*figure) for figure in figures], 1)
+    return table(["figure", "predicted", "measured", "predicted / measured"], [row(*figure) for figure in figures], 1)
 
 
 def page() -> str:

@@ -74,7 +74,7 @@ def measured_table() -> str:
         rates = [f"{one.tokens:g}", f"{one.tokens * one.rate:,.0f}", f"{one.rate:g}"]
         return [f"`{one.model}`", one.texts, one.how, *rates, f"{hours(MILLION, one.rate):,.2f}"]
 
-    head = ["model", "texts", "how", "tokens a text", "tokens/s", "texts/s", "hours for a million"]
+    head = ["model", "texts", "how", "tokens per text", "tokens/s", "texts/s", "hours for a million"]
     return table(head, [row(one) for one in MEASURED], 3)
 
 
@@ -84,7 +84,7 @@ def storage_table() -> str:
         sizes = [f"{each:,.0f} B", *(size(each * count) for count in (MILLION, BILLION))]
         return [f"`{model}`", str(MODELS[model].dimension), f"`{precision}`", *sizes]
 
-    head = ["model", "dimensions", "precision", "a vector", "a million", "a billion"]
+    head = ["model", "dimensions", "precision", "one vector", "a million", "a billion"]
     return table(head, [row(model, precision) for model in DIMENSIONS for precision in BYTES], 3)
 
 
