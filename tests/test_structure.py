@@ -28,8 +28,8 @@ FLOORS = (
     ("compute",),
     ("hub",),
     ("checkpoint",),
-    ("vectors", "registry"),
     ("config",),
+    ("vectors", "registry"),
     ("extras", "__init__"),
     ("errors",),
 )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.output import note, size
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, EmbeddingConfig
+from akidb_embeddings.registry.poolings import POOLINGS
+from akidb_embeddings.vectors import WITHOUT_RANGES
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Container
 
     from akidb_embeddings.service.service import EmbeddingService
 
-# All of ``precision.PRECISIONS`` but uint8, which needs ranges.
-WITHOUT_RANGES = ("float32", "float16", "int8", "binary", "ubinary")
 _CONFIG_PLACES = "$AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml"
 
 
@@ -39,7 +39,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     add(
         "--pooling",
         f"how hidden states become one vector; auto is as the model was trained (default: {default.pooling})",
-        choices=("auto", "mean", "cls", "last"),
+        choices=("auto", *POOLINGS),
     )
     add(
         "--dimensions",

@@ -1,18 +1,23 @@
 """The bodies of REST requests and responses: what a client may send, field by field, and what it gets."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
+from akidb_embeddings.vectors import WITHOUT_RANGES
 
 _MOST_PROBLEMS = 3
 _TOO_MANY_TO_LIST = 1000
 Body = TypeVar("Body", bound=BaseModel)
 
-# All of ``precision.PRECISIONS`` but uint8, which needs ranges.
-Precision = Literal["float32", "float16", "int8", "binary", "ubinary"]
-Pooling = Literal["auto", "mean", "cls", "last"]
+if TYPE_CHECKING:  # type checkers take no literals from a list
+    Precision = str
+    Pooling = str
+else:
+    Precision = Literal[WITHOUT_RANGES]
+    Pooling = Literal["auto", *POOLINGS]
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
 # One item that is wrong refuses a list: it may have millions, and to tell of each would take the server's memory.
