@@ -19,6 +19,7 @@ from akidb_embeddings.cli.options import (
 from akidb_embeddings.cli.output import note
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.service import WINDOW_TEXTS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.vectors.precision import Quantized
 
 # One window of the service's own: enough to keep the engine busy, little to hold.
-_CHUNK = 2048
+_CHUNK = 4 * WINDOW_TEXTS
 _WORTH_A_BAR = 256
 
 Results = Iterable[tuple[list[str], "EmbeddingResult"]]
@@ -195,7 +196,7 @@ any other, so line n of the output belongs to line n of the input; the end of th
 jsonl: one object a text, {"text", "embedding", "tokens", "truncated", "fingerprint"}: the tokens that the model saw,
 whether there were more, and the name of the space that the vector lies in. Vectors of different fingerprints must not
 be compared. Numbers give the same float32 when they are read again; with --base64, "embedding" is a string. Output
-comes in stretches of 2048 texts.
+is written 2048 texts at a time.
 npy: one array [texts, dimension], float32 unless --precision says otherwise; the fingerprint is printed on stderr.
 
 --precision binary and ubinary have a bit for each dimension, and so an eighth as many bytes a text as dimensions.""",

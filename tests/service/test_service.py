@@ -184,13 +184,13 @@ def test_an_empty_list_gives_no_vectors_of_the_right_length(minilm: EmbeddingSer
 def test_input_errors_name_index_and_reason(
     fake: FakeModel, monkeypatch: pytest.MonkeyPatch, texts: Any, options: Any, reason: str
 ) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 4)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 4)
     with service() as embedder, pytest.raises(InputError, match=reason):
         in_any_way(embedder, texts, **options)
 
 
 def test_truncation_is_counted_flagged_or_refused(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 2)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 2)
     texts = ["word " * count for count in (3, 254, 255, 0, 1000)]
     with service() as embedder:
         result = in_any_way(embedder, texts)
@@ -205,7 +205,7 @@ def test_truncation_is_counted_flagged_or_refused(fake: FakeModel, monkeypatch: 
 
 
 def test_nan_names_the_callers_index_in_a_later_window(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 2)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 2)
     with service() as embedder:
         embedder.embed(["fox"])
         fake.spoilt.add(fake.rows[-1][1])
