@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.service.service import EmbeddingService
     from akidb_embeddings.vectors.precision import Quantized
 
-# One window of the service's own: enough to keep the engine busy, little to hold.
+# Enough windows to keep the engine busy, and little to hold.
 _CHUNK = 4 * WINDOW_TEXTS
 _WORTH_A_BAR = 256
 

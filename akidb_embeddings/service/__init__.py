@@ -1,7 +1,7 @@
 """What users, adapters, the command line and the server call: ``service.EmbeddingService``.
 
-``loaded_model`` is what it is built on, ``resources`` what it holds; ``options`` and ``result`` are what its methods take
-and return. ``shared`` keeps one service per configuration and process, ``inputs`` checks what callers give,
+``loaded_model`` is what it is built on, ``resources`` what it holds; ``options`` and ``result`` are what its methods
+take and return. ``shared`` keeps one service per configuration and process, ``inputs`` checks what callers give,
 ``prompter`` chooses the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` is what
 framework adapters share.
 """
