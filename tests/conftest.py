@@ -20,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService
+from akidb_embeddings.compute.blas import Blas
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.engine.engine import Engine, Model
 from akidb_embeddings.engine.planner import MicroBatch
@@ -200,9 +201,19 @@ def start(threads: object) -> Iterator[Start]:
         engine.close()
 
 
-@pytest.fixture(scope="session")
-def minilm() -> Iterator[EmbeddingService]:
-    """The bundled model, shared: do not close it."""
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_beside_other_workers() -> Iterator[None]:
+    """A matrix product's threads spin until all are done, which takes long where other workers have the cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            set_threads = Blas.set_threads
+            patch.setattr(Blas, "set_threads", lambda blas, _: set_threads(blas, 1))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def minilm(_one_thread_beside_other_workers: None) -> Iterator[EmbeddingService]:
+    """The bundled model, shared: do not close it. While it is there, other services on that model load no weights."""
     with EmbeddingService(str(BUNDLED)) as service:
         yield service
 
