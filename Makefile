@@ -34,7 +34,7 @@ test: $(VENV)/.dev
 
 # Load, kills, fuzzing, memory, a browser: one after the other, for some measure what the machine does meanwhile.
 test-long: $(VENV)/.dev browser
-	$(BIN)/python -m pytest --ignore=tests/ray -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/ray -m "long or cores" $(PYTEST_ARGS)
 
 # Clusters, in a process of their own: Ray's threads and signal handlers are no company for the other tests. What waits
 # for a cluster in Ray's own code does not hear of a timeout's signal; a thread ends it.

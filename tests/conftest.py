@@ -20,7 +20,6 @@ import pytest
 from numpy.typing import NDArray
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService
-from akidb_embeddings.compute.blas import Blas
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.engine.engine import Engine, Model
 from akidb_embeddings.engine.planner import MicroBatch
@@ -31,6 +30,12 @@ from tests.fixtures import BUNDLED
 # Parity is promised for float32. On a machine with a GPU the tests therefore compute on its CPU, but for
 # ``test_parity.test_the_machines_own_backend``, which takes what is there.
 os.environ.setdefault("AKIDB_BACKEND", "cpu")
+
+# Each of several workers has its share of the cores, and so have the programs that its tests start. The threads of a
+# matrix product spin until all are done, which takes long where others have the cores.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(max(1, share)))
 
 # A shell without job control has what it runs in the background ignore Ctrl-C, and so would the tests' own children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -202,17 +207,7 @@ def start(threads: object) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread_beside_other_workers() -> Iterator[None]:
-    """A matrix product's threads spin until all are done, which takes long where other workers have the cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            set_threads = Blas.set_threads
-            patch.setattr(Blas, "set_threads", lambda blas, _: set_threads(blas, 1))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def minilm(_one_thread_beside_other_workers: None) -> Iterator[EmbeddingService]:
+def minilm() -> Iterator[EmbeddingService]:
     """The bundled model, shared: do not close it. While it is there, other services on that model load no weights."""
     with EmbeddingService(str(BUNDLED)) as service:
         yield service

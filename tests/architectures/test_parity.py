@@ -46,6 +46,7 @@ def service(name: str, **overrides: Any) -> EmbeddingService:
     return EmbeddingService(str(model_path(name)), **overrides)
 
 
+@pytest.mark.cores
 @pytest.mark.parametrize("memory", ["fast", "compact"])
 @pytest.mark.parametrize("name", [*TINY, "all-minilm-l6-v2"])
 def test_vectors_are_those_of_sentence_transformers(name: str, memory: str) -> None:
@@ -165,6 +166,7 @@ def test_bundled_model_is_the_original_but_for_8_bits() -> None:
     assert cosines(vectors, golden("all-minilm-l6-v2")["texts"]).min() >= 0.999
 
 
+@pytest.mark.cores
 @pytest.mark.parametrize("name", [*TINY, "all-minilm-l6-v2"])
 def test_neighbours_order_and_batch_size_do_not_matter(name: str) -> None:
     """Any text, with any neighbours, is embedded as it is alone: padded and not, far past the window and not."""

@@ -5,6 +5,7 @@ import gc
 import hashlib
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.errors import WorkerError
 from tests.conftest import LONG, FakeModel, background, eventually, in_any_way, service, submit
-from tests.fixtures import BUNDLED
+from tests.fixtures import BUNDLED, copy_model
 
 
 def test_a_service_is_alive_until_it_is_closed(fake: FakeModel) -> None:
@@ -75,13 +76,15 @@ def test_a_forgotten_service_frees_its_engine(fake: FakeModel) -> None:
     assert fake.closed == 1
 
 
-def test_a_service_that_cannot_be_made_leaves_no_engine(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_cannot_be_made_leaves_no_engine(
+    fake: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unreadable(*arguments: object) -> None:
         raise OSError("unreadable")
 
     monkeypatch.setattr(hashlib, "file_digest", unreadable)
     with pytest.raises(OSError, match="unreadable"):
-        service().fingerprint()
+        service(model_name=str(copy_model(BUNDLED, tmp_path / "model")))
     gc.collect()
     assert not engine_table._users
 
