@@ -32,7 +32,8 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --ignore=tests/ray -m "not long" $(PARALLEL) $(PYTEST_ARGS)
 
-# Load, kills, fuzzing, memory, a browser: one after the other, for some measure what the machine does meanwhile.
+# Load, kills, fuzzing, memory, a browser, and what takes seconds: one after the other, for some measure what the machine
+# does meanwhile.
 test-long: $(VENV)/.dev browser
 	$(BIN)/python -m pytest --ignore=tests/ray -m "long or cores" $(PYTEST_ARGS)
 

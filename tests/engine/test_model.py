@@ -76,7 +76,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], 
 
 
 @pytest.mark.parametrize("backend", QUANTIZED)
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_quantized_weights_mean_their_dequantized_values(
     quantized: Callable[[str, int], Quantized], kind: str, bits: int, backend: str
