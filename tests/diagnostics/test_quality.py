@@ -34,6 +34,7 @@ def test_the_same_weights_agree_and_leave_no_thread(threads: Threads, tmp_path: 
     assert threads() == 0
 
 
+@pytest.mark.long
 def test_a_mixed_conversion_of_the_real_model_loses_less(tmp_path: Path) -> None:
     """Means are 0.9502 and 0.9514."""
     qualities = [

@@ -60,6 +60,7 @@ def test_the_bundled_model_reproduces_its_card_whatever_is_configured(home: Path
     assert comparison.largest == float(np.abs(comparison.differences).max())
 
 
+@pytest.mark.long
 def test_the_original_weights_reproduce_the_card_to_its_last_digit() -> None:
     found = verify.verify(str(original_minilm()), card=BUNDLED)
     assert found.bits is None
@@ -67,6 +68,7 @@ def test_the_original_weights_reproduce_the_card_to_its_last_digit() -> None:
     assert compared(found).largest <= 0.0001
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("bits", "reproduced"), [(4, True), (3, False)])
 def test_each_quantization_has_a_tolerance_that_it_needs(bits: int, reproduced: bool, tmp_path: Path) -> None:
     convert(original_minilm(), tmp_path / "model", bits=bits)
