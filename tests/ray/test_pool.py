@@ -42,7 +42,8 @@ class TestWithOnePool:
     """Tests that leave their pool as it was, and so share one: its actors take seconds to load."""
 
     @pytest.fixture(scope="class")
-    def pool(self, two_nodes: Any) -> Iterator[Pool]:
+    @classmethod
+    def pool(cls, two_nodes: Any) -> Iterator[Pool]:
         with Pool("auto", CONFIG) as pool:
             yield pool
 
