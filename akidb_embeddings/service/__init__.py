@@ -1,5 +1,5 @@
-"""What users, adapters, the command line and the server call: ``service.EmbeddingService``.
+"""``EmbeddingService``, which users, adapters, the command line and the server call: module ``service``.
 
-``shared`` keeps one service per configuration and process, ``inputs`` checks what callers give, ``prompter`` chooses
-the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` is what framework adapters share.
+``shared`` keeps one service per configuration and process, ``inputs`` checks arguments, ``prompter`` chooses the
+prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` has what framework adapters share.
 """
