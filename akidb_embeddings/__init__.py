@@ -1,7 +1,6 @@
-"""Text embeddings with MLX: the vectors the models' authors would have computed, fast, on Apple Silicon and Linux.
+"""Text embeddings with MLX: the same vectors as the models' authors compute, fast, on Apple Silicon and Linux.
 
-The public names are loaded when they are first used, so that importing the package costs next to nothing and brings in
-neither MLX nor a tokenizer.
+Public names are imported on first use, so that importing the package is fast and loads neither MLX nor a tokenizer.
 """
 
 import importlib
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.5.0"
 
-_HOMES = {
+_NAMES_BY_MODULE = {
     "hub.cache": ("clear_cache", "get_cache_dir"),
     "config.embedding": ("EmbeddingConfig",),
     "errors": (
@@ -61,7 +60,7 @@ _HOMES = {
     "service.service": ("EmbeddingService",),
     "service.shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),
 }
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = list(_MODULES)
 

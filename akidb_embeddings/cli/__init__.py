@@ -1,6 +1,6 @@
-"""The command line, ``akidb-embed``: one module a noun, each with its ``Command``s.
+"""The command line, ``akidb-embed``: one module per subject, each with its ``Command``s.
 
-Nothing here imports MLX, a tokenizer or the hub's client before a command runs, so that ``--help`` answers at once.
+Nothing here imports MLX, a tokenizer or the hub's client before a command runs, so that ``--help`` is fast.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from akidb_embeddings.cli import (
     similarity,
 )
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
-from akidb_embeddings.cli.output import note
+from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.cli.texts import stdin_is_terminal
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputError, Names
 
@@ -46,16 +46,16 @@ COMMANDS: Mapping[str, Command] = {
     "bench": bench.BENCH,
 }
 _USAGE_ERRORS = (ConfigurationError, InputError)
-# What a shell reports for a program that a closed pipe (SIGPIPE, 13) or Ctrl-C (SIGINT, 2) ended.
+# The exit codes that a shell reports for a program ended by a closed pipe (SIGPIPE, 13) or Ctrl-C (SIGINT, 2).
 _BROKEN_PIPE = 128 + 13
 _INTERRUPTED = 128 + 2
 
 _USAGE = f"{PROGRAM} [embed] [TEXT ...] [OPTIONS]\n       {PROGRAM} COMMAND [...]"
 _EPILOG = """\
-A first argument that is no command is a text to embed. To embed the name of a command: `akidb-embed -- models`.
+A first argument that is not a command is a text to embed. To embed the name of a command: `akidb-embed -- models`.
 
-exit codes: 0 done; 1 something failed; 2 wrong usage, configuration or input; 3 file: done, but for rejected rows;
-130 Ctrl-C; 141 closed pipe
+exit codes: 0 done; 1 something failed; 2 wrong usage, configuration or input; 3 file: done, but some rows were
+rejected; 130 Ctrl-C; 141 closed pipe
 
 examples:
   akidb-embed "some text"
@@ -65,7 +65,14 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line with ``argv``, or with the process's arguments; the exit code."""
+    """Run the command line.
+
+    Args:
+        argv: The arguments; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     with _logging_to_stderr():
         try:
@@ -74,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except EmbeddingError as error:
             return _report(error)
         except BrokenPipeError:
-            _abandon_stdout()
+            _discard_stdout()
             return _BROKEN_PIPE
         except OSError as error:  # a full disk, most likely
-            _abandon_stdout()
-            note(f"error: {error}")
+            _discard_stdout()
+            print_message(f"error: {error}")
             return 1
         except KeyboardInterrupt:
             return _INTERRUPTED
@@ -98,8 +105,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _report(error: EmbeddingError, names: Names | None = None) -> int:
-    """Print an error that calls arguments by the command's own options; the exit code."""
-    note(f"error: {error.message(names or {})}")
+    """Print an error, with arguments called by the command's options. Returns the exit code."""
+    print_message(f"error: {error.message(names or {})}")
     return 2 if isinstance(error, _USAGE_ERRORS) else 1
 
 
@@ -112,7 +119,7 @@ def _parse(arguments: list[str]) -> Namespace:
     if not arguments and stdin_is_terminal():
         _main_parser().print_help(sys.stderr)
         raise SystemExit(2)
-    _suspect_misspelling(arguments)
+    _warn_if_misspelled(arguments)
     options = COMMANDS["embed"].parse("embed", arguments)
     if options.texts and options.texts[0] in COMMANDS and "--" not in arguments:
         command = options.texts[0]
@@ -131,18 +138,18 @@ def _description() -> str:
     return f"Text embeddings with MLX.\n\ncommands (`{PROGRAM} COMMAND --help` for more):\n{commands}"
 
 
-def _suspect_misspelling(arguments: list[str]) -> None:
-    """A misspelled command is a text to embed; say so, since that may start a download."""
+def _warn_if_misspelled(arguments: list[str]) -> None:
+    """Warn that a misspelled command is embedded as a text, since that may start a download."""
     near = difflib.get_close_matches(arguments[0], COMMANDS, n=1, cutoff=0.75) if arguments else []
     if near and not arguments[0].startswith("-"):
-        note(f"embedding the text {arguments[0]!r}; the command is `{PROGRAM} {near[0]}`")
+        print_message(f"embedding the text {arguments[0]!r}; the command is `{PROGRAM} {near[0]}`")
 
 
 @contextlib.contextmanager
 def _logging_to_stderr() -> Iterator[None]:
-    """The library's warnings as one line each, like the errors."""
+    """Print the library's warnings on stderr, one line each, like the errors."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
+    handler.setFormatter(_OneLineFormatter())
     logger = logging.getLogger("akidb_embeddings")
     logger.addHandler(handler)
     try:
@@ -151,14 +158,14 @@ def _logging_to_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _OneLine(logging.Formatter):
+class _OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"{PROGRAM}: {record.levelname.lower()}: {' '.join(record.getMessage().split())}"
 
 
-def _abandon_stdout() -> None:
-    """Nothing more can be written: without this, Python would complain when it flushes its own buffer at exit."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device, so that Python does not fail when it flushes its buffer at exit."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)

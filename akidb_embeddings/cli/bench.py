@@ -1,4 +1,4 @@
-"""``akidb-embed bench``: the quick form of the benchmark suite, which is in the checkout and not in the package."""
+"""``akidb-embed bench``: the quick form of the benchmark suite, which is in the repository and not in the package."""
 
 import contextlib
 import subprocess
@@ -11,8 +11,8 @@ from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.extras import require
 
 _REPOSITORY = "https://github.com/akidb/akidb-embeddings"
-# pytest's exit codes for an interruption and for wrong usage, as this program's. Others are failures.
-_CODES = {0: 0, 2: 130, 4: 2}
+# This program's exit codes for pytest's: success, interruption, wrong usage. All others are failures.
+_EXIT_CODES = {0: 0, 2: 130, 4: 2}
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -24,22 +24,24 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--corpus", metavar="FILE", help='texts: JSON lines with "text", or plain lines')
     parser.add_argument("--peers", action="store_true", help="compare with other libraries, side by side")
-    parser.add_argument("--peers-python", metavar="PYTHON", help="the interpreter that has them (default: this one)")
-    parser.add_argument("--enforce-targets", action="store_true", help="exit with 1 where a target is missed")
-    parser.add_argument("--soak", metavar="MINUTES", type=float, help="how long the memory test goes on")
+    parser.add_argument(
+        "--peers-python", metavar="PYTHON", help="the interpreter that has the other libraries (default: this one)"
+    )
+    parser.add_argument("--enforce-targets", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--soak", metavar="MINUTES", type=float, help="duration of the memory test")
     parser.add_argument(
         "--full", action="store_true", help="the whole suite: half an hour with the bundled model on two cores"
     )
-    parser.add_argument("pytest", nargs="*", metavar="-- OPTION", help="what follows -- goes to pytest as it is")
+    parser.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options after -- are passed to pytest")
 
 
 def _run(options: Namespace) -> int:
     command = [sys.executable, "-m", "pytest", str(_suite()), *_arguments(options)]
-    return _CODES.get(_execute(command), 1)
+    return _EXIT_CODES.get(_execute(command), 1)
 
 
 def _execute(command: list[str]) -> int:
-    """The command's exit code. Ctrl-C reaches it too, and it then ends by itself, with a report of what it has."""
+    """Run a command and return its exit code. Ctrl-C reaches it too: it then reports what it has, and exits."""
     with subprocess.Popen(command) as process:
         while True:
             with contextlib.suppress(KeyboardInterrupt):
@@ -47,7 +49,7 @@ def _execute(command: list[str]) -> int:
 
 
 def _arguments(options: Namespace) -> list[str]:
-    """The suite's own options, and whatever else pytest is to get."""
+    """The suite's own options, then those for pytest."""
     switches = {"--quick": not options.full, "--peers": options.peers, "--enforce-targets": options.enforce_targets}
     values = {
         "--model": options.model,
@@ -61,7 +63,11 @@ def _arguments(options: Namespace) -> list[str]:
 
 
 def _suite() -> Path:
-    """The folder of the suite. EmbeddingError says how to get it, or what it needs, where something is missing."""
+    """The folder of the suite.
+
+    Raises:
+        EmbeddingError: The suite or a package that it needs is missing; the message says how to get it.
+    """
     root = Path(__file__).parent.parent.parent
     if not (root / "bench" / "conftest.py").is_file():
         raise EmbeddingError(
@@ -78,7 +84,7 @@ BENCH = Command(
     _run,
     "akidb-embed bench --model minilm-l6-v2",
     """\
-Runs the quick form of the benchmark suite in this package's checkout, and says how to get it where there is none. The
-report is printed, and written to bench/reports as JSON, Markdown and one HTML page. Exits with 1 when a measurement
-fails, or with --enforce-targets when a target is missed.""",
+Runs the quick form of the benchmark suite in this package's repository; without a clone of it, says how to get one. The
+report is printed, and written to bench/reports as JSON, Markdown and one HTML page. Exits with 1 if a measurement
+fails or, with --enforce-targets, if a target is missed.""",
 )

@@ -1,4 +1,4 @@
-"""What a command consists of, and how all of them read their arguments."""
+"""The parts of a command, and the parser that all commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -8,7 +8,7 @@ PROGRAM = "akidb-embed"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line, and without abbreviated options: a new option must not break a script."""
+    """argparse with one-line errors, and without abbreviated options: a new option must not break a script."""
 
     def __init__(self, prog: str, description: str, usage: str | None = None, epilog: str = "") -> None:
         super().__init__(
@@ -25,12 +25,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{PROGRAM}: error: {message} (see `{self.prog} --help`)\n")
 
 
-# Where the library's name for an argument is not the option's ``dest``, which would hide a field of the configuration.
+# The library's names for arguments whose option has another ``dest``, since their own is a field of the configuration.
 _LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task"}
 
 
 class Command(NamedTuple):
-    """One command: ``summary`` for the list of all, ``notes`` and ``example`` for its own help."""
+    """One command.
+
+    Attributes:
+        summary: One line for the list of all commands.
+        add_arguments: Adds the command's arguments to its parser.
+        run: Runs the command with its parsed arguments, and returns the exit code.
+        example: A command line, for the command's own help.
+        notes: Further text for the command's own help.
+        takes_texts: Whether its positional arguments are texts, which may stand before and after options.
+    """
 
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -40,19 +49,24 @@ class Command(NamedTuple):
     takes_texts: bool = False
 
     def parse(self, name: str, arguments: list[str]) -> argparse.Namespace:
-        """The arguments after the command's name; ``names`` says which option sets which argument of the library."""
+        """Parse the arguments after the command's name.
+
+        Returns:
+            The parsed arguments. ``names`` maps the library's names of arguments to the options that set them.
+        """
         parser = self.parser(name)
-        parser.set_defaults(names=_flags(parser))
+        parser.set_defaults(names=_option_names(parser))
         if not self.takes_texts:
             return parser.parse_args(arguments)
-        # Texts may stand on both sides of an option. What argparse has for that takes a text after "--" for an option.
-        cut = arguments.index("--") if "--" in arguments else len(arguments)
-        options = parser.parse_intermixed_args(arguments[:cut])
-        options.texts += arguments[cut + 1 :]
+        # Texts may stand before and after options. argparse's intermixed parsing would take a text after "--" for an
+        # option, so those texts are kept from it.
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        options = parser.parse_intermixed_args(arguments[:end])
+        options.texts += arguments[end + 1 :]
         return options
 
     def parser(self, name: str) -> argparse.ArgumentParser:
-        """The parser of this command's arguments; the namespace it gives has ``run`` in it."""
+        """The parser of this command's arguments; the parsed namespace has ``run`` in it."""
         description = f"{self.summary[0].upper()}{self.summary[1:]}.\n\n{self.notes}".strip()
         parser = Parser(f"{PROGRAM} {name}", description, epilog=f"example:\n  {self.example}")
         self.add_arguments(parser)
@@ -60,10 +74,10 @@ class Command(NamedTuple):
         return parser
 
 
-def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """The options by the library's names for what they set: ``--model`` by ``model_name``."""
+def _option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The options by the library's names of the arguments they set: ``{"model_name": "--model"}``."""
     return {
         _LIBRARY_NAMES.get(action.dest, action.dest): action.option_strings[0]
-        for action in parser._actions  # argparse has no public list of them
+        for action in parser._actions  # argparse has no public equivalent
         if action.option_strings
     }

@@ -1,4 +1,4 @@
-"""``akidb-embed config``: the configuration in force, and where each value came from."""
+"""``akidb-embed config``: the effective configuration, and the source of each value."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -18,16 +18,16 @@ def _add_arguments(parser: ArgumentParser) -> None:
     form.add_argument(
         "--yaml",
         action="store_true",
-        help="print a configuration file that means the same, without comments",
+        help="print an equivalent configuration file without comments",
     )
     add_model_options(parser)
 
 
 def _run(options: Namespace) -> int:
     config = configuration(options)
-    # A file that sets nothing is no value's source, so the sources cannot tell which file was read.
+    # A file that sets nothing is not among the sources, so they do not show which file was read.
     file = options.config or find_config_file()
-    # What ``EmbeddingConfig`` was constructed with is what was given here.
+    # The values passed to the constructor are those given on the command line.
     sources = {name: "command line" if source == CONSTRUCTOR else source for name, source in config.sources.items()}
     values = config.to_dict()
     if options.json:
@@ -44,15 +44,15 @@ def _run(options: Namespace) -> int:
 
 
 def _comment(text: str) -> str:
-    # A line break, which a path may hold, would end it.
+    # A path may contain a line break, which would end the comment.
     return f"# {' '.join(text.splitlines())}"
 
 
 CONFIG = Command(
-    "the configuration in force, and where each value came from",
+    "show the effective configuration, and the source of each value",
     _add_arguments,
     _run,
     "akidb-embed config --model minilm-l6-v2",
-    "The output is valid YAML: save it as a configuration file, and keep the lines you want to fix. With --yaml it has "
-    "no comments. A max_tokens or normalize of null is as the model: its limit, at most 512, and vectors of length 1.",
+    "The output is valid YAML: save it as a configuration file, and keep the lines you want to pin. With --yaml it has "
+    "no comments. null for max_tokens means the model's limit, at most 512; for normalize, vectors of length 1.",
 )

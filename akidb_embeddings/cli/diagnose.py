@@ -1,4 +1,4 @@
-"""``akidb-embed doctor`` and ``verify``: whether this machine computes, how fast, and whether it is right."""
+"""``akidb-embed doctor`` and ``verify``: checks of this machine and of a model."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
-from akidb_embeddings.cli.output import note, shorten, table
+from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
+from akidb_embeddings.cli.output import print_message, shorten, table
 from akidb_embeddings.hub.download import is_model_cached
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ _LABEL_WIDTH = 40
 
 def _add_doctor_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--measure", action="store_true", help="also measure speed, beside plain mlx[cpu]: takes ten seconds or more"
+        "--measure", action="store_true", help="also measure speed against plain mlx[cpu]: takes ten seconds or more"
     )
-    parser.add_argument("--config", metavar="FILE", help="the configuration to examine (default: as for every command)")
+    parser.add_argument("--config", metavar="FILE", help="the configuration to check (default: as for every command)")
 
 
 def _doctor(options: Namespace) -> int:
@@ -36,7 +36,7 @@ def _doctor(options: Namespace) -> int:
     if options.measure:
         from akidb_embeddings.diagnostics.measure import measure
 
-        note("measuring speed; plain mlx[cpu] takes ten seconds or more")
+        print_message("measuring speed; plain mlx[cpu] takes ten seconds or more")
         print(f"\n{_measurement(measure())}")
     return 1 if failed else 0
 
@@ -50,7 +50,7 @@ def _check(check: "Check") -> str:
 def _measurement(found: "Measurement") -> str:
     lines = [
         f"{found.texts} texts of {found.tokens} tokens",
-        f"  akidb-embeddings  {found.seconds:8.2f} s  ({found.texts / found.seconds:.1f} texts a second)",
+        f"  akidb-embeddings  {found.seconds:8.2f} s  ({found.texts / found.seconds:.1f} texts per second)",
     ]
     if found.plain is None:
         lines.append(f"  {found.reason}")
@@ -68,17 +68,20 @@ def _measurement(found: "Measurement") -> str:
 
 def _add_verify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="default: the configured model if it is here, else the bundled one"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="the model to check (default: the configured one if it is on this machine, else the bundled one)",
     )
     parser.add_argument(
         "--card",
         metavar="NAME",
-        help="compare with what is published for this model of `akidb-embed models`, for a folder or a repository that "
-        "holds the same one",
+        help="compare with the similarities published for this model of `akidb-embed models`, for a folder or a "
+        "repository that holds the same model",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_revision_option(parser)
-    add_place_options(parser)
+    add_location_options(parser)
 
 
 def _verify(options: Namespace) -> int:
@@ -90,7 +93,7 @@ def _verify(options: Namespace) -> int:
     if model is None:
         model, revision = config.model_name, config.revision
         if not is_model_cached(model, revision=revision, cache_dir=config.cache_dir):
-            note(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
+            print_message(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
             model, revision = BUNDLED, None
     found = verify(
         model,
@@ -114,7 +117,7 @@ def _verification(found: "Verification") -> str:
     if found.comparison:
         lines += ["", _comparison(found.comparison, weights)]
     elif all(check.passed for check in found.checks if check.name == "finite"):
-        lines.append("no similarities are published for it: whether vectors are the authors' own is not known")
+        lines.append("no similarities are published for it: the vectors could not be compared with the authors' own")
     return "\n".join(lines)
 
 
@@ -125,7 +128,7 @@ def _comparison(found: "Comparison", weights: str) -> str:
         rows.append((*numbers, shorten(query, _LABEL_WIDTH), shorten(document, _LABEL_WIDTH)))
     verdict = "reproduced" if found.reproduced else "NOT reproduced"
     return (
-        f"what {found.card.source} publishes\n{table(rows)}\n"
+        f"similarities published in {found.card.source}\n{table(rows)}\n"
         f"{verdict}: the largest difference is {found.largest:.4f}, the tolerance {found.tolerance:g} ({weights})"
     )
 
@@ -154,28 +157,28 @@ def _as_json(found: "Verification") -> dict[str, Any]:
 
 
 DOCTOR = Command(
-    "examine machine, installation, configuration and one real embedding",
+    "check the machine, the installation, the configuration and one real embedding",
     _add_doctor_arguments,
     _doctor,
     "akidb-embed doctor --measure",
     """\
-Exits with 1 when something is wrong, with 0 when there are warnings only. Nothing is downloaded.
+Exits with 1 if a check fails; warnings do not count. Nothing is downloaded.
 
---measure runs the bundled model on 32 texts of 128 tokens and on one short query; on a Linux CPU it also runs 4 of the
-texts on plain MLX, in another process without our BLAS, on the same stored weights, and scales that time to 32.""",
+--measure runs the bundled model on 32 texts of 128 tokens and on one short query. On a Linux CPU it also runs 4 of the
+texts with the same weights on plain MLX, in another process without our BLAS, and scales that time to 32 texts.""",
 )
 VERIFY = Command(
-    "check a model: what its authors published, and what must hold for every model",
+    "check a model: against its published similarities, and for properties of every model",
     _add_verify_arguments,
     _verify,
     "akidb-embed verify qwen3-0.6b-4bit",
     """\
-Works for every model. Checked is that a text alone gives the vector it gets in a padded batch, in any order, and twice;
-that vectors are finite, of length 1, and differ where texts differ; that texts beyond the limit are flagged; and, where
-the last token is pooled, that it is the right one.
+Works for every model. A text must give the same vector alone, in a padded batch, in any order, and twice. Vectors must
+be finite, have length 1, and differ where texts differ. Texts beyond the limit must be flagged. With last-token
+pooling, the pooled token must be the right one.
 
-Where similarities are published, prints by how much ours differ. Rounding explains 0.005 for weights that are not
-quantized, 0.01 for 8 bits, 0.03 for 6, 0.06 for 5, 0.1 for 4 and fewer. Only they tell whether the model is pooled as
-it was trained: for a converted folder, name the model with --card. Computes as the model was trained, whatever is
-configured. Exits with 1 if anything fails.""",
+If similarities are published for the model, prints by how much ours differ. Rounding explains 0.005 for weights that
+are not quantized, 0.01 for 8 bits, 0.03 for 6, 0.06 for 5, 0.1 for 4 and fewer. Only this comparison shows whether the
+model is pooled as it was trained: for a converted folder, name the model with --card. Vectors are computed as the model
+was trained, whatever the configuration says. Exits with 1 if anything fails.""",
 )

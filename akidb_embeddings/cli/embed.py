@@ -16,7 +16,7 @@ from akidb_embeddings.cli.options import (
     open_service,
     prompt_options,
 )
-from akidb_embeddings.cli.output import note
+from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.service import WINDOW_TEXTS
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from akidb_embeddings.service.service import EmbeddingService
     from akidb_embeddings.vectors.precision import Quantized
 
-# Enough windows to keep the engine busy, and little to hold.
+# Texts per call of the service: enough to keep the engine busy, and little memory.
 _CHUNK = 4 * WINDOW_TEXTS
-_WORTH_A_BAR = 256
+# Texts below which an input that is read completely gets no progress bar.
+_PROGRESS_BAR_MINIMUM = 256
 
 Results = Iterable[tuple[list[str], "EmbeddingResult"]]
 
@@ -49,11 +50,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     if options.base64 and options.format == "npy":
-        raise InputError("--base64 is for --format jsonl; npy has the bytes as they are")
+        raise InputError("--base64 is for --format jsonl; npy is binary already")
     texts = read_texts(options.texts)
     to_terminal = options.output == "-" and sys.stdout.isatty()
     if options.format == "npy" and to_terminal:
-        raise InputError("npy is binary and no sight for a terminal: give --output FILE, or redirect with > FILE")
+        raise InputError("npy is binary and cannot go to a terminal: give --output FILE, or redirect with > FILE")
     with open_service(configuration(options)) as service:
         prompt = service.resolve_prompt(**prompt_options(options))
         show_progress = sys.stderr.isatty() and not to_terminal
@@ -68,7 +69,7 @@ def _run(options: Namespace) -> int:
 
 
 class _Embedding:
-    """The results of long input, stretch by stretch, with a progress bar and a count of what was cut."""
+    """The results of a long input, chunk by chunk, with a progress bar and a count of truncated texts."""
 
     def __init__(
         self, service: "EmbeddingService", texts: Texts, prompt: str, precision: str, show_progress: bool
@@ -81,7 +82,7 @@ class _Embedding:
 
     @property
     def empty(self) -> "Quantized":
-        """What no texts give: an array ``[0, values a row]`` of the results' type."""
+        """An array without rows, of the results' width and dtype."""
         import numpy as np
 
         from akidb_embeddings.vectors.precision import quantize
@@ -89,11 +90,11 @@ class _Embedding:
         return quantize(np.empty((0, self._service.dimension)), self._precision)
 
     def results(self) -> Results:
-        """Stretches of texts, each with its result."""
+        """Chunks of texts, each with its result."""
         for chunk in self._texts.chunks(_CHUNK):
             if self._bar is None:
                 self._bar = self._start_bar(len(chunk))
-            with self._texts.numbered(self.count):
+            with self._texts.renumber_errors(self.count):
                 result = self._service.encode(
                     chunk, prompt=self._prompt, progress=self._bar.update, precision=self._precision
                 )
@@ -102,27 +103,27 @@ class _Embedding:
             yield chunk, result
 
     def _start_bar(self, first: int) -> "tqdm[NoReturn]":
-        """A first stretch that is not full is all there is; else nobody knows how much follows."""
+        """The total is known only if the first chunk is not full, and so is the whole input."""
         from tqdm import tqdm
 
         total = first if first < _CHUNK else None
-        wanted = self._show_progress and (total is None or total > _WORTH_A_BAR)
-        return tqdm(total=total, unit="text", disable=not wanted)
+        is_shown = self._show_progress and (total is None or total > _PROGRESS_BAR_MINIMUM)
+        return tqdm(total=total, unit="text", disable=not is_shown)
 
     def close(self) -> None:
-        """Finish the bar, so that what follows it on the terminal begins on a line of its own."""
+        """Finish the bar, so that further output begins on a new line."""
         if self._bar is not None:
             self._bar.close()
 
 
 def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, prompt: str) -> None:
-    if options.format == "npy":  # which has no place for it
+    if options.format == "npy":  # the file has no place for it
         fingerprint = service.fingerprint(prompt, precision=options.precision)
-        note(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
+        print_message(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
     if embedding.truncated:
         limit, most = service.settings.max_tokens, service.checkpoint.max_tokens
-        way_out = f"--max-tokens may be up to {most}" if limit < most else "the model takes no more"
-        note(f"warning: {embedding.truncated} of {embedding.count} texts were cut at {limit} tokens; {way_out}")
+        hint = f"--max-tokens may be up to {most}" if limit < most else "the model takes no longer ones"
+        print_message(f"warning: {embedding.truncated} of {embedding.count} texts were cut at {limit} tokens; {hint}")
 
 
 @contextlib.contextmanager
@@ -139,13 +140,13 @@ def _open_output(path: str) -> Iterator[BinaryIO]:
 
 
 def _json_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
-    """One object a line. Numbers are the shortest that give the same ones again in their precision."""
+    """One object per line. Numbers have the fewest digits that restore the same value in their precision."""
     for texts, result in results:
         yield _lines(texts, result, (f"[{', '.join(vector.astype(str).tolist())}]" for vector in result.vectors))
 
 
 def _base64_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
-    """The same with base64 in place of numbers."""
+    """One object per line, with vectors as base64."""
     from akidb_embeddings.vectors.precision import to_base64
 
     for texts, result in results:
@@ -162,7 +163,7 @@ def _lines(texts: list[str], result: "EmbeddingResult", vectors: Iterable[str]) 
 
 
 def _npy(results: Results, empty: "Quantized") -> Iterator[bytes]:
-    """One array, a row a text. Its header has the count, so it is all kept until the end."""
+    """One array, one row per text. Its header contains the count, so all rows are kept until the end."""
     import io
 
     import numpy as np
@@ -190,15 +191,15 @@ EMBED = Command(
     _run,
     'akidb-embed "first text" "second text" --prompt document --model minilm-l6-v2',
     """\
-Texts are arguments; without any (or for a single -), the lines of standard input, UTF-8. A blank line is a text like
-any other, so line n of the output belongs to line n of the input; the end of the last line is not a further text.
+Texts are the arguments; without any, or for a single -, the lines of standard input in UTF-8. A blank line is a text
+like any other, so line n of the output belongs to line n of the input; a final line break does not begin another text.
 
-jsonl: one object a text, {"text", "embedding", "tokens", "truncated", "fingerprint"}: the tokens that the model saw,
-whether there were more, and the name of the space that the vector lies in. Vectors of different fingerprints must not
-be compared. Numbers give the same float32 when they are read again; with --base64, "embedding" is a string. Output
-is written 2048 texts at a time.
+jsonl: one object per text, {"text", "embedding", "tokens", "truncated", "fingerprint"}: the number of tokens that the
+model saw, whether the text had more, and the name of the space that the vector lies in. Vectors with different
+fingerprints must not be compared. Reading the numbers restores the same float32 values; with --base64, "embedding" is a
+string. Output is written for 2048 texts at a time.
 npy: one array [texts, dimension], float32 unless --precision says otherwise; the fingerprint is printed on stderr.
 
---precision binary and ubinary have a bit for each dimension, and so an eighth as many bytes a text as dimensions.""",
+--precision binary and ubinary have one bit per dimension: a text takes dimension / 8 bytes, rounded up.""",
     takes_texts=True,
 )

@@ -1,4 +1,4 @@
-"""``akidb-embed evaluate``: how good a model's vectors are on tasks in folders and files."""
+"""``akidb-embed evaluate``: the quality of a model's vectors on tasks in folders and files."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import add_model_options, configuration, open_service
-from akidb_embeddings.cli.output import note, table
+from akidb_embeddings.cli.output import print_message, table
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.extras import require
 
@@ -29,10 +29,12 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         action="append",
         required=True,
-        help="a folder in BEIR's layout, or a file or folder of sentence pairs; again for more",
+        help="a folder in BEIR's layout, or a file or folder of sentence pairs; may be repeated",
     )
     parser.add_argument(
-        "--split", metavar="NAME", help="the part of a task: qrels/NAME.tsv, NAME.jsonl, a column's (default: test)"
+        "--split",
+        metavar="NAME",
+        help="the part of a task: qrels/NAME.tsv, NAME.jsonl, or a value of the column split (default: test)",
     )
     parser.add_argument(
         "--titles",
@@ -43,21 +45,21 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--merge-repeats",
         action="store_true",
-        help="count queries of the same text once, with the judgements of all (default: each as the file has it)",
+        help="merge queries with equal texts, and their judgements (default: keep them separate)",
     )
     parser.add_argument(
         "--prompt",
         metavar="NAME",
-        help="the model's prompt for both sentences of a pair (default: its STS prompt if it has one, else what texts "
-        "of no kind get)",
+        help="the model's prompt for both sentences of a pair (default: its STS prompt if it has one, else its default "
+        "prompt)",
     )
     parser.add_argument(
         "--instruction",
         dest="task",
         metavar="TEXT",
         default=SUPPRESS,
-        help="the task of queries, and of both sentences of a pair, for models whose query prompt holds one (default: "
-        "the one they were trained with)",
+        help="the instruction for queries, and for both sentences of a pair, for models whose query prompt contains "
+        "one (default: the one they were trained with)",
     )
     parser.add_argument("--json", action="store_true", help="print figures and settings as JSON")
     add_model_options(parser)
@@ -71,7 +73,7 @@ def _run(options: Namespace) -> int:
     tasks = [read_task(task, options.split) for task in options.tasks]
     if options.prompt and all(isinstance(task, RetrievalTask) for task in tasks):
         raise InputError(
-            f"--prompt {options.prompt} is for sentence pairs. Queries and documents have prompts of their own: set "
+            f"--prompt {options.prompt} is for sentence pairs. Queries and documents have their own prompts: set "
             "query_prompt_name and document_prompt_name in the configuration, or give --instruction."
         )
     if options.merge_repeats:
@@ -137,7 +139,7 @@ def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _warn(result: "Evaluation") -> None:
     cut = sum(result.settings.get(f"{kind}_truncated", 0) for kind in ("documents", "queries", "texts"))
     if cut:
-        note(f"warning: {cut} texts of {result.task} were cut at {result.settings['max_tokens']} tokens")
+        print_message(f"warning: {cut} texts of {result.task} were cut at {result.settings['max_tokens']} tokens")
 
 
 EVALUATE = Command(
@@ -150,6 +152,6 @@ A task is a folder in BEIR's layout: corpus.jsonl (_id, title, text), queries.js
 qrels/test.tsv (query id, document id, score); or sentence pairs with a score, .tsv, .csv or .jsonl: columns sentence1,
 sentence2 and score, or STSbenchmark's own files. Queries get the model's query prompt, documents its document prompt.
 
-Search is exact, by cosine; of equally similar documents, the one with the greater id comes first, as in trec_eval, so
-that the order of the files does not matter. docs/evaluation.md says how to read the figures, and how to run MTEB.""",
+Search is exact, by cosine. Of equally similar documents, the one with the greater id ranks first, as in trec_eval, so
+that the order of the files does not matter. docs/evaluation.md explains the figures, and how to run MTEB.""",
 )

@@ -1,4 +1,4 @@
-"""``akidb-embed file``: a whole corpus to a file of vectors, resumable."""
+"""``akidb-embed file``: embeds a whole corpus into a file of vectors, resumable."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from akidb_embeddings.cli.options import (
     open_service,
     prompt_options,
 )
-from akidb_embeddings.cli.output import note, size
+from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.errors import EmbeddingError, InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _OUT_FORMATS = ("parquet", "npy", "jsonl")
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "input", metavar="INPUT", help="a file (of lines: also .gz, .zst); a folder of .txt and .md files; or -"
+        "input", metavar="INPUT", help="a file (line formats also as .gz or .zst), a folder of .txt and .md files, or -"
     )
     parser.add_argument("--out", metavar="OUT", required=True, help="the file to write")
     parser.add_argument("--format", choices=_IN_FORMATS, help="the input's format (default: by its name; -: lines)")
@@ -48,35 +48,35 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--id-field",
         metavar="NAME",
-        help="the field of the id (default: rows are numbered from 0, files have their path)",
+        help="the field of the id (default: the row's number from 0; for files, their path)",
     )
-    parser.add_argument("--with-text", action="store_true", help="jsonl: write the texts, too")
+    parser.add_argument("--with-text", action="store_true", help="jsonl: also write the texts")
     parser.add_argument(
-        "--passages", metavar="SIZE", type=int, help="cut texts into passages of at most so many tokens of the model"
+        "--passages", metavar="SIZE", type=int, help="split texts into passages of at most SIZE tokens of the model"
     )
     parser.add_argument(
         "--overlap",
         metavar="N",
         type=int,
         default=0,
-        help="tokens that a passage repeats of the one before (default: 0)",
+        help="tokens of the previous passage that a passage repeats (default: 0)",
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be embedded")
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace an output, or parts, of another job; where the input is a pipe, of this one, too",
+        help="replace the output and parts of another job; if the input is a pipe, also those of this job",
     )
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="embed on a Ray cluster: host:port of its head, auto on one of its nodes, or local for all CPUs here",
+        help="embed on a Ray cluster: host:port of its head, auto on one of its nodes, or local for this machine",
     )
     parser.add_argument(
         "--actor-cpus",
         metavar="N",
         type=int,
-        help="--ray: CPUs, so threads, of each actor, which has its own model (default: 1)",
+        help="--ray: CPUs, and thus threads, of each actor; each loads the model (default: 1)",
     )
     add_prompt_options(parser)
     add_precision_option(parser)
@@ -87,7 +87,7 @@ def _run(options: Namespace) -> int:
     from akidb_embeddings.bulk.opening import open_journal
     from akidb_embeddings.bulk.outputs import Layout, form_of, make_output
 
-    out = _checked_out(options)
+    out = _output_path(options)
     form = form_of(Path(options.out), options.out_format)
     if options.with_text and form != "jsonl":
         raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
@@ -96,55 +96,57 @@ def _run(options: Namespace) -> int:
     if options.actor_cpus is not None and (options.ray is None or options.actor_cpus < 1):
         raise InputError(f"--actor-cpus is {options.actor_cpus}; it is for --ray ADDRESS, and at least 1.")
     with (
-        contextlib.closing(_open_source(options)) as source,  # first: it says at once what is wrong with it
+        contextlib.closing(_open_source(options)) as source,  # first, so that its errors come before a model is loaded
         open_service(configuration(options)) as service,
     ):
         prompt = service.resolve_prompt(**prompt_options(options))
         metadata = _metadata(options, service, prompt)
         output = make_output(form, Layout(metadata, options.passages is not None, options.with_text))
         job = _job(options, service, metadata, form, source.identity)
-        with _opened(open_journal(out, job, overwrite=options.overwrite), out) as journal:
+        with _report_os_errors(open_journal(out, job, overwrite=options.overwrite), out) as journal:
             if journal.finished:
                 unread = "; standard input was not read" if options.input == "-" else ""
-                note(f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}")
+                print_message(
+                    f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}"
+                )
             else:
-                _do(options, service, prompt, output, journal, source)
+                _embed_rows(options, service, prompt, output, journal, source)
             return _outcome(out, journal)
 
 
-def _do(
+def _embed_rows(
     options: Namespace, service: "EmbeddingService", prompt: str, output: "Output", journal: "Journal", source: "Source"
 ) -> None:
-    """Embed, let the model go, put the output together, and tell of it."""
+    """Embed all rows, close the model, assemble the output, and report."""
     from akidb_embeddings.bulk.progress import Progress
     from akidb_embeddings.bulk.run import Rules, fill, finish, kept
 
     if journal.complete:
-        note(f"all is embedded already, in {journal.folder}; putting it together")
+        print_message(f"all rows are embedded already, in {journal.folder}; assembling the output")
     elif journal.parts:
-        note(f"going on after {journal.rows_done:,} rows, which are in {journal.folder}")
+        print_message(f"continuing after {journal.rows_done:,} rows, which are in {journal.folder}")
     source.skip = journal.rows_done
     settings = service.settings
     rules = Rules(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
     try:
         with (
             _embedding(options, service, prompt, journal) as embed,
-            contextlib.closing(Progress(source.total_bytes, say=note, bar=sys.stderr.isatty())) as progress,
+            contextlib.closing(Progress(source.total_bytes, say=print_message, bar=sys.stderr.isatty())) as progress,
         ):
             items = _passages(options, service, prompt, source)
             fill(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
             progress.sample(at_once=True)
-        service.close()  # the last step needs memory of its own
+        service.close()  # the last step needs its own memory
         finish(output, journal)
     except BaseException as error:
-        is_anew = options.overwrite and source.total_bytes is None
-        again = f"the same command{' without --overwrite' if is_anew else ''}"
-        note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal, again)}")
+        restarts = options.overwrite and source.total_bytes is None
+        again = f"the same command{' without --overwrite' if restarts else ''}"
+        print_message(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal, again)}")
         raise
     progress.sample(at_once=True)
     _summarize(journal, progress, settings.max_tokens)
     if source.has_changed:
-        note(f"warning: {options.input} changed meanwhile; the vectors may be those of two versions of it")
+        print_message(f"warning: {options.input} changed meanwhile; the vectors may come from two versions of it")
 
 
 def _open_source(options: Namespace) -> "Source":
@@ -153,15 +155,19 @@ def _open_source(options: Namespace) -> "Source":
     return open_source(options.input, format=options.format, text_field=options.text_field, id_field=options.id_field)
 
 
-def _checked_out(options: Namespace) -> Path:
-    """Where the output goes. InputError: nothing can be written there."""
+def _output_path(options: Namespace) -> Path:
+    """The path of the output.
+
+    Raises:
+        InputError: The path cannot be written to, or is the input's.
+    """
     out = Path(options.out)
-    if out.is_symlink():  # what it leads to is to be replaced
+    if out.is_symlink():  # its target is replaced, not the link
         out = out.resolve()
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give a file in it.")
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}. Make it first: mkdir -p '{out.parent}'")
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist. Create it: mkdir -p '{out.parent}'")
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"--out {out}: the folder {out.parent.absolute()} cannot be written to.")
     for suffix in ("", ".json", ".ids.jsonl", ".rejects.jsonl"):
@@ -172,7 +178,7 @@ def _checked_out(options: Namespace) -> Path:
 
 
 def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> dict[str, Any]:
-    """What is said of all vectors together, wherever the output has a place for it."""
+    """The metadata of the output, where its format has a place for them."""
     return {
         "fingerprint": service.fingerprint(prompt, precision=options.precision),
         "model": service.config.model_name,
@@ -182,9 +188,9 @@ def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> d
 
 
 def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any) -> "Job":
-    """All that the output's bytes depend on, as the journal compares it."""
+    """Everything that the output's bytes depend on, for the journal to compare."""
     return {
-        **{name: value for name, value in metadata.items() if name != "model"},  # which the fingerprint has, too
+        **{name: value for name, value in metadata.items() if name != "model"},  # the fingerprint covers the model
         "out_format": form,
         "passages": options.passages,
         "overlap": options.overlap,
@@ -199,7 +205,11 @@ def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, An
 def _passages(
     options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[Item]"
 ) -> "Iterable[Item]":
-    """The rows, or passages of them. InputError: passages of that size cannot be."""
+    """The rows, or their passages.
+
+    Raises:
+        InputError: The size of passages exceeds the model's limit.
+    """
     if options.passages is None:
         return items
     from akidb_embeddings.bulk.passages import Cutter
@@ -216,7 +226,7 @@ def _passages(
 
 @contextlib.contextmanager
 def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal") -> "Iterator[Embed]":
-    """What embeds. Texts that are too long are cut and flagged, also where they are to be refused afterwards."""
+    """The function that embeds. It truncates and flags long texts; ``Rules`` rejects them later if configured."""
     from akidb_embeddings.bulk.run import side_by_side
 
     form: dict[str, Any] = {"prompt": prompt, "precision": options.precision}
@@ -228,13 +238,17 @@ def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, jou
 
         with Pool(options.ray, cutting.config, cpus=options.actor_cpus or 1, **form) as pool:
             pool.check_fingerprint(cutting.fingerprint(**form))
-            note(f"embedding with {pool.size} Ray actors, {options.actor_cpus or 1} CPUs each")
+            print_message(f"embedding with {pool.size} Ray actors, {options.actor_cpus or 1} CPUs each")
             yield pool.outcomes
 
 
 @contextlib.contextmanager
-def _opened(opening: "AbstractContextManager[Journal]", out: Path) -> "Iterator[Journal]":
-    """The journal. What the system says against opening it becomes one line."""
+def _report_os_errors(opening: "AbstractContextManager[Journal]", out: Path) -> "Iterator[Journal]":
+    """Open the journal.
+
+    Raises:
+        EmbeddingError: The operating system denies it.
+    """
     with contextlib.ExitStack() as stack:
         try:
             journal = stack.enter_context(opening)
@@ -246,24 +260,24 @@ def _opened(opening: "AbstractContextManager[Journal]", out: Path) -> "Iterator[
 def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:
     counts, metadata = journal.counts, journal.job
     passages = f" as {counts.vectors:,} passages" if metadata["passages"] is not None else ""
-    note(
+    print_message(
         f"{counts.rows:,} rows{passages}, {counts.rejects:,} rejected, {counts.truncated:,} cut at {limit} tokens, "
         f"{counts.tokens:,} tokens"
     )
     earlier = counts.vectors - progress.texts
-    here = f" for the {progress.texts:,} that were left" if earlier > 0 else ""
-    note(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak)}")
+    here = f" for the remaining {progress.texts:,}" if earlier > 0 else ""
+    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak)}")
 
 
 def _outcome(out: Path, journal: "Journal") -> int:
-    """Where everything is, and the exit code."""
+    """Print where the output is. Returns the exit code."""
     metadata, counts = journal.job, journal.counts
-    note(
+    print_message(
         f"{out}: {counts.vectors:,} vectors of {metadata['dimension']} dimensions, {metadata['precision']}, "
         f"fingerprint {metadata['fingerprint']}"
     )
     if counts.rejects:
-        note(f"warning: {counts.rejects:,} were rejected; {out}.rejects.jsonl says which and why")
+        print_message(f"warning: {counts.rejects:,} were rejected; {out}.rejects.jsonl lists them with the reasons")
         return REJECTED
     return 0
 
@@ -277,12 +291,12 @@ FILE = Command(
 Needs the extra bulk: pip install 'akidb-embeddings[bulk]'. Memory does not grow with the input.
 
 OUT ends in .parquet (id, vector, tokens, truncated; with --passages also begin and end, in characters), .npy (with
-OUT.ids.jsonl) or .jsonl. OUT.json says what it is. Rows that cannot be read or embedded are listed with their reason in
+OUT.ids.jsonl) or .jsonl. OUT.json describes it. Rows that cannot be read or embedded are listed with the reason in
 OUT.rejects.jsonl, and the exit code is 3.
 
-Killed at any moment, the same command goes on where it was, and the result is the same to the last byte; what is
-finished is in OUT.parts until the end, when it takes as much room again. Another model, option or input is refused.
-Standard input must be fed again from its beginning: rows that are done are skipped. docs/bulk.md has more.
+If it is killed, the same command resumes where it stopped, and the result is the same to the last byte. Finished rows
+are in OUT.parts until the end, when the output needs the same space again. Resuming with another model, option or input
+is an error. Standard input must be sent again from its beginning: finished rows are skipped. See docs/bulk.md.
 
---ray needs the extra ray, too. Reading and writing stay on this machine; docs/scaling.md has more.""",
+--ray also needs the extra ray. Reading and writing stay on this machine; see docs/scaling.md.""",
 )

@@ -1,4 +1,4 @@
-"""``akidb-embed models``, ``download``, ``info``, ``clear``: the registry, and what is on this machine of it."""
+"""``akidb-embed models``, ``download``, ``info``, ``clear``: the registry and the cache."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.checkpoint.settings import Settings, apply_config, describe_lengths, fingerprint
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.options import add_place_options, add_revision_option, configuration
+from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import shorten, size, table
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
@@ -24,27 +24,27 @@ _NAME = "a registry name, a Hugging Face repository or a folder"
 
 
 def _add_models_arguments(parser: ArgumentParser) -> None:
-    add_place_options(parser)
+    add_location_options(parser)
 
 
 def _add_download_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=_NAME)
-    parser.add_argument("--force", action="store_true", help="fetch again what is cached already (default: keep it)")
+    parser.add_argument("--force", action="store_true", help="download again if it is cached (default: keep it)")
     add_revision_option(parser)
-    add_place_options(parser)
+    add_location_options(parser)
 
 
 def _add_info_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=_NAME)
     add_revision_option(parser)
-    add_place_options(parser)
+    add_location_options(parser)
 
 
 def _add_clear_arguments(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", metavar="NAME", help="the model to remove, with all its revisions")
     which.add_argument("--all", action="store_true", help="remove every model from the cache")
-    add_place_options(parser)
+    add_location_options(parser)
 
 
 def _models(options: Namespace) -> int:
@@ -66,7 +66,7 @@ def _models(options: Namespace) -> int:
 
 
 def _lookup(name: str, cache_dir: str | Path | None) -> ModelInfo | None:
-    """None for a model whose files are damaged."""
+    """A model's description; None if its files are damaged."""
     try:
         return get_model_info(name, cache_dir=cache_dir)
     except CheckpointError:
@@ -112,7 +112,7 @@ def _info(options: Namespace) -> int:
 
 
 def _published(info: ModelInfo) -> dict[str, str]:
-    """What the registry knows, here or not."""
+    """What the registry says about a model, whether it is on this machine or not."""
     facts = {"repository": info.repo or ""}
     spec = info.spec
     if spec is None:
@@ -132,7 +132,7 @@ def _published(info: ModelInfo) -> dict[str, str]:
 
 def _read(info: ModelInfo) -> dict[str, str]:
     """What the model's own files say."""
-    assert info.path is not None  # the caller looked
+    assert info.path is not None  # the caller checked
     checkpoint = read_checkpoint(info.path, info.spec)
     facts = {
         "architecture": _architecture(checkpoint),
@@ -147,9 +147,9 @@ def _read(info: ModelInfo) -> dict[str, str]:
     try:
         settings = apply_config(EmbeddingConfig(model_name=info.name), checkpoint)
     except ConfigurationError:
-        unknown = "nothing says how it was trained: set --pooling"
+        unknown = "unknown, since the model does not say how it was trained: set --pooling"
         return facts | {"pooling": unknown, "prompts": _prompts(checkpoint.prompts)}
-    return facts | _in_force(checkpoint, settings)
+    return facts | _effective(checkpoint, settings)
 
 
 def _architecture(checkpoint: Checkpoint) -> str:
@@ -157,7 +157,7 @@ def _architecture(checkpoint: Checkpoint) -> str:
     return f"{name} (through {through})" if through else name
 
 
-def _in_force(checkpoint: Checkpoint, settings: Settings) -> dict[str, str]:
+def _effective(checkpoint: Checkpoint, settings: Settings) -> dict[str, str]:
     facts = {"pooling": settings.pooling, "prompts": _prompts(settings.prompts)}
     if settings.default_prompt:
         facts["default prompt"] = json.dumps(settings.default_prompt, ensure_ascii=False)
@@ -181,20 +181,20 @@ def _clear(options: Namespace) -> int:
 
 
 MODELS_COMMAND = Command(
-    "list the known models, and what is on this machine of them",
+    "list the known models, and which of them are on this machine",
     _add_models_arguments,
     _models,
     "akidb-embed models",
     "CACHED says where a model was found: bundled with this package, in our cache, or in the Hugging Face cache.",
 )
 DOWNLOAD = Command(
-    "fetch a model into the cache",
+    "download a model into the cache",
     _add_download_arguments,
     _download,
     "akidb-embed download qwen3-0.6b-4bit",
 )
 INFO = Command(
-    "everything about one model: prompts, limits, quantization, fingerprint",
+    "show one model: prompts, limits, quantization, fingerprint",
     _add_info_arguments,
     _info,
     "akidb-embed info minilm-l6-v2",

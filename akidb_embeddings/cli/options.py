@@ -1,12 +1,13 @@
-"""The options that say which model and how, shared by the commands that embed, and what they amount to.
+"""The options for model and vectors that the commands share, and the configuration that they give.
 
-Those that stand for a field of ``EmbeddingConfig`` have its name as ``dest``, and leave nothing behind when not given.
+An option that sets a field of ``EmbeddingConfig`` has the field's name as its ``dest``, and no default.
 """
 
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from akidb_embeddings.cli.output import note, size
+from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, EmbeddingConfig
 from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.vectors import WITHOUT_RANGES
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
     from akidb_embeddings.service.service import EmbeddingService
 
-_CONFIG_PLACES = "$AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml"
+_DEFAULT = EmbeddingConfig
+_CONFIG_LOCATIONS = "$AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml"
 
 
 def add_model_options(parser: ArgumentParser) -> None:
-    """Everything about the model and the vectors. What is not given stays as configured, else at its default."""
-    default = EmbeddingConfig
+    """Add the options for the model and the vectors. An option that is not given leaves the configured value."""
     group = parser.add_argument_group(
-        "model and vectors", "These override the configuration file; `akidb-embed config` shows what is in force."
+        "model and vectors", "These override the configuration file; `akidb-embed config` shows the effective values."
     )
 
     def add(option: str, text: str, **settings: Any) -> None:
@@ -31,14 +32,20 @@ def add_model_options(parser: ArgumentParser) -> None:
 
     add(
         "--model",
-        f"a name of `akidb-embed models`, a Hugging Face repository or a folder (default: {default.model_name})",
+        f"a name of `akidb-embed models`, a Hugging Face repository or a folder (default: {_DEFAULT.model_name})",
         dest="model_name",
         metavar="NAME",
     )
     add_revision_option(group)
+    _add_vector_options(add)
+    _add_limit_options(add)
+    add_location_options(parser)
+
+
+def _add_vector_options(add: Callable[..., None]) -> None:
     add(
         "--pooling",
-        f"how hidden states become one vector; auto is as the model was trained (default: {default.pooling})",
+        f"how hidden states become one vector; auto is as the model was trained (default: {_DEFAULT.pooling})",
         choices=("auto", *POOLINGS),
     )
     add(
@@ -49,9 +56,17 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
     add(
         "--untrained-dimensions",
-        "let --dimensions be a length that the model was not trained for",
+        "allow --dimensions to be a length that the model was not trained for",
         action="store_true",
     )
+    add(
+        "--normalize",
+        "whether to scale vectors to length 1 (default: yes, with a warning if the model was trained without)",
+        action=BooleanOptionalAction,
+    )
+
+
+def _add_limit_options(add: Callable[..., None]) -> None:
     add(
         "--max-tokens",
         f"longest text in tokens, prompt included (default: {DEFAULT_MAX_TOKENS}, or the model's limit if less)",
@@ -60,66 +75,60 @@ def add_model_options(parser: ArgumentParser) -> None:
     )
     add(
         "--truncate",
-        f"what becomes of a longer text: end cuts and flags it, error refuses it (default: {default.truncate})",
+        f"for a longer text, end cuts and flags it, error rejects it (default: {_DEFAULT.truncate})",
         choices=("end", "error"),
     )
     add(
-        "--normalize",
-        "scale vectors to length 1, or not (default: they are, with a warning if the model was trained without)",
-        action=BooleanOptionalAction,
-    )
-    add(
         "--batch-size",
-        f"most texts in one micro-batch, 1 to 128 (default: {default.batch_size})",
+        f"most texts in one micro-batch, 1 to 128 (default: {_DEFAULT.batch_size})",
         type=int,
         metavar="N",
     )
     add(
         "--memory",
-        f"compact takes less memory and more time (default: {default.memory})",
+        f"compact takes less memory and more time (default: {_DEFAULT.memory})",
         choices=("fast", "compact"),
     )
-    add_place_options(parser)
 
 
 def add_prompt_options(parser: ArgumentParser) -> None:
-    """What goes before each text: a prompt of the model, one of the user's own, or the model's with a task."""
+    """Add the options for the prompt before each text: the model's, the user's own, or the model's with a task."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--prompt",
         dest="prompt_name",
         metavar="NAME",
-        help="put a prompt of the model before each text: query, document, or another of its own, which "
-        "`akidb-embed info` lists (default: what the model has for texts of no kind, mostly nothing)",
+        help="put a prompt of the model before each text: query, document, or another one that `akidb-embed info` "
+        "lists (default: the model's default prompt, which most models do not have)",
     )
-    group.add_argument("--prompt-text", metavar="TEXT", help="put a prompt of your own before each text")
+    group.add_argument("--prompt-text", metavar="TEXT", help="put your own prompt before each text")
     group.add_argument(
         "--task",
-        dest="prompt_task",  # "task" is the configuration's, for queries alone
+        dest="prompt_task",  # "task" is a field of the configuration, for queries alone
         metavar="TEXT",
-        help="put the model's query prompt before each text, with this instruction in it; for models such as "
-        "Qwen3-Embedding, whose query prompt is one",
+        help="put the model's query prompt with this instruction before each text; for models such as "
+        "Qwen3-Embedding, whose query prompt contains an instruction",
     )
 
 
 def prompt_options(options: Namespace) -> dict[str, str | None]:
-    """What ``add_prompt_options`` got, as arguments of ``EmbeddingService.resolve_prompt``."""
+    """The parsed options of ``add_prompt_options``, as arguments of ``EmbeddingService.resolve_prompt``."""
     return {"prompt_name": options.prompt_name, "prompt": options.prompt_text, "task": options.prompt_task}
 
 
 def add_precision_option(container: "Container") -> None:
-    """What form vectors come out in."""
+    """Add the option for the precision of vectors."""
     container.add_argument(
         "--precision",
         choices=WITHOUT_RANGES,
         default="float32",
         help="the form of vectors: int8 scales each by its largest value; binary (signed bytes) and ubinary (unsigned) "
-        "are signs, eight a byte (default: float32)",
+        "keep the signs, eight per byte (default: float32)",
     )
 
 
 def add_revision_option(container: "Container") -> None:
-    """Which version of a repository."""
+    """Add the option for the revision of a repository."""
     container.add_argument(
         "--revision",
         default=SUPPRESS,
@@ -127,17 +136,19 @@ def add_revision_option(container: "Container") -> None:
     )
 
 
-def add_place_options(parser: ArgumentParser) -> None:
-    """Where configuration and models are."""
-    group = parser.add_argument_group("places")
+def add_location_options(parser: ArgumentParser) -> None:
+    """Add the options for the locations of configuration and models."""
+    group = parser.add_argument_group("locations")
     group.add_argument(
-        "--config", metavar="FILE", help=f"the configuration, YAML (default: the first there is of {_CONFIG_PLACES})"
+        "--config",
+        metavar="FILE",
+        help=f"the configuration file, YAML (default: the first that exists of {_CONFIG_LOCATIONS})",
     )
     group.add_argument(
         "--cache-dir",
         metavar="FOLDER",
         default=SUPPRESS,
-        help="where downloads are (default: $AKIDB_CACHE_DIR, else ~/.cache/akidb)",
+        help="the folder for downloads (default: $AKIDB_CACHE_DIR, else ~/.cache/akidb)",
     )
     group.add_argument(
         "--no-download",
@@ -149,13 +160,17 @@ def add_place_options(parser: ArgumentParser) -> None:
 
 
 def configuration(options: Namespace) -> EmbeddingConfig:
-    """The configuration with what was given on the command line over it, and nothing else."""
+    """The configuration, with the values given on the command line over it.
+
+    Raises:
+        ConfigurationError: A file, key or value is not allowed.
+    """
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     return EmbeddingConfig.resolve(None, options.config, **given)
 
 
 def open_service(config: EmbeddingConfig) -> "EmbeddingService":
-    """A service; that a download comes first is said, since it can take minutes."""
+    """Open a service. If the model must be downloaded first, a message says so, since that can take minutes."""
     from akidb_embeddings.hub.resolve import find_model
     from akidb_embeddings.registry import MODELS
     from akidb_embeddings.service.service import EmbeddingService
@@ -164,5 +179,5 @@ def open_service(config: EmbeddingConfig) -> "EmbeddingService":
     if found is None and config.auto_download:
         spec = MODELS.get(config.model_name)
         amount = f" ({size(spec.size_bytes)})" if spec else ""
-        note(f"{config.model_name}{amount} is not on this machine; asking the hub for it")
+        print_message(f"{config.model_name}{amount} is not on this machine; downloading it")
     return EmbeddingService(config=config)

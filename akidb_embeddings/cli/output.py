@@ -1,4 +1,4 @@
-"""How the command line writes: notes on stderr, tables and sizes on stdout."""
+"""The command line's output: messages on stderr; tables and sizes as text."""
 
 import sys
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from akidb_embeddings.cli.command import PROGRAM
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
-def note(message: str) -> None:
-    """One line on stderr, whatever the message is made of."""
+def print_message(message: str) -> None:
+    """Print a message on stderr, as one line even if it contains line breaks."""
     print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def size(count: float) -> str:
-    """A number of bytes for people, three digits: ``24.1 MB``."""
+    """A human-readable number of bytes, with three digits: ``24.1 MB``."""
     for unit, name in _UNITS:
         if count >= unit:
             return f"{count / unit:.3g} {name}" if count < 999.5 * unit else f"{count / unit:.0f} {name}"
@@ -22,7 +22,7 @@ def size(count: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side, as wide as they need to be, the last one as it is."""
+    """Rows as lines, with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

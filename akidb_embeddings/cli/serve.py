@@ -1,11 +1,15 @@
-"""``akidb-embed serve``: REST, OpenAI's shape and gRPC."""
+"""``akidb-embed serve``: the server for REST, OpenAI's API and gRPC."""
 
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.options import add_place_options, configuration
+from akidb_embeddings.cli.options import add_location_options, configuration
+from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.extras import require
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer as Container
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -15,42 +19,55 @@ def _add_arguments(parser: ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         default=SUPPRESS,
-        help="a model to serve; again for more, the first is the default (default: the configured one)",
+        help="a model to serve; may be repeated, and the first is the default model (default: the configured one)",
     )
     group = parser.add_argument_group(
         "server",
-        "Each is also a key of the configuration's `server:` section, and, after AKIDB_SERVER_, its name in capitals a "
-        "variable of the environment. Flags come first, then the environment, then the file.",
+        "Each option is also a key in the `server:` section of the configuration file, and an\nenvironment variable: "
+        f"{ENVIRONMENT_PREFIX} and its name in capitals. Options override the environment,\nwhich overrides the file.",
     )
+    _add_server_options(group)
+    add_location_options(parser)
+
+
+def _add_server_options(group: "Container") -> None:
+    default = ServerConfig
 
     def add(option: str, text: str, **settings: Any) -> None:
         group.add_argument(option, help=text, default=SUPPRESS, **settings)
 
-    add("--host", "the address to listen on (default: 127.0.0.1, this machine alone)", metavar="ADDRESS")
-    add("--port", "the port for REST, 0 for any free one (default: 8080)", type=int, metavar="N")
+    def add_number(option: str, text: str) -> None:
+        value: int | float = getattr(default, option.removeprefix("--").replace("-", "_"))
+        metavar, shown = ("N", str(value)) if isinstance(value, int) else ("SECONDS", f"{value:g}")
+        add(option, f"{text} (default: {shown})", type=type(value), metavar=metavar)
+
+    add("--host", f"the address to listen on (default: {default.host}, only from this machine)", metavar="ADDRESS")
+    add_number("--port", "the port for REST, 0 for any free port")
     add("--grpc-port", "the port for gRPC (default: no gRPC)", type=int, metavar="N")
-    add("--max-texts", "texts in one request (default: 2048)", type=int, metavar="N")
-    add("--max-body-bytes", "bytes in one request (default: 4000000)", type=int, metavar="N")
-    add("--max-queued-tokens", "tokens that may wait (default: 200000)", type=int, metavar="N")
-    add("--max-queue-seconds", "age in queue beyond which new requests are refused (default: 10)", type=float,
-        metavar="S")  # fmt: skip
-    add("--max-concurrent-requests", "requests at once (default: 512)", type=int, metavar="N")
-    add("--request-seconds", "time for one request (default: 60)", type=float, metavar="S")
-    add("--drain-seconds", "time for requests in flight at the end (default: 30)", type=float, metavar="S")
-    add("--probe-seconds", "idleness after which readiness is tried (default: 30)", type=float, metavar="S")
-    add("--api-keys-file", "API keys, one a line (default: no keys)", metavar="FILE")
-    add("--protect-health", "ask for a key for health and metrics, too", action=BooleanOptionalAction)
+    add_number("--max-texts", "the most texts in one request")
+    add_number("--max-body-bytes", "the most bytes in one request")
+    add_number("--max-queued-tokens", "the most tokens that may wait in the queue")
+    add_number("--max-queue-seconds", "the age of the oldest waiting request from which new ones are rejected")
+    add_number("--max-concurrent-requests", "the most requests in flight")
+    add_number("--request-seconds", "the timeout of one request")
+    add_number("--drain-seconds", "the time that requests in flight have at shutdown")
+    add_number("--probe-seconds", "the idle time after which a readiness check computes a vector")
+    add("--api-keys-file", "API keys, one per line (default: no keys)", metavar="FILE")
+    add("--protect-health", "require a key for health and metrics, too", action=BooleanOptionalAction)
     add("--tls-certificate", "PEM file of the certificate chain (default: no TLS)", metavar="FILE")
-    add("--tls-key", "PEM file of its private key", metavar="FILE")
-    add("--cors-origin", "an origin whose pages may call; again for more (default: none)", dest="cors_origins",
-        action="append", metavar="URL")  # fmt: skip
-    add("--log-format", "(default: plain)", choices=("plain", "json"))
-    add_place_options(parser)
+    add("--tls-key", "PEM file of the certificate's private key", metavar="FILE")
+    add(
+        "--cors-origin",
+        "an origin whose pages may call the server; may be repeated (default: none)",
+        dest="cors_origins",
+        action="append",
+        metavar="URL",
+    )
+    add("--log-format", f"the format of the log (default: {default.log_format})", choices=("plain", "json"))
 
 
 def _run(options: Namespace) -> int:
     require("server", "The server")
-    from akidb_embeddings.config.server import FIELDS, ServerConfig
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.run import serve
 

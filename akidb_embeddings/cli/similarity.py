@@ -1,4 +1,4 @@
-"""``akidb-embed similarity``: how alike texts are."""
+"""``akidb-embed similarity``: the cosine similarities of texts."""
 
 import json
 import shutil
@@ -25,7 +25,9 @@ _SHORTEST_LABEL = 12
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="two texts or more (default: standard input's lines)")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="two or more texts (default: the lines of standard input)"
+    )
     parser.add_argument("--json", action="store_true", help="print texts, full matrix and fingerprint as JSON")
     add_prompt_options(parser)
     add_precision_option(parser)
@@ -36,10 +38,10 @@ def _run(options: Namespace) -> int:
     given = read_texts(options.texts)
     texts = list(given.items)
     if len(texts) < 2:
-        raise InputError(f"similarity needs two texts at least, and got {len(texts)}")
+        raise InputError(f"similarity needs at least two texts, and got {len(texts)}")
     from akidb_embeddings.vectors.precision import similarity
 
-    with open_service(configuration(options)) as service, given.numbered(0):
+    with open_service(configuration(options)) as service, given.renumber_errors(0):
         prompt = service.resolve_prompt(**prompt_options(options))
         result = service.encode(texts, prompt=prompt, precision=options.precision)
         dimension = service.dimension
@@ -55,9 +57,9 @@ def _run(options: Namespace) -> int:
 
 
 def _table(texts: list[str], matrix: "Similarities") -> str:
-    """A line a text: its number, its similarity to every text by number, its beginning.
+    """One line per text: its number, its similarities to all texts, and its beginning.
 
-    The beginning comes last, since nobody knows how wide a terminal shows another script.
+    The beginning comes last, since the width of other scripts on a terminal is unknown.
     """
     digits = len(str(len(texts)))
     lines = [" " * digits + "".join(f"{number:>8}" for number in range(1, len(texts) + 1))]
@@ -69,7 +71,7 @@ def _table(texts: list[str], matrix: "Similarities") -> str:
 
 
 SIMILARITY = Command(
-    "cosine similarities of texts: one number for two, a table for more",
+    "print cosine similarities of texts: one number for two, a table for more",
     _add_arguments,
     _run,
     'akidb-embed similarity "a cat" "a kitten" "a car" --model minilm-l6-v2',

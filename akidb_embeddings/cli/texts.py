@@ -1,4 +1,4 @@
-"""Texts from the command line's arguments, or from standard input line by line."""
+"""Texts from the command line's arguments, or from the lines of standard input."""
 
 import contextlib
 import itertools
@@ -12,19 +12,28 @@ from akidb_embeddings.errors import InputError, NonFiniteVectorError
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts to come, and what errors call one of them: ``text`` or ``line``."""
+    """A stream of texts.
+
+    Attributes:
+        items: The texts.
+        unit: The word that errors use for one of them: ``text`` or ``line``.
+    """
 
     items: Iterator[str]
     unit: str
 
     def chunks(self, count: int) -> Iterator[list[str]]:
-        """Stretches of ``count`` texts, the last one shorter, so that a long input is never held whole."""
+        """Lists of ``count`` texts, the last one possibly shorter, so that a long input is never held in memory."""
         while chunk := list(itertools.islice(self.items, count)):
             yield chunk
 
     @contextlib.contextmanager
-    def numbered(self, begin: int) -> Iterator[None]:
-        """Let errors name "line 2054", counted from the input's first, instead of "texts[5]" of a stretch."""
+    def renumber_errors(self, begin: int) -> Iterator[None]:
+        """Make errors name "line 2054" of the input instead of "texts[5]" of a chunk.
+
+        Args:
+            begin: How many texts of the input come before the chunk.
+        """
         try:
             yield
         except (InputError, NonFiniteVectorError) as error:
@@ -34,23 +43,27 @@ class Texts:
 
 
 def stdin_is_terminal() -> bool:
-    """Whether reading standard input would wait for somebody to type."""
+    """Whether reading standard input would wait for a user to type."""
     return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()
 
 
 def read_texts(arguments: list[str]) -> Texts:
-    """The arguments; without any, or for a single ``-``, the lines of standard input."""
+    """The arguments; without any, or for a single ``-``, the lines of standard input.
+
+    Raises:
+        InputError: There are no arguments, and standard input is a terminal.
+    """
     if arguments and arguments != ["-"]:
         return Texts(iter(arguments), "text")
     if not arguments and stdin_is_terminal():
-        raise InputError("no texts: give them as arguments, or on standard input, one a line")
+        raise InputError("no texts: give them as arguments, or on standard input, one per line")
     return Texts(_lines(sys.stdin.buffer), "line")
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:
     """Lines without their ends. A blank line is a text, so that line n of the output belongs to line n of the input."""
     for number, line in enumerate(stream, start=1):
-        encoding = "utf-8-sig" if number == 1 else "utf-8"  # Windows begins files with a byte order mark
+        encoding = "utf-8-sig" if number == 1 else "utf-8"  # files from Windows may begin with a byte order mark
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
         except UnicodeDecodeError as error:

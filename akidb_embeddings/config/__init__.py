@@ -1,5 +1,5 @@
-"""Settings, which know nothing of models.
+"""Settings, independent of any model.
 
 ``embedding``: ``EmbeddingConfig``. ``server``: ``ServerConfig``. ``file``: the YAML file that both are read from.
-``rules``: what one field may hold.
+``rules``: the check of one field's value.
 """

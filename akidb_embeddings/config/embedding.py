@@ -1,4 +1,4 @@
-"""The settings of an embedding service: defaults, their priority over each other, and what each key may hold."""
+"""The settings of an embedding service: defaults, allowed values, and the priority of their sources."""
 
 import os
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry.poolings import POOLINGS
 
 DEFAULT_MAX_TOKENS = 512
-"""Where texts are cut while ``max_tokens`` is None, unless the model's own limit is smaller."""
+"""The limit in tokens while ``max_tokens`` is None, unless the model's own limit is smaller."""
 
 DEFAULT = "default"
 CONSTRUCTOR = "constructor"
-"""What ``EmbeddingConfig.sources`` says of a value that comes from no file."""
+"""The entries of ``EmbeddingConfig.sources`` for values that are not from a file."""
 
 
 def _is_folder_name(path: str | Path) -> bool:
-    # A "~" that is left over names a user without a home; taken literally it would make a folder called "~user".
+    # A remaining "~" names a user without a home; taken literally, it would create a folder called "~user".
     return bool(str(path).strip()) and not os.path.expanduser(path).startswith("~")
 
 
 _PROMPT = Rule(str, "a string (empty for no prompt)", optional=True)
 _PROMPT_NAME = Rule(str, "the name of one of the model's prompts", str.strip, optional=True)
 _TASK = Rule(str, "an instruction in words, such as 'Retrieve duplicates of the question'", str.strip, optional=True)
-# Each set says one thing in several ways.
+# In each group, at most one may be set: they set the same prompt in different ways.
 _EXCLUSIVE = (("query_prompt", "query_prompt_name", "task"), ("document_prompt", "document_prompt_name"))
 
 _RULES: Mapping[str, Rule] = {
@@ -58,7 +58,7 @@ FIELDS = tuple(_RULES)
 
 
 def _check(values: Mapping[str, Any], source: str = "") -> None:
-    """Raise ConfigurationError for a value that its field may not hold, and for fields that exclude each other."""
+    """Raise ConfigurationError for a value that is not allowed, and for fields that exclude each other."""
     for name, value in values.items():
         _RULES[name].check(name, value, source)
     for names in _EXCLUSIVE:
@@ -69,45 +69,47 @@ def _check(values: Mapping[str, Any], source: str = "") -> None:
             )
 
 
-class _KnownKeywords:
-    # A base class, because type checkers and ``help`` then read the signature of the ``__init__`` nearer to them.
+class _StrictKeywords:
+    # A base class, so that type checkers and ``help`` still use the signature of the dataclass's ``__init__``.
 
     # Declared here because in the dataclass it would be a field, and fields are compared and shown.
     _sources: Mapping[str, str]
 
     def __new__(cls, **given: Any) -> Self:
-        """Refuse unknown keywords by name; ``__init__`` would raise a TypeError without the names that are allowed."""
+        """Reject unknown keywords; the TypeError of ``__init__`` would not list the allowed ones."""
         check_keys(given, _RULES)
         return super().__new__(cls)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingConfig(_KnownKeywords):
+class EmbeddingConfig(_StrictKeywords):
     """A complete, valid set of settings: immutable, hashable, picklable, compared by its values.
 
-    Values alone decide: equal configurations mean the same, whoever set them. Every way of construction raises
-    ``ConfigurationError`` for an unknown key, a wrong type or a value out of range.
+    Only values count: equal configurations are equivalent, whatever their sources.
 
     Attributes:
         model_name: Short name in the registry, Hugging Face repository id, or local folder.
         revision: Branch, tag or commit of the repository; None for the registry's, else the main branch.
         pooling: "auto" (as the model was trained), "mean", "cls" or "last".
         normalize: Whether vectors are scaled to length 1. None: yes, with a warning if the model was trained without.
-        dimensions: Length vectors are cut to, for models trained for it (Matryoshka); None for the full length.
+        dimensions: Length to which vectors are cut, for models trained for it (Matryoshka); None for the full length.
         untrained_dimensions: Whether ``dimensions`` may be a length that the model was not trained for.
         max_tokens: Longest text in tokens, special tokens and prompt included; at most the model's own limit. None for
             that limit, or 512 if that is less.
-        truncate: For longer texts, "end" cuts and flags them, "error" refuses them.
+        truncate: "end" cuts and flags longer texts, "error" rejects them.
         query_prompt: Text put before every query; None for the model's own, "" for none.
         document_prompt: Text put before every document; None for the model's own, "" for none.
         query_prompt_name: Name of the model's prompt to put before every query, instead of ``query_prompt``.
         document_prompt_name: Name of the model's prompt to put before every document, instead of ``document_prompt``.
-        task: Instruction for queries, instead of either, for models whose query prompt holds one.
+        task: Instruction for queries, instead of either, for models whose query prompt contains one.
         batch_size: Most texts in one micro-batch, 1 to 128.
         memory: "fast", or "compact" for a smaller footprint at some cost in speed.
-        max_queued_tokens: Tokens that may wait in the engine before new requests are refused.
+        max_queued_tokens: Tokens that may wait in the engine's queue before new requests are rejected.
         auto_download: Whether a model that is not on this machine may be downloaded.
-        cache_dir: Folder for downloads, kept as a string with "~" expanded; None for the default cache.
+        cache_dir: Folder for downloads, as a string with "~" expanded; None for the default cache.
+
+    Raises:
+        ConfigurationError: A key is unknown, or a value has the wrong type or is out of range.
     """
 
     model_name: str = "qwen3-0.6b-4bit"
@@ -137,42 +139,45 @@ class EmbeddingConfig(_KnownKeywords):
         self._set_sources({name: CONSTRUCTOR if name in changed else DEFAULT for name in _RULES})
 
     def _set_sources(self, sources: Mapping[str, str]) -> None:
-        # Called only for an object that was just made: to everybody else, it cannot be changed.
+        # Called only for a new object: afterwards it is immutable.
         object.__setattr__(self, "_sources", sources)
 
     @property
     def sources(self) -> Mapping[str, str]:
         """Where each field's value came from: "default", "constructor", or the path of a YAML file.
 
-        This is for people to read: it is not compared, and nothing depends on it. A value passed to the constructor
-        that equals the default is "default". ``with_values`` keeps sources; ``dataclasses.replace`` does not.
+        For display only: sources are not compared. A value passed to the constructor that equals the default is
+        "default". ``with_values`` keeps sources; ``dataclasses.replace`` does not.
         """
         return MappingProxyType(self._sources)
 
     def source_of(self, name: str) -> str:
-        """The file that the field ``name`` was set in, for error messages; "" if it was set in none."""
+        """The file that the field ``name`` was set in, for error messages; "" if it was not set in a file."""
         source = self._sources[name]
         return "" if source in (DEFAULT, CONSTRUCTOR) else source
 
     def was_given(self, name: str) -> bool:
-        """Whether the field ``name`` was set, in a file or to another value than its default; nothing depends on it.
+        """Whether the field ``name`` was set, in a file or to a value other than its default. For messages only.
 
         Raises:
-            KeyError: There is no such field.
+            KeyError: The field does not exist.
         """
         return self._sources[name] != DEFAULT
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as a plain value: ``EmbeddingConfig(**values)`` is an equal config."""
+        """All fields as plain values: ``EmbeddingConfig(**values)`` is an equal configuration."""
         return asdict(self)
 
     def with_values(self, **changes: Any) -> Self:
         """Return a copy with ``changes`` made; the other fields keep their values and their ``sources``.
 
-        Of fields that exclude each other, one among the changes takes the others' place.
+        Of fields that exclude each other, the changed one replaces the others.
+
+        Raises:
+            ConfigurationError: A field is unknown, or a value is not allowed.
         """
         for names in _EXCLUSIVE:
-            if any(changes.get(name) is not None for name in names):  # it takes the place of what was set before
+            if any(changes.get(name) is not None for name in names):  # it replaces what was set before
                 changes |= {name: None for name in names if name not in changes and getattr(self, name) is not None}
         changed = replace(self, **changes)
         changed._set_sources({**self._sources, **dict.fromkeys(changes, CONSTRUCTOR)})
@@ -180,10 +185,14 @@ class EmbeddingConfig(_KnownKeywords):
 
     @classmethod
     def from_yaml(cls, path: str | Path | None = None) -> Self:
-        """Read the mapping ``embedding:`` of a YAML file; keys it leaves out keep their defaults.
+        """Read the section ``embedding:`` of a YAML file.
 
-        Without ``path``, it is the first there is of ``$AKIDB_CONFIG``, ``./embedding_config.yaml`` and, below
-        ``$XDG_CONFIG_HOME`` or else ``~/.config``, ``akidb/embedding_config.yaml``; without any, all is default.
+        Args:
+            path: The file. None for the first that exists of ``$AKIDB_CONFIG``, ``./embedding_config.yaml`` and
+                ``akidb/embedding_config.yaml`` in ``$XDG_CONFIG_HOME``, or ``~/.config`` if that is not set.
+
+        Returns:
+            The configuration. Keys that are missing, and all keys without any file, have their defaults.
 
         Raises:
             ConfigurationError: The file is missing, unreadable or not valid YAML, or a key or value is not allowed.
@@ -197,20 +206,27 @@ class EmbeddingConfig(_KnownKeywords):
 
     @classmethod
     def resolve(cls, config: Self | None = None, config_path: str | Path | None = None, **overrides: Any) -> Self:
-        """Settle on one configuration. From highest to lowest priority:
+        """Combine the sources of settings. From highest to lowest priority:
 
-        1. ``overrides``, key by key: whatever is passed counts, also ``False``, ``0`` and ``None``;
-        2. ``config``; 3. the file ``config_path``; 4. the file ``from_yaml`` finds by itself; 5. the defaults.
+        1. ``overrides``, key by key: every value that is passed counts, including ``False``, ``0`` and ``None``;
+        2. ``config``; 3. the file ``config_path``; 4. the file that ``from_yaml`` finds; 5. the defaults.
 
-        The first of 2 to 5 is the base as a whole, and the ones below it are not read: a file that happens to lie
-        in the working directory must not change half of a configuration that was passed in code. A ``revision`` stays
-        with the model it was set for: another ``model_name`` among the overrides resets it. That may also be a path.
+        Only the first of 2 to 5 that is present is used, as a whole: a file in the working directory must not change
+        parts of a configuration that was passed in code.
+
+        Args:
+            config: A whole configuration.
+            config_path: A YAML file with one.
+            **overrides: Fields of ``EmbeddingConfig``. ``model_name`` may also be a path. A model other than the base's
+                resets ``revision``, which belongs to the base's model.
 
         Raises:
             ConfigurationError: ``config`` is not an ``EmbeddingConfig``, or a file, key or value is not allowed.
         """
         if config is not None and not isinstance(config, EmbeddingConfig):
-            raise ConfigurationError(f"config: {config!r} is not an EmbeddingConfig; use EmbeddingConfig(**values)")
+            raise ConfigurationError(
+                field="config", reason=f"is {config!r}, which is not an EmbeddingConfig; use EmbeddingConfig(**values)."
+            )
         base = cls.from_yaml(config_path) if config is None else config
         if isinstance(overrides.get("model_name"), os.PathLike):
             overrides["model_name"] = os.fspath(overrides["model_name"])

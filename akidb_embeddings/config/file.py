@@ -1,4 +1,4 @@
-"""Configuration files: where they are, and what their sections hold. What a key may hold is others' to say."""
+"""Configuration files: their locations, and their sections. Values are checked in ``embedding`` and ``server``."""
 
 import math
 import os
@@ -15,32 +15,46 @@ _FILE_NAME = "embedding_config.yaml"
 _ROOT_KEYS = ("embedding", "server")
 
 
-def check_keys(given: Mapping[Any, Any], known: Collection[str], where: str = "") -> None:
-    """Raise ConfigurationError for a key that is not ``known``; it names the key that may have been meant."""
+def check_keys(given: Mapping[Any, Any], known: Collection[str], source: str = "") -> None:
+    """Check that all keys are known.
+
+    Args:
+        given: The mapping whose keys are checked.
+        known: The allowed keys.
+        source: The file or environment variables that the mapping is from; "" for arguments.
+
+    Raises:
+        ConfigurationError: A key is unknown; the message suggests the nearest known one.
+    """
     for key, value in given.items():
         if key not in known:
             nearest = get_close_matches(str(key).lower(), known, n=1)
-            hint = f"Did you mean {nearest[0]!r}? " if nearest else ""
-            raise ConfigurationError(f"{where}unknown key {key!r} (value {value!r}). {hint}Allowed: {', '.join(known)}")
+            suggestion = f"Did you mean {nearest[0]!r}? " if nearest else ""
+            message = f"unknown key {key!r} (value {value!r}). {suggestion}Allowed: {', '.join(known)}"
+            raise ConfigurationError(message, field=str(key), source=source)
 
 
 def find_config_file() -> Path | None:
-    """The file that is read where none is named: the first there is; see ``EmbeddingConfig.from_yaml``."""
+    """Find the default file: the first that exists of those that ``EmbeddingConfig.from_yaml`` lists; None without any.
+
+    Raises:
+        ConfigurationError: The file that ``$AKIDB_CONFIG`` names does not exist.
+    """
     named = os.path.expanduser(os.environ.get("AKIDB_CONFIG", ""))
     if named and not os.path.exists(named):
-        raise ConfigurationError(f"AKIDB_CONFIG names {named!r}, and there is no such file")
+        raise ConfigurationError(f"the file {named!r} does not exist", source="AKIDB_CONFIG")
     if named:
         return Path(named)
     config_home = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(config_home):  # unset, empty, or relative, which the XDG specification says to ignore
         config_home = os.path.expanduser("~/.config")
     candidates = (Path(_FILE_NAME), Path(config_home, "akidb", _FILE_NAME))
-    # Inside a folder we may not enter, os.path.isfile is False and Path.is_file raises.
+    # In a folder without permission, os.path.isfile is False, and Path.is_file raises.
     return next((file.absolute() for file in candidates if os.path.isfile(file)), None)
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, except that a key written twice is an error instead of a victory for the last one."""
+    """The safe loader, except that a duplicate key is an error; the safe loader would keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -52,30 +66,34 @@ class _Loader(yaml.SafeLoader):
 
 
 def as_yaml(value: str | float | None) -> str:
-    """A plain value as it stands in a configuration file: on one line, strings in double quotes.
+    """A scalar as YAML on one line, with strings in double quotes.
 
-    It is ASCII, since nobody knows in which encoding it will be saved: other characters are escaped.
+    Characters beyond ASCII are escaped, since the encoding that the output will be saved in is unknown.
     """
-    # JSON is almost YAML, but writes a character beyond U+FFFF as two escapes, which YAML reads as two characters.
+    # JSON would escape a character beyond U+FFFF as two surrogates, which YAML reads as two characters.
     style = '"' if isinstance(value, str) else None
     text: str = yaml.safe_dump(value, default_style=style, width=math.inf)
-    return text.splitlines()[0]  # a bare null or number is followed by the mark of the document's end
+    return text.splitlines()[0]  # after a plain scalar, PyYAML writes an end-of-document marker
 
 
 def read_section(file: Path, name: str, known: Collection[str]) -> dict[str, Any]:
-    """The values below the key ``name`` of a configuration file; none where it is not there.
+    """Read the section called ``name`` of a configuration file.
 
-    ConfigurationError: the file is missing, unreadable or not valid YAML, or has a key that is not ``known``.
+    Returns:
+        The values by key; empty if the file does not have the section.
+
+    Raises:
+        ConfigurationError: The file is missing, unreadable or not valid YAML, or has a key that is not ``known``.
     """
-    root = _as_mapping(_parse(file), _ROOT_KEYS, f"{file}: ")
-    return _as_mapping(root.get(name), known, f"{file}: {name}: ")
+    root = _as_mapping(_parse(file), _ROOT_KEYS, str(file))
+    return _as_mapping(root.get(name), known, f"{file}: {name}")
 
 
-def _as_mapping(value: object, known: Collection[str], where: str) -> dict[str, Any]:
+def _as_mapping(value: object, known: Collection[str], source: str) -> dict[str, Any]:
     value = {} if value is None else value
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}{value!r} is not a mapping; allowed keys: {', '.join(known)}")
-    check_keys(value, known, where)
+        raise ConfigurationError(f"{value!r} is not a mapping; allowed keys: {', '.join(known)}", source=source)
+    check_keys(value, known, source)
     return value
 
 
@@ -83,12 +101,12 @@ def _parse(file: Path) -> object:
     try:
         return yaml.load(file.read_bytes().decode("utf-8"), Loader=_Loader)
     except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"cannot be read: {error.strerror}", source=str(file)) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{file}, line {line}: not valid UTF-8") from error
+        raise ConfigurationError("not valid UTF-8", source=f"{file}, line {line}") from error
     except yaml.MarkedYAMLError as error:
-        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigurationError(f"{file}{where}: not valid YAML: {error.problem}") from error
+        line_number = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError(f"not valid YAML: {error.problem}", source=f"{file}{line_number}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a scalar such as the date 2024-13-45
-        raise ConfigurationError(f"{file}: not valid YAML: {error}") from error
+        raise ConfigurationError(f"not valid YAML: {error}", source=str(file)) from error

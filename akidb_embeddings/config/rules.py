@@ -1,4 +1,4 @@
-"""What a setting may hold, and the words that say so in an error."""
+"""The values that a setting may have."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,7 +7,14 @@ from akidb_embeddings.errors import ConfigurationError
 
 
 class Rule(NamedTuple):
-    """What one field may hold, and the words that say so in an error."""
+    """The values that one field may have.
+
+    Attributes:
+        types: The allowed type or types.
+        allowed: The allowed values in words, for the error.
+        accepts: Whether a value of an allowed type is allowed.
+        optional: Whether None is allowed.
+    """
 
     types: type | tuple[type, ...]
     allowed: str
@@ -15,7 +22,16 @@ class Rule(NamedTuple):
     optional: bool = False
 
     def check(self, name: str, value: object, source: str = "") -> None:
-        """Raise ConfigurationError unless the field ``name``, set in the file ``source``, may hold the value."""
+        """Check the value of a field.
+
+        Args:
+            name: The field.
+            value: Its value.
+            source: The file or environment variable that it was set in; "" for an argument.
+
+        Raises:
+            ConfigurationError: The value is not allowed.
+        """
         if value is None and self.optional:
             return
         is_stray_bool = isinstance(value, bool) and self.types is not bool  # Python counts True as the integer 1
@@ -25,7 +41,7 @@ class Rule(NamedTuple):
 
 
 def choice(*names: str) -> Rule:
-    """One of some strings."""
+    """A rule that allows only these strings."""
     return Rule(str, "one of " + ", ".join(map(repr, names)), names.__contains__)
 
 

@@ -1,4 +1,4 @@
-"""The server's settings: flags before environment before the YAML file's ``server:`` section before defaults."""
+"""The server's settings. Flags override the environment, which overrides the YAML file's section ``server:``."""
 
 import math
 import os
@@ -50,27 +50,31 @@ FIELDS = tuple(_RULES)
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """A complete, valid set of the server's settings. ConfigurationError names what is not allowed.
+    """A complete, valid set of the server's settings.
 
     Attributes:
-        models: What is served, the first by default; empty for the model of the ``embedding:`` section.
+        models: The models to serve, the first by default; empty for the model of the ``embedding:`` section.
         host: The address to listen on.
         port: The port for REST; 0 for any free one.
         grpc_port: The port for gRPC; None for no gRPC.
-        max_texts: Texts in one request.
-        max_body_bytes: Bytes in one request's body or gRPC message.
-        max_queued_tokens: Tokens that may wait; a request that finds the queue empty is taken whatever its size.
-        max_queue_seconds: Age of the oldest waiting request beyond which new ones are refused.
-        max_concurrent_requests: Requests that are worked on or wait at once.
-        request_seconds: Time for one request, after which it fails.
-        drain_seconds: Time for requests in flight when the server is told to end.
-        probe_seconds: Idleness after which a readiness check computes a vector before it answers.
-        api_keys_file: File of API keys, one a line; None for no keys. ``AKIDB_API_KEYS`` (commas between) adds to it.
-        protect_health: Whether health and metrics ask for a key as well; the page never does.
+        max_texts: Most texts in one request.
+        max_body_bytes: Most bytes in one request's body or gRPC message.
+        max_queued_tokens: Most tokens in the queue; with an empty queue, a request of any size is accepted.
+        max_queue_seconds: Age in seconds of the oldest waiting request from which new ones are rejected.
+        max_concurrent_requests: Most requests in flight, waiting ones included.
+        request_seconds: Timeout of one request, in seconds.
+        drain_seconds: Seconds that requests in flight have at shutdown.
+        probe_seconds: Idle seconds after which a readiness check computes a vector.
+        api_keys_file: File of API keys, one per line; None for no file. Those in ``AKIDB_API_KEYS``, separated by
+            commas, are added.
+        protect_health: Whether health and metrics require a key; the page never does.
         tls_certificate: PEM file of the certificate chain; None for no TLS.
-        tls_key: PEM file of its private key.
+        tls_key: PEM file of the certificate's private key.
         cors_origins: Origins whose pages may call the server from a browser.
         log_format: "plain" or "json".
+
+    Raises:
+        ConfigurationError: A value is not allowed.
     """
 
     models: list[str] | tuple[str, ...] = ()
@@ -99,14 +103,24 @@ class ServerConfig:
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigurationError("tls_certificate and tls_key go together: give both files, or neither.")
+            raise ConfigurationError(
+                field="tls_key" if self.tls_key is None else "tls_certificate",
+                reason="is missing.",
+                hint="Give both {tls_certificate} and {tls_key}, or neither.",
+            )
 
     @classmethod
     def resolve(cls, config_path: str | Path | None = None, **flags: Any) -> Self:
-        """Settle on one configuration: ``flags``, then the environment, then the file, then the defaults.
+        """Combine the sources of settings: ``flags``, then the environment, then the file, then the defaults.
 
-        The file is ``config_path``, else the one that ``EmbeddingConfig.from_yaml`` finds. The environment's variables
-        are ``AKIDB_SERVER_`` and the field's name in capitals, their values written as in YAML.
+        An environment variable is called ``AKIDB_SERVER_`` and the field's name in capitals; its value is YAML.
+
+        Args:
+            config_path: The YAML file; None for the one that ``EmbeddingConfig.from_yaml`` finds.
+            **flags: Fields of ``ServerConfig``.
+
+        Raises:
+            ConfigurationError: A file, key or value is not allowed.
         """
         check_keys(flags, FIELDS)
         file = find_config_file() if config_path is None else Path(os.path.expanduser(config_path))
@@ -117,7 +131,7 @@ class ServerConfig:
 
     @property
     def limits(self) -> dict[str, int | float]:
-        """What a client has to know."""
+        """The limits that concern clients, by the names of their fields."""
         names = [field.name for field in fields(self) if field.name.startswith("max_")]
         return {name: getattr(self, name) for name in [*names, "request_seconds"]}
 
@@ -128,7 +142,7 @@ def _from_environment() -> dict[str, Any]:
         for name, text in os.environ.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
-    check_keys({key: text for key, (_, text) in given.items()}, FIELDS, f"{ENVIRONMENT_PREFIX}…: ")
+    check_keys({key: text for key, (_, text) in given.items()}, FIELDS, f"{ENVIRONMENT_PREFIX}…")
     values = {}
     for key, (name, text) in given.items():
         try:

@@ -1,9 +1,9 @@
-"""What users, adapters, the command line and the server call: ``service.EmbeddingService``.
+"""``EmbeddingService``, which users, adapters, the command line and the server call: module ``service``.
 
-``loaded_model`` is what it is built on, ``resources`` what it holds; ``options`` and ``result`` are what its methods
-take and return. ``shared`` keeps one service per configuration and process, ``inputs`` checks what callers give,
-``prompter`` chooses the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` is what
-framework adapters share.
+``loaded_model`` is its base class, ``resources`` holds the model; ``options`` and ``result`` are arguments and results
+of its methods. ``shared`` keeps one service per configuration and process, ``inputs`` checks arguments, ``prompter``
+chooses the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` has what framework adapters
+share.
 """
 
 WINDOW_TEXTS = 512

@@ -1,4 +1,4 @@
-"""What adapters to other frameworks have in common: arguments under other names, vectors as lists of floats."""
+"""What adapters to other frameworks share: arguments under other names, and vectors as lists of floats."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -11,41 +11,52 @@ from akidb_embeddings.errors import ConfigurationError
 if TYPE_CHECKING:
     from akidb_embeddings.vectors.finish import Vectors
 
-# Rows turned into lists at a stretch: a few milliseconds, in which an event loop stands still.
-_ROWS = 256
+# Rows converted before the event loop runs again: a few milliseconds.
+_CHUNK_ROWS = 256
 
 
-def rename(
-    given: Mapping[str, Any], same: Mapping[str, str], elsewhere: Mapping[str, str], own: Collection[str]
+def rename_arguments(
+    given: Mapping[str, Any], aliases: Mapping[str, str], unsupported: Mapping[str, str], own: Collection[str]
 ) -> dict[str, Any]:
-    """``given`` with the names in ``same`` replaced by those of ``EmbeddingConfig``.
+    """Rename an adapter's arguments to the fields of ``EmbeddingConfig``.
 
-    ConfigurationError for a name in ``elsewhere``, whose value says where its purpose is served here, for two names of
-    one thing, and for one that is neither a field of ``EmbeddingConfig`` nor among the adapter's ``own``.
+    Args:
+        given: The arguments by the names that the caller used.
+        aliases: The field that each alias stands for.
+        unsupported: Arguments of similar classes that do not exist here, each with the reason or the alternative.
+        own: Further arguments of the adapter, which keep their names.
+
+    Returns:
+        The arguments by their new names.
+
+    Raises:
+        ConfigurationError: An argument is unsupported or unknown, or an argument and its alias are both given.
     """
     renamed: dict[str, Any] = {}
     for name, value in given.items():
-        if name in elsewhere:
-            raise ConfigurationError(f"{name}={value!r} has no meaning here: {elsewhere[name]}. Leave it out.")
-        word = same.get(name, name)
-        if word in renamed:
-            names = " and ".join(repr(one) for one in given if same.get(one, one) == word)
-            raise ConfigurationError(f"{names} are one thing, and both are given; give one.")
-        renamed[word] = value
+        if name in unsupported:
+            raise ConfigurationError(
+                field=name, reason=f"(value {value!r}) is not supported: {unsupported[name]}. Leave it out."
+            )
+        field = aliases.get(name, name)
+        if field in renamed:
+            names = " and ".join(repr(one) for one in given if aliases.get(one, one) == field)
+            raise ConfigurationError(f"{names} are the same argument, and both are given; give one.", field=field)
+        renamed[field] = value
     check_keys(renamed, [*FIELDS, *own])
     return renamed
 
 
 def to_lists(vectors: "Vectors") -> list[list[float]]:
-    """``[n, d]`` as lists of Python's floats: to the last bit the same numbers."""
+    """float32 ``[n, dimension]`` as lists of Python floats with exactly the same values."""
     lists: list[list[float]] = vectors.tolist()
     return lists
 
 
 async def ato_lists(vectors: "Vectors") -> list[list[float]]:
-    """``to_lists`` for event loops, which run on in between."""
+    """``to_lists`` for event loops: other tasks run between chunks of rows."""
     lists: list[list[float]] = []
-    for begin in range(0, len(vectors), _ROWS):
-        lists += to_lists(vectors[begin : begin + _ROWS])
+    for begin in range(0, len(vectors), _CHUNK_ROWS):
+        lists += to_lists(vectors[begin : begin + _CHUNK_ROWS])
         await asyncio.sleep(0)
     return lists
