@@ -80,7 +80,8 @@ def test_verify_takes_the_configured_model_if_it_is_here(capsys: pytest.CaptureF
     assert shown.err == ""
     assert shown.out.startswith(f"{TINY[1]} (not quantized)\n")
     assert shown.out.endswith(
-        "all 7 checks passed\nno similarities are published for it: the vectors could not be compared with the authors' own\n"
+        "all 7 checks passed\nno similarities are published for it: "
+        "the vectors could not be compared with the authors' own\n"
     )
 
 

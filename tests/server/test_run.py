@@ -163,7 +163,7 @@ def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
         "import time\n"
         "from akidb_embeddings.engine.model import MLXEmbeddingModel as Model\n"
         "from akidb_embeddings.server import run\n"
-        "run._LAST_ROUND = 1.0\n"
+        "run._ENGINE_SECONDS = 1.0\n"
         "forward = Model.forward\n"
         "hangs = lambda batches: any(batch.lengths.size > 5 for batch in batches)\n"
         "Model.forward = lambda self, batches: time.sleep(600) if hangs(batches) else forward(self, batches)\n",
