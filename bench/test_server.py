@@ -135,7 +135,7 @@ def _server_here(service: EmbeddingService) -> Iterator[tuple[tuple[str, int], s
 
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    logs.set_up("plain")
+    logs.configure("plain")
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
     try:

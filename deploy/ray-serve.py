@@ -64,8 +64,8 @@ class Embeddings:
 
     async def check_health(self) -> None:
         """Raise if only a new process helps; Ray Serve then replaces this replica."""
-        if losses := self._health.losses():
-            raise RuntimeError("; ".join(losses))
+        if problems := self._health.liveness_problems():
+            raise RuntimeError("; ".join(problems))
 
 
 def application(arguments: Arguments) -> serve.Application:

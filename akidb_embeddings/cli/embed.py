@@ -122,7 +122,7 @@ def _report(options: Namespace, service: "EmbeddingService", embedding: _Embeddi
         print_message(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
     if embedding.truncated:
         limit, most = service.settings.max_tokens, service.checkpoint.max_tokens
-        hint = f"--max-tokens may be up to {most}" if limit < most else "the model takes no longer ones"
+        hint = f"--max-tokens may be up to {most}" if limit < most else "that is the model's limit"
         print_message(f"warning: {embedding.truncated} of {embedding.count} texts were cut at {limit} tokens; {hint}")
 
 

@@ -74,7 +74,7 @@ def _run(options: Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name in FIELDS}
     config = ServerConfig.resolve(options.config, **flags)
     embedding = configuration(options)
-    logs.set_up(config.log_format)
+    logs.configure(config.log_format)
     serve(config, embedding)
     return 0
 

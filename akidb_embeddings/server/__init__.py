@@ -1,7 +1,7 @@
 """The library over the network: REST, OpenAI's API and gRPC, batched across all clients.
 
-Everything here uses the service, the configuration and the errors of the library, and nothing deeper. ``handler`` is
-what all protocols share; ``api_error`` is the form of their errors, ``auth``, ``metrics``, ``logs`` and ``health`` what
-their names say. HTTP is ``app``, with its ``middleware``, the routes in ``rest`` and ``openai``, ``schemas`` for bodies
-and ``responses`` for what all routes do. gRPC is ``rpc`` with the calls in ``servicer``. ``run`` starts and ends it.
+The modules use only the library's service, configuration and errors. ``handler`` handles requests of all protocols,
+and ``api_error`` has the form of their errors; ``auth``, ``metrics``, ``logs`` and ``health`` are what their names say.
+HTTP: ``app``, its ``middleware``, the routes in ``rest`` and ``openai``, ``schemas`` for bodies, and ``responses`` for
+what all routes share. gRPC: ``rpc``, with the methods in ``servicer``. ``run`` starts and stops the server.
 """

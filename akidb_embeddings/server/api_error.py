@@ -1,7 +1,7 @@
 """Why a request fails, in one form for every protocol.
 
-Every error that reaches a client is one of these kinds. What is none of them becomes ``internal``, whose message does
-not tell the cause; the cause is in the log, under the request's id.
+Every error that reaches a client is one of these kinds. All others become ``internal``, whose message does not contain
+the cause; the cause is in the log, under the request's id.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from akidb_embeddings.errors import (
 )
 
 REQUEST_NAMES: Names = {"prompt_name": "prompt", "prompt": None, "vectors": "embeddings"}
-"""What requests call the library's arguments. A prompt in its own words cannot be sent."""
+"""The names of the library's arguments in requests. None: requests cannot contain a prompt's text."""
 
 
 class ErrorKind(Enum):
@@ -75,7 +75,7 @@ class ApiError(EmbeddingError):
 
     @classmethod
     def of(cls, kind: ErrorKind, error: EmbeddingError, *, retry_after: int | None = None) -> "ApiError":
-        """What a client is told of an error of the library: its message, ``field``, ``index`` and ``limit``."""
+        """The client's form of an error of the library: with its message, ``field``, ``index`` and ``limit``."""
         return cls(
             kind,
             error.text,
@@ -94,22 +94,22 @@ class ApiError(EmbeddingError):
 
 
 def api_error(error: Exception) -> ApiError:
-    """What a client is told of any error."""
+    """The error that the client gets for any error."""
     match error:
         case ApiError():
-            told = error
+            response_error = error
         case DeadlineError():
-            told = ApiError.of(ErrorKind.DEADLINE, error)
+            response_error = ApiError.of(ErrorKind.DEADLINE, error)
         case OverloadError():
-            told = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=1)
+            response_error = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=1)
         case NonFiniteVectorError():
-            told = ApiError(ErrorKind.INTERNAL, error.message(), field=error.field, index=error.index)
+            response_error = ApiError(ErrorKind.INTERNAL, error.message(), field=error.field, index=error.index)
         case WorkerError():
             message = "The model failed while it had this request; it may be sent again."
-            told = ApiError(ErrorKind.UNAVAILABLE, message, retry_after=1)
+            response_error = ApiError(ErrorKind.UNAVAILABLE, message, retry_after=1)
         case InputError() | ConfigurationError():
-            told = ApiError.of(ErrorKind.INVALID, error)
+            response_error = ApiError.of(ErrorKind.INVALID, error)
         case _:
             message = "The server failed; its log has the cause under this request's id."
-            told = ApiError(ErrorKind.INTERNAL, message)
-    return told
+            response_error = ApiError(ErrorKind.INTERNAL, message)
+    return response_error

@@ -15,7 +15,7 @@ from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.middleware import RequestMiddleware
 
-# The first one that a path belongs to; REST has all the rest.
+# In the order of matching: REST has all paths that no other API has.
 _APIS = (openai.API, rest.API)
 
 
@@ -23,7 +23,7 @@ def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
     """The ASGI application over a handler."""
     app = describe()
     app.state.handler, app.state.health = handler, Health(handler)
-    # Each of these is around those before it.
+    # Each middleware wraps those added before it.
     app.add_middleware(RequestMiddleware, handler=handler, keys=keys, apis=_APIS)
     telemetry.trace(app)
     if handler.config.cors_origins:
@@ -38,13 +38,13 @@ def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
 
 
 def describe() -> FastAPI:
-    """The routes without anything behind them: enough for the OpenAPI document."""
+    """The routes without a handler: enough for the OpenAPI document."""
     app = FastAPI(
         title="akidb-embeddings",
         version=__version__,
         summary="Text embeddings with MLX",
         redoc_url=None,
-        redirect_slashes=False,  # /embed/ is not a path here, and 404 says so
+        redirect_slashes=False,  # /embed/ is not a route: 404
         exception_handlers={HTTPException: _raise_api_error},
     )
     app.include_router(rest.ROUTER)
@@ -55,5 +55,5 @@ def describe() -> FastAPI:
 async def _raise_api_error(request: Request, error: HTTPException) -> NoReturn:
     """Starlette's own errors, such as 404 and 405, in the form of all others."""
     kind = KINDS_BY_STATUS.get(error.status_code, ErrorKind.MALFORMED)
-    message = f"{request.method} {request.url.path[:200]}: {error.detail}. /docs lists what there is."
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}. /docs lists all routes."
     raise ApiError(kind, message, headers=error.headers)

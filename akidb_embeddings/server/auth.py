@@ -1,4 +1,4 @@
-"""API keys. All of them are compared each time, in constant time, so that the time taken tells nothing about them."""
+"""API keys. Each check compares all of them in constant time, so that its duration reveals nothing about them."""
 
 import hmac
 import os
@@ -13,7 +13,7 @@ _SCHEME = "bearer "
 
 
 class ApiKeys:
-    """The keys of which a request must have one; without any, every request is allowed."""
+    """The accepted API keys. Without any, every request is allowed."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [key.encode() for key in keys]
@@ -30,10 +30,14 @@ class ApiKeys:
             try:
                 lines = Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigurationError(f"api_keys_file: {file} cannot be read: {error}") from error
+                raise ConfigurationError(
+                    field="api_keys_file", reason=f"is {file}, which cannot be read: {error}"
+                ) from error
             found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
             if not found:
-                raise ConfigurationError(f"api_keys_file: {file} has no key in it; write one per line.")
+                raise ConfigurationError(
+                    field="api_keys_file", reason=f"is {file}, which contains no key; write one per line."
+                )
             keys += found
         return cls(keys)
 

@@ -62,7 +62,7 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """Many requests over one stream, answered in their order. One that is refused does not end the stream.
+        """Many requests over one stream, with responses in their order. A request's error does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -131,14 +131,14 @@ class Handler:
                 result = await _embed(service, call, limit if seconds is None else min(seconds, limit))
             label = "ok"
         except Exception as error:
-            told = api_error(error)
-            label = told.kind.label
-            if told is error:
+            response_error = api_error(error)
+            label = response_error.kind.label
+            if response_error is error:
                 raise
-            raise told from error
+            raise response_error from error
         finally:
-            self.metrics.request(protocol, label, time.monotonic() - begin)
-        self.metrics.texts(name, len(call.texts), sum(result.token_counts))
+            self.metrics.count_request(protocol, label, time.monotonic() - begin)
+        self.metrics.count_texts(name, len(call.texts), sum(result.token_counts))
         return EmbedOutcome(
             model=name,
             dimension=call.dimensions or service.dimension,

@@ -1,4 +1,4 @@
-"""What Prometheus charts: requests by outcome, the queue, the MLX thread's work, the process."""
+"""Metrics for Prometheus: requests by outcome, the queue, the MLX thread's work, the process."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,7 +14,7 @@ _BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 
 
 class Metrics:
-    """One server's figures."""
+    """The metrics of one server."""
 
     def __init__(self, services: Mapping[str, EmbeddingService]) -> None:
         self._registry = CollectorRegistry()
@@ -23,50 +23,50 @@ class Metrics:
             "akidb_requests", "Requests by protocol and outcome", ["protocol", "outcome"], registry=self._registry
         )
         self._http = Counter(
-            "akidb_http_responses", "Answers over HTTP by status, of every path", ["status"], registry=self._registry
+            "akidb_http_responses", "HTTP responses of all paths by status", ["status"], registry=self._registry
         )
         self._seconds = Histogram(
             "akidb_request_seconds",
-            "Seconds from a request's arrival to its answer",
+            "Seconds from a request's arrival to its response",
             ["protocol"],
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._texts = Counter("akidb_texts", "Texts answered", ["model"], registry=self._registry)
-        self._tokens = Counter("akidb_tokens", "Tokens answered", ["model"], registry=self._registry)
+        self._texts = Counter("akidb_texts", "Texts of successful requests", ["model"], registry=self._registry)
+        self._tokens = Counter("akidb_tokens", "Tokens of successful requests", ["model"], registry=self._registry)
 
-    def http(self, status: int) -> None:
-        """Count an answer over HTTP; 499: the client left before."""
+    def count_http_response(self, status: int) -> None:
+        """Count an HTTP response; the status is 499 if the client disconnected before it."""
         self._http.labels(str(status)).inc()
 
-    def request(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count a request; ``outcome`` is "ok", "cancelled" or the kind of its refusal."""
+    def count_request(self, protocol: str, outcome: str, seconds: float) -> None:
+        """Count a request; ``outcome`` is "ok", "cancelled" or the kind of error."""
         self._requests.labels(protocol, outcome).inc()
         self._seconds.labels(protocol).observe(seconds)
 
-    def texts(self, model: str, texts: int, tokens: int) -> None:
-        """Count what was answered."""
+    def count_texts(self, model: str, texts: int, tokens: int) -> None:
+        """Count the texts and tokens of a successful request."""
         self._texts.labels(model).inc(texts)
         self._tokens.labels(model).inc(tokens)
 
     def render(self) -> bytes:
-        """The text that Prometheus reads."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
 class _Engines(Collector):
-    """The MLX threads' own counts, looked at when somebody asks."""
+    """The statistics of the MLX threads, read at each scrape."""
 
     def __init__(self, services: Mapping[str, EmbeddingService]) -> None:
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
-        """Every model's figures, and the process's."""
+        """The metrics of all models, and of the process."""
         gauges = {
-            "akidb_model_running": ("1 while the model's thread takes work", "running"),
-            "akidb_queue_tokens": ("Tokens that wait", "waiting_tokens"),
-            "akidb_queue_age_seconds": ("How long the oldest request waits", "waiting_seconds"),
-            "akidb_idle_seconds": ("Since the last forward pass that succeeded", "idle_seconds"),
+            "akidb_model_running": ("1 while the model's thread accepts work", "running"),
+            "akidb_queue_tokens": ("Tokens in the queue", "waiting_tokens"),
+            "akidb_queue_age_seconds": ("Seconds that the oldest request has waited", "waiting_seconds"),
+            "akidb_idle_seconds": ("Seconds since the last successful forward pass", "idle_seconds"),
         }
         counters = {
             "akidb_rounds": ("Rounds of micro-batches", "rounds"),

@@ -1,6 +1,6 @@
-"""Around every HTTP request: its id, its API key, the limit of its body, its line in the log; and errors as responses.
+"""Middleware for every HTTP request: its id, its API key, the limit of its body, its log entry, and its errors.
 
-Every error becomes a response here and nowhere else, in the form of the API that the request belongs to.
+All errors become responses here, in the form of the API that the request belongs to.
 """
 
 import asyncio
@@ -11,60 +11,68 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.logs import LOG, log_request, request_id
-from akidb_embeddings.server.responses import Api, ClientLeftError, error_response
+from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
+from akidb_embeddings.server.responses import Api, ClientDisconnectedError, error_response
 
-# What the log and the metrics say where no client waits for a status any more, as other servers do.
-CLIENT_LEFT = 499
+# The status in log and metrics if the client disconnected before the response, as in nginx.
+CLIENT_CLOSED_REQUEST = 499
 _ALWAYS_PUBLIC = {"/", "/docs", "/openapi.json"}
 _HEALTH = {"/livez", "/readyz", "/metrics"}
 
 
 class RequestMiddleware:
-    """ASGI middleware. ``scope["state"]`` gets ``request_id`` and ``facts``, which endpoints add to the log.
+    """ASGI middleware.
 
-    ``apis``: the APIs that are served; the first one that a path belongs to decides on the form of errors.
+    It adds ``request_id`` and ``fields`` to ``scope["state"]``; endpoints add fields of the log entry to the latter.
     """
 
     def __init__(self, app: ASGIApp, handler: Handler, keys: ApiKeys, apis: tuple[Api, ...]) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            handler: The handler of its requests.
+            keys: The API keys.
+            apis: The APIs that are served. The first one that a path belongs to determines the form of errors.
+        """
         self._app, self._config, self._metrics = app, handler.config, handler.metrics
         self._keys, self._apis = keys, apis
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection's request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        identity = request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
-        facts: dict[str, object] = {}
-        scope.setdefault("state", {}).update(request_id=identity, facts=facts)
+        request_id = ensure_request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
+        fields: dict[str, object] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, fields=fields)
         begin, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             self._authorize(scope["path"], headers)
             body = await self._read(headers, receive)
             await self._app(scope, _replay(body, receive), send_with_id)
-        except ClientLeftError:
-            status = CLIENT_LEFT
+        except ClientDisconnectedError:
+            status = CLIENT_CLOSED_REQUEST
         except Exception as error:
-            told = api_error(error)
-            if told.kind is ErrorKind.INTERNAL:
-                LOG.error("A request failed", exc_info=error, extra={"facts": {"request_id": identity}})
+            response_error = api_error(error)
+            if response_error.kind is ErrorKind.INTERNAL:
+                LOG.error("A request failed", exc_info=error, extra={"fields": {"request_id": request_id}})
             if not status:
                 api = next(api for api in self._apis if api.has(scope["path"]))
-                await error_response(told, identity, api)(scope, receive, send_with_id)
+                await error_response(response_error, request_id, api)(scope, receive, send_with_id)
         finally:
-            self._metrics.http(status)
+            self._metrics.count_http_response(status)
             what = f"{scope['method']} {scope['path']}"[:200]
-            log_request("http", what, str(status), time.monotonic() - begin, request_id=identity, **facts)
+            log_request("http", what, str(status), time.monotonic() - begin, request_id=request_id, **fields)
 
     def _authorize(self, path: str, headers: dict[bytes, bytes]) -> None:
         if path in _ALWAYS_PUBLIC or (path in _HEALTH and not self._config.protect_health):
@@ -76,7 +84,7 @@ class RequestMiddleware:
 
         Raises:
             ApiError: It is larger than allowed, or takes longer.
-            ClientLeftError: The client left before its end.
+            ClientDisconnectedError: The client disconnected before its end.
         """
         limit = self._config.max_body_bytes
         declared = headers.get(b"content-length", b"0")
@@ -89,7 +97,7 @@ class RequestMiddleware:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise ClientLeftError
+                        raise ClientDisconnectedError
                     chunk = message.get("body", b"")
                     size += len(chunk)
                     if size > limit:
@@ -98,7 +106,7 @@ class RequestMiddleware:
                     more = message.get("more_body", False)
         except TimeoutError:
             seconds = self._config.request_seconds
-            raise ApiError(ErrorKind.DEADLINE, f"The body did not come within {seconds:g} seconds.") from None
+            raise ApiError(ErrorKind.DEADLINE, f"The body did not arrive within {seconds:g} seconds.") from None
         return b"".join(chunks)
 
 
@@ -113,7 +121,7 @@ def _too_large(limit: int) -> ApiError:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body once, and then whatever else comes: that the client left."""
+    """A ``receive`` that returns the body once, and then the connection's further messages, such as the disconnect."""
     sent = False
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""OpenAI's API for embeddings, for its clients."""
+"""OpenAI's embeddings API, for its clients."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter(prefix="/v1", tags=["openai"])
 _STARTED = int(time.time())
-# What OpenAI calls the arguments.
+# The names of the arguments in OpenAI's API.
 _NAMES = {**REQUEST_NAMES, "texts": "input"}
 
 
@@ -33,7 +33,7 @@ _NAMES = {**REQUEST_NAMES, "texts": "input"}
     openapi_extra=describe_body(schemas.OpenAIRequest),
 )
 async def embeddings(request: Request) -> Response:
-    """Vectors as OpenAI's `embeddings.create` gives them. Token ids are refused: they are of another vocabulary."""
+    """Vectors as OpenAI's `embeddings.create` returns them. Token ids are rejected: their vocabulary is another one."""
     given = schemas.parse(await request.body(), schemas.OpenAIRequest)
     texts = [given.input] if isinstance(given.input, str) else _texts(given.input)
     outcome = await embed_call(request, EmbedCall(texts, model=given.model, dimensions=given.dimensions), "openai")
@@ -69,13 +69,13 @@ def _texts(given: list[str] | list[int] | list[list[int]]) -> list[str]:
     """The texts of an input.
 
     Raises:
-        ApiError: It holds token ids, as langchain-openai sends them unless told otherwise, or nothing.
+        ApiError: It contains token ids, which langchain-openai sends by default, or is empty.
     """
     texts = [item for item in given if isinstance(item, str)]
     if len(texts) < len(given):
         raise ApiError(
             ErrorKind.MALFORMED,
-            "input holds token ids. They are of OpenAI's vocabulary, not of this model's, and would give wrong "
+            "input contains token ids. They belong to OpenAI's vocabulary, not this model's, and would give wrong "
             "vectors: send texts. In langchain-openai, set check_embedding_ctx_length=False.",
             field="input",
         )

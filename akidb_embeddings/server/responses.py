@@ -1,4 +1,4 @@
-"""What every HTTP endpoint does: call the handler, notice that the client left, write JSON, describe itself."""
+"""What HTTP endpoints share: calls of the handler, disconnects, JSON responses, and OpenAPI entries."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,8 +20,8 @@ T = TypeVar("T")
 _MANY_NUMBERS = 200_000
 
 
-class ClientLeftError(Exception):
-    """The client closed its connection before the response was there."""
+class ClientDisconnectedError(Exception):
+    """The client disconnected before the response."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +49,36 @@ def handler_of(request: Request) -> Handler:
 
 
 async def embed_call(request: Request, call: EmbedCall, protocol: str) -> EmbedOutcome:
-    """The outcome of a call; if the client leaves before it is there, its texts leave the queue.
+    """The outcome of a call. If the client disconnects, its texts are removed from the queue.
 
     Raises:
         ApiError: The call failed.
-        ClientLeftError: The client left.
+        ClientDisconnectedError: The client disconnected.
     """
     outcome = await _while_connected(request, handler_of(request).embed(call, protocol))
-    request.state.facts.update(model=outcome.model, texts=len(call.texts), tokens=sum(outcome.token_counts))
+    request.state.fields.update(model=outcome.model, texts=len(call.texts), tokens=sum(outcome.token_counts))
     return outcome
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(request.receive())  # after the body, the next message is that the client left
+    disconnect = asyncio.ensure_future(request.receive())  # after the body, the next message is the disconnect
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ClientLeftError
+        raise ClientDisconnectedError
     finally:
-        leaving.cancel()
+        disconnect.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
             if not task.cancelled():
-                task.exception()  # it ended by itself; asyncio complains about errors that were never retrieved
+                task.exception()  # or asyncio logs that it was never retrieved
 
 
 async def vectors_response(body: dict[str, Any], outcome: EmbedOutcome) -> Response:
-    """The body as JSON. Its arrays are written with the digits that give back the same float32."""
+    """The body as JSON. Its arrays have the digits that restore the same float32 values."""
     write = orjson.dumps
     options = orjson.OPT_SERIALIZE_NUMPY
     is_large = outcome.vectors.size > _MANY_NUMBERS

@@ -24,14 +24,12 @@ from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter()
 _PAGE = Path(__file__).parent / "page.html"
-# Nothing on the page comes from elsewhere, and no other page may put it into a frame.
+# The page loads nothing from other origins, and other pages may not embed it in a frame.
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "frame-ancestors 'none'"
 )
-_NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": schemas.Status, "description": "Not ready, or for good not alive"}
-}
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "description": "Not ready, or not alive"}}
 
 
 @ROUTER.post(
@@ -50,7 +48,7 @@ async def embed(request: Request) -> Response:
 
 @ROUTER.get("/info", tags=["about"], response_model=schemas.Info, responses=describe_errors(401, 413, 500))
 async def info(request: Request) -> Response:
-    """Version, limits, and what each model does without options."""
+    """Version, limits, and the default options of each model."""
     return json_response(handler_of(request).info())
 
 
@@ -58,21 +56,21 @@ async def info(request: Request) -> Response:
     "/livez", tags=["about"], response_model=schemas.Status, responses=describe_errors(401, 413, 500) | _NOT_READY
 )
 async def livez(request: Request) -> Response:
-    """The process responds, and no model's thread died for good: after that, only a restart of the process helps."""
-    return _status("alive", _health_of(request).losses())
+    """Liveness: the process responds, and no model's thread has died permanently. Otherwise, restart the process."""
+    return _status("alive", _health_of(request).liveness_problems())
 
 
 @ROUTER.get(
     "/readyz", tags=["about"], response_model=schemas.Status, responses=describe_errors(401, 413, 500) | _NOT_READY
 )
 async def readyz(request: Request) -> Response:
-    """Whether requests may come: every model's thread runs; after a failure or long idleness it is tried."""
-    return _status("ready", await _health_of(request).problems())
+    """Readiness: every model's thread is running. After a failure or long idle time, it computes a test embedding."""
+    return _status("ready", await _health_of(request).readiness_problems())
 
 
 @ROUTER.get("/metrics", tags=["about"], response_class=Response, responses=describe_errors(401, 413, 500))
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Metrics for Prometheus."""
     return Response(handler_of(request).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

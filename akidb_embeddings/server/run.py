@@ -1,4 +1,4 @@
-"""The server's life: load the models, listen, serve until told to end, finish what is in flight."""
+"""The server's lifecycle: load the models, listen, serve until a signal, finish the requests in flight."""
 
 import asyncio
 import contextlib
@@ -27,63 +27,84 @@ from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.service.service import EmbeddingService
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_TICK = 0.05
-# Seconds for what remains to be done at the end, so that a client or a model that hangs cannot keep the process.
-_LAST_WORDS = 1.0
-_LAST_ROUND = 10.0
+_POLL_SECONDS = 0.05
+# Seconds at shutdown for cancelled requests, and for the engine's last batch, so that the process ends if they hang.
+_CANCEL_SECONDS = 1.0
+_ENGINE_SECONDS = 10.0
 
 
 def served_names(sources: tuple[str, ...]) -> dict[str, str]:
-    """What clients call each model: its name in the registry or on the hub, or a folder's last part.
+    """The models by the names that clients use: a name in the registry or on the hub, or the last part of a folder.
 
-    ConfigurationError: two have the same.
+    Raises:
+        ConfigurationError: Two models have the same name.
     """
     names: dict[str, str] = {}
     for source in sources:
         is_folder = source not in MODELS and (source.startswith((".", "~", "/")) or Path(source).is_dir())
         name = Path(source).expanduser().resolve().name if is_folder else source
         if name in names:
-            raise ConfigurationError(f"models: {names[name]!r} and {source!r} would both be called {name!r}.")
+            raise ConfigurationError(
+                field="models", reason=f"has {names[name]!r} and {source!r}, which would both be called {name!r}."
+            )
         names[name] = source
     return names
 
 
 @contextlib.contextmanager
 def open_services(config: ServerConfig, embedding: EmbeddingConfig) -> Iterator[dict[str, EmbeddingService]]:
-    """The models by the names that clients use, loaded; closed at the end."""
+    """The loaded models by the names that clients use; closed at the end."""
     services: dict[str, EmbeddingService] = {}
     with contextlib.ExitStack() as stack:
         for name, source in served_names(tuple(config.models) or (embedding.model_name,)).items():
-            own = EmbeddingConfig.resolve(embedding, model_name=source, max_queued_tokens=config.max_queued_tokens)
-            services[name] = stack.enter_context(EmbeddingService(config=own))
+            model_config = EmbeddingConfig.resolve(
+                embedding, model_name=source, max_queued_tokens=config.max_queued_tokens
+            )
+            services[name] = stack.enter_context(EmbeddingService(config=model_config))
             services[name].embed(["The first vector takes longer than others."])
             LOG.info("Loaded %s, %d dimensions", name, services[name].dimension)
         yield services
 
 
-def serve(config: ServerConfig, embedding: EmbeddingConfig, announce: Callable[[str], None] = LOG.info) -> None:
-    """Serve until SIGTERM or SIGINT. ``announce`` is told the addresses once requests are taken.
+def serve(config: ServerConfig, embedding: EmbeddingConfig, notify: Callable[[str], None] = LOG.info) -> None:
+    """Serve until SIGTERM or SIGINT.
 
-    ConfigurationError: files for keys or TLS are not what they should be. EmbeddingError: a port is taken. Others are
-    those of ``EmbeddingService``.
+    Args:
+        config: The server's settings.
+        embedding: The settings of the models.
+        notify: Called with each address once the server accepts requests.
+
+    Raises:
+        ConfigurationError: A file for API keys or TLS cannot be used.
+        EmbeddingError: The server cannot listen on a port, or a model cannot be loaded.
     """
     keys = ApiKeys.read(config.api_keys_file)
     _check_tls(config)
-    hanging = threading.Timer(_LAST_ROUND, _end_hanging)
-    hanging.daemon = True
+    watchdog = threading.Timer(_ENGINE_SECONDS, _force_exit)
+    watchdog.daemon = True
     with open_services(config, embedding) as services:
         handler = Handler(config, services, Metrics(services))
-        asyncio.run(_serve_until_signalled(handler, keys, announce))
-        hanging.start()  # a model's last round is waited for, but not for ever
-    hanging.cancel()
+        asyncio.run(_serve_until_signal(handler, keys, notify))
+        watchdog.start()  # closing the services waits for the engine's last batch, but not forever
+    watchdog.cancel()
 
 
-async def _serve_until_signalled(handler: Handler, keys: ApiKeys, announce: Callable[[str], None]) -> None:
-    await serve_until(handler, keys, announce, _signalled())
+async def _serve_until_signal(handler: Handler, keys: ApiKeys, notify: Callable[[str], None]) -> None:
+    await serve_until(handler, keys, notify, _shutdown_event())
 
 
-async def serve_until(handler: Handler, keys: ApiKeys, announce: Callable[[str], None], ending: asyncio.Event) -> None:
-    """Serve a handler's models over HTTP and gRPC until ``ending`` is set, and what is in flight is done."""
+async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], None], shutdown: asyncio.Event) -> None:
+    """Serve a handler's models over HTTP and gRPC until ``shutdown`` is set and the requests in flight are done.
+
+    Args:
+        handler: The handler of all requests.
+        keys: The API keys.
+        notify: Called with each address once the server accepts requests.
+        shutdown: Ends the server.
+
+    Raises:
+        EmbeddingError: The server cannot listen on a port.
+    """
     config = handler.config
     with contextlib.closing(_listen(config.host, config.port)) as listening:
         http = _Http(
@@ -99,23 +120,23 @@ async def serve_until(handler: Handler, keys: ApiKeys, announce: Callable[[str],
                 ssl_keyfile=config.tls_key,
             )
         )
-        async with rpc.running(handler, keys) as grpc_port:
+        async with rpc.grpc_server(handler, keys) as grpc_port:
             serving = asyncio.ensure_future(http.serve(sockets=[listening]))
             while not (http.started or serving.done()):
                 await asyncio.sleep(0.01)
             for line in _addresses(config, listening.getsockname()[1], grpc_port):
-                announce(line)
-            await asyncio.wait({serving, asyncio.ensure_future(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
+                notify(line)
+            await asyncio.wait({serving, asyncio.ensure_future(shutdown.wait())}, return_when=asyncio.FIRST_COMPLETED)
             left = await _drain(handler)
-            # For bodies that do not come and answers that nobody reads; uvicorn would wait for ever.
+            # uvicorn would wait forever for bodies that do not arrive, and for responses that are not read.
             http.config.timeout_graceful_shutdown = max(1, round(left))
             http.should_exit = True
             await serving
-    LOG.info("Ended")
+    LOG.info("Shut down")
 
 
 class _Http(uvicorn.Server):
-    """uvicorn's server, which leaves signals to us: they end gRPC as well."""
+    """uvicorn's server without signal handlers: signals are handled here, for HTTP and gRPC together."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -123,56 +144,56 @@ class _Http(uvicorn.Server):
         yield
 
 
-def _signalled() -> asyncio.Event:
-    """Set by the first signal to end; the second ends at once, as Python would."""
+def _shutdown_event() -> asyncio.Event:
+    """An event that the first signal sets. The second signal has Python's default effect."""
     event, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def end() -> None:
+    def stop() -> None:
         event.set()
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
 
     for number in _SIGNALS:
-        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: whoever started it ends it
-            loop.add_signal_handler(number, end)
+        with contextlib.suppress(ValueError, RuntimeError):  # only the main thread can handle signals
+            loop.add_signal_handler(number, stop)
     return event
 
 
 async def _drain(handler: Handler) -> float:
-    """Refuse new requests, and wait for those in flight as long as configured; the seconds that are left of it."""
+    """Reject new requests, and wait for those in flight. Returns the remaining seconds of ``drain_seconds``."""
     handler.draining = True
-    LOG.info("Ending; %d requests are in flight", handler.in_flight)
+    LOG.info("Shutting down; %d requests are in flight", handler.in_flight)
     end = time.monotonic() + handler.config.drain_seconds
-    await _until_done(handler, handler.config.drain_seconds)
+    await _wait_for_requests(handler, handler.config.drain_seconds)
     if handler.in_flight:
         LOG.warning("%d requests were not done after %g s", handler.in_flight, handler.config.drain_seconds)
         handler.give_up()
-        await _until_done(handler, _LAST_WORDS)
+        await _wait_for_requests(handler, _CANCEL_SECONDS)
     return max(0.0, end - time.monotonic())
 
 
-async def _until_done(handler: Handler, seconds: float) -> None:
+async def _wait_for_requests(handler: Handler, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while handler.in_flight:
-                await asyncio.sleep(_TICK)
+                await asyncio.sleep(_POLL_SECONDS)
 
 
-def _end_hanging() -> None:
-    LOG.error("A model's last round was not done after %g s; ending without it", _LAST_ROUND)
+def _force_exit() -> None:
+    LOG.error("A model's last batch was not done after %g s; exiting without it", _ENGINE_SECONDS)
     logging.shutdown()
     os._exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. EmbeddingError: the address is taken or not this machine's."""
+    """A listening socket."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise EmbeddingError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    # Connections inherit it. asyncio sets it only on sockets that were made for TCP by name, and uvicorn sends head and
-    # body one after the other: the body would wait 40 ms for the client's delayed acknowledgement.
+    # Connections inherit TCP_NODELAY. asyncio sets it only on sockets with an explicit TCP protocol. uvicorn sends head
+    # and body separately: without it, the body would wait 40 ms for the client's delayed acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setblocking(False)
     return listening
@@ -183,16 +204,17 @@ def _check_tls(config: ServerConfig) -> None:
         return
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        # Without a password, OpenSSL would ask for one on the terminal if the key is encrypted.
+        # Without a password, OpenSSL would prompt for one on the terminal if the key is encrypted.
         context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
-            f"tls_certificate {config.tls_certificate} and tls_key {config.tls_key} cannot be used: {error}"
+            field="tls_certificate",
+            reason=f"is {config.tls_certificate}, which cannot be used with the key {config.tls_key}: {error}",
         ) from error
 
 
 def _addresses(config: ServerConfig, port: int, grpc_port: int | None) -> list[str]:
     scheme = "https" if config.tls_certificate else "http"
     host = f"[{config.host}]" if ":" in config.host else config.host
-    lines = [f"REST on {scheme}://{host}:{port}, its description at {scheme}://{host}:{port}/docs"]
+    lines = [f"REST on {scheme}://{host}:{port}, documentation at {scheme}://{host}:{port}/docs"]
     return lines if grpc_port is None else [*lines, f"gRPC on {host}:{grpc_port}"]

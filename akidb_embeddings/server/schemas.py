@@ -1,4 +1,4 @@
-"""The bodies of REST requests and responses: what a client may send, field by field, and what it gets."""
+"""The schemas of HTTP request and response bodies."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -8,8 +8,8 @@ from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.vectors import WITHOUT_RANGES
 
-_MOST_PROBLEMS = 3
-_TOO_MANY_TO_LIST = 1000
+_MAX_LISTED_PROBLEMS = 3
+_MAX_PROBLEMS = 1000
 Body = TypeVar("Body", bound=BaseModel)
 
 if TYPE_CHECKING:  # type checkers take no literals from a list
@@ -20,38 +20,42 @@ else:
     Pooling = Literal["auto", *POOLINGS]
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
-# One item that is wrong refuses a list: it may have millions, and to tell of each would take the server's memory.
+# Validation stops at a list's first invalid item: a list may have millions, and their errors would exhaust the memory.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Ids = Annotated[list[int], Field(fail_fast=True)]
 Vector = Annotated[list[float], Field(fail_fast=True)]
 
 
 class _Request(BaseModel):
-    # Strict: "5" is no number, 1 no boolean. An option that is misspelled must not be left out without a word.
+    # Strict: "5" is not a number, 1 not a boolean. A misspelled option must not be ignored silently.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class EmbedRequest(_Request):
-    """Texts to embed. What is left out is as the server is configured; null is the same."""
+    """Texts to embed. Options that are missing or null are as the server is configured."""
 
-    texts: Texts = Field(description="The texts; `/info` says how many at most.", examples=[["Hello world"]])
+    texts: Texts = Field(description="The texts; `/info` has the maximum number.", examples=[["Hello world"]])
     model: str | None = Field(None, description="A model of `/info`; the first by default.")
-    pooling: Pooling | None = Field(None, description="How hidden states become one vector; auto: as trained.")
+    pooling: Pooling | None = Field(
+        None, description="How hidden states become one vector; auto: as the model was trained."
+    )
     normalize: bool | None = Field(None, description="Whether vectors are scaled to length 1.")
     prompt: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="The name of one of the model's prompts: query, document, …"
     )
     dimensions: Dimensions | None = Field(None, description="Cut vectors to this length (Matryoshka).")
-    truncate: Literal["end", "error"] | None = Field(None, description="Longer texts: cut and flag, or refuse.")
+    truncate: Literal["end", "error"] | None = Field(
+        None, description="Longer texts: end cuts and flags them, error rejects them."
+    )
     embeddings: Annotated[list[Vector | None], Field(fail_fast=True)] | None = Field(
         None,
-        description="Vectors you have already, one a text or null: those are checked and passed through, normalized "
-        "and converted as asked, the others computed.",
+        description="Vectors that you already have, one per text, or null where it is to be computed. Given vectors "
+        "are checked, normalized and converted like computed ones.",
     )
     precision: Precision | None = Field(
         None,
-        description="The form of the vectors, float32 by default. int8: each scaled by its largest value; binary, "
-        "ubinary: signs, eight a byte, signed or unsigned.",
+        description="The form of the vectors, float32 by default. int8: each vector scaled by its largest value; "
+        "binary, ubinary: signs, eight per byte, signed or unsigned.",
     )
     encoding_format: Literal["float", "base64"] | None = Field(
         None, description="Numbers (the default), or base64 of the precision's little-endian bytes."
@@ -68,13 +72,15 @@ class TimingsBody(BaseModel):
 
 
 class EmbedAnswer(BaseModel):
-    """Vectors and what became of each text. Vectors of different fingerprints must not be compared."""
+    """Vectors, and the tokens of each text. Vectors with different fingerprints must not be compared."""
 
     model: str
     dimension: Count
     embeddings: list[list[float]] | list[str]
     precision: Precision
-    token_counts: list[Count] = Field(description="Tokens the model saw, special ones included; 0 for given vectors.")
+    token_counts: list[Count] = Field(
+        description="Tokens that the model saw, special tokens included; 0 for given vectors."
+    )
     truncated: list[bool]
     fingerprint: str
     timings: TimingsBody
@@ -84,7 +90,7 @@ class OpenAIRequest(_Request):
     """OpenAI's `embeddings.create`."""
 
     input: str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)] = Field(
-        description="One text or several. Token ids are refused, for they are of another vocabulary.",
+        description="One text or several. Token ids are rejected: their vocabulary is another one.",
         examples=["Hello world"],
     )
     model: str | None = Field(None, description="A model of `/v1/models`; the first by default.")
@@ -104,7 +110,7 @@ class OpenAIVector(BaseModel):
 
 
 class OpenAIUsage(BaseModel):
-    """Tokens the model saw."""
+    """Tokens that the model saw."""
 
     prompt_tokens: Count
     total_tokens: Count
@@ -136,7 +142,7 @@ class OpenAIModels(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What one model does without options. `prompts`: the names that `prompt` takes."""
+    """The default options of one model. `prompts`: the allowed values of `prompt`."""
 
     name: str
     default: bool
@@ -165,7 +171,7 @@ class Status(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error. `field` and `limit` where one is at fault, `retry_after` in seconds."""
+    """An error. `field` and `limit` are present if the error is about one; `retry_after` is in seconds."""
 
     error: str
     type: str
@@ -176,7 +182,7 @@ class ErrorBody(BaseModel):
 
 
 class OpenAIErrorDetail(BaseModel):
-    """What OpenAI's clients read."""
+    """The error in OpenAI's form."""
 
     message: str
     type: str
@@ -195,7 +201,7 @@ def parse(body: bytes, schema: type[Body]) -> Body:
     """Read a request's body.
 
     Raises:
-        ApiError: The body is malformed, for it is not a JSON object, or invalid; then the error names the fields.
+        ApiError: The body is not a JSON object (malformed), or has invalid fields, which the message names.
     """
     try:
         return schema.model_validate_json(body)
@@ -204,30 +210,30 @@ def parse(body: bytes, schema: type[Body]) -> Body:
 
 
 def _api_error(error: ValidationError, schema: type[BaseModel]) -> ApiError:
-    if error.error_count() > _TOO_MANY_TO_LIST:
+    if error.error_count() > _MAX_PROBLEMS:
         return ApiError(ErrorKind.INVALID, f"The body has {error.error_count()} unknown fields.")
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     if not first["loc"]:  # the body as a whole
-        return ApiError(ErrorKind.MALFORMED, f"The body is not the JSON object that is expected: {first['msg']}.")
-    listed = [_describe(one["loc"], one["type"], one["msg"], schema) for one in problems[:_MOST_PROBLEMS]]
-    more = f"; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
+        return ApiError(ErrorKind.MALFORMED, f"The body is not a valid JSON object: {first['msg']}.")
+    listed = [_describe(one["loc"], one["type"], one["msg"], schema) for one in problems[:_MAX_LISTED_PROBLEMS]]
+    more = f"; and {len(problems) - _MAX_LISTED_PROBLEMS} more" if len(problems) > _MAX_LISTED_PROBLEMS else ""
     return ApiError(ErrorKind.INVALID, "; ".join(listed) + more, field=_path(first["loc"]))
 
 
-def _describe(place: tuple[int | str, ...], kind: str, message: str, schema: type[BaseModel]) -> str:
+def _describe(location: tuple[int | str, ...], kind: str, message: str, schema: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        return f"{_path(place)} is not a known field; allowed: {', '.join(schema.model_fields)}"
-    return f"{_path(place)}: {message}"
+        return f"{_path(location)} is not a known field; allowed: {', '.join(schema.model_fields)}"
+    return f"{_path(location)}: {message}"
 
 
-def _path(place: tuple[int | str, ...]) -> str:
-    """``texts[3]``; names come from the client, and no longer than it needs to find them."""
-    first, *rest = place
+def _path(location: tuple[int | str, ...]) -> str:
+    """A location such as ``texts[3]``. Names are cut, since they come from the client and may be very long."""
+    first, *rest = location
     return str(first)[:100] + "".join(f"[{part}]" for part in rest if isinstance(part, int))
 
 
 def json_schema(schema: Any) -> dict[str, Any]:
-    """A body's JSON schema by itself, for the OpenAPI document."""
+    """The JSON schema of a body, for the OpenAPI document."""
     found: dict[str, Any] = schema.model_json_schema(ref_template="#/components/schemas/{model}")
     return found

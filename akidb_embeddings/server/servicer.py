@@ -1,4 +1,4 @@
-"""gRPC's calls: bytes to a call, its outcome to a message or a status."""
+"""The gRPC methods: parse a message, call the handler, and respond with a message or a status."""
 
 import asyncio
 import time
@@ -12,29 +12,29 @@ from grpc.aio import ServicerContext as Context
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind, api_error
 from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome, Handler
-from akidb_embeddings.server.logs import LOG, log_request, request_id
+from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
 from akidb_embeddings.vectors.precision import little_endian
 
 Schema = TypeVar("Schema", bound=Message)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
-# Requests of one stream that are worked on at once, so that they share micro-batches.
+# Requests of one stream that are handled at once, so that they share micro-batches.
 _STREAM_DEPTH = 8
-# A status's words travel in a header. Clients take 8 kB of headers in all, and each of these bytes may become 3.
-_MOST_MESSAGE_BYTES = 1000
+# The message of a status is sent in a header. Clients accept 8 kB of headers, and encoding may triple each byte.
+_MAX_STATUS_BYTES = 1000
 
 
 class Servicer:
-    """The proto's three calls."""
+    """The three methods of embedding.proto."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """The calls by name.
+        """The methods by name.
 
-        Messages come as bytes. Where grpcio parses them, one that is malformed ends as UNKNOWN with the parser's
-        words, and with a traceback in the log.
+        They get messages as bytes: if grpcio parsed them, a malformed one would end with UNKNOWN and the parser's
+        message, and leave a traceback in the log.
         """
         return {
             "Embed": grpc.unary_unary_rpc_method_handler(
@@ -49,26 +49,25 @@ class Servicer:
         }
 
     async def embed(self, message: bytes, context: Context) -> pb.EmbedResponse:
-        """Answer one request, or end the call with an error's status."""
-        request = _parsed(message, pb.EmbedRequest)
-        identity = _identity(request)
+        """Respond to one request, or end the call with an error's status."""
+        request = _parse(message, pb.EmbedRequest)
+        request_id = _request_id(request)
         try:
-            return await self._respond("Embed", request, identity, context.time_remaining())
+            return await self._respond("Embed", request, request_id, context.time_remaining())
         except ApiError as error:
-            await abort(context, error, identity)
+            await abort(context, error, request_id)
 
     async def embed_stream(
         self, messages: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
-        """Answer requests in their order; an error is an answer too.
+        """Respond to requests in their order. A request's error is sent as a response.
 
-        They are written, not yielded: a call that ends while an answer is on its way would leave a generator at its
-        `yield`, to be closed at some later time, with tasks that still read from a call that is gone. A generator it is
-        for OpenTelemetry, which wraps nothing else.
+        Responses are written, not yielded: if the call ended during a `yield`, the generator would be closed at some
+        later time, while its tasks still read from the call. It is a generator only because OpenTelemetry requires one.
         """
         tasks: set[asyncio.Task[Any]] = set()
-        answers: asyncio.Queue[asyncio.Task[pb.EmbedStreamResponse] | None] = asyncio.Queue()
-        places = asyncio.Semaphore(_STREAM_DEPTH)
+        responses: asyncio.Queue[asyncio.Task[pb.EmbedStreamResponse] | None] = asyncio.Queue()
+        slots = asyncio.Semaphore(_STREAM_DEPTH)
 
         def start(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
             task = asyncio.ensure_future(work)
@@ -79,17 +78,17 @@ class Servicer:
         async def read() -> None:
             try:
                 async for message in messages:
-                    await places.acquire()
-                    answers.put_nowait(start(self._stream_respond(message, context)))
+                    await slots.acquire()
+                    responses.put_nowait(start(self._stream_respond(message, context)))
             finally:
-                answers.put_nowait(None)
+                responses.put_nowait(None)
 
         reading = start(read())
         try:
-            while (task := await answers.get()) is not None:
+            while (task := await responses.get()) is not None:
                 await context.write(await task)
-                places.release()
-            await reading  # which raises what ended it early
+                slots.release()
+            await reading  # raises the error that ended it, if any
         finally:
             for task in tasks:
                 task.cancel()
@@ -99,27 +98,27 @@ class Servicer:
 
     async def info(self, message: bytes, context: Context) -> pb.InfoResponse:
         """Version, limits and models."""
-        identity = request_id(None)
+        request_id = ensure_request_id(None)
         try:
-            if _parsed(message, pb.InfoRequest) is None:
+            if _parse(message, pb.InfoRequest) is None:
                 raise _malformed(pb.InfoRequest)
-            told = self._handler.info()
-            models = [pb.Model(**model) for model in told["models"]]
-            return pb.InfoResponse(version=told["version"], limits=told["limits"], models=models)
+            info = self._handler.info()
+            models = [pb.Model(**model) for model in info["models"]]
+            return pb.InfoResponse(version=info["version"], limits=info["limits"], models=models)
         except Exception as error:
-            await abort(context, _logged(error, {"request_id": identity}), identity)
+            await abort(context, _log_if_internal(error, {"request_id": request_id}), request_id)
 
     async def _stream_respond(self, message: bytes, context: Context) -> pb.EmbedStreamResponse:
-        request = _parsed(message, pb.EmbedRequest)
-        identity = _identity(request)
+        request = _parse(message, pb.EmbedRequest)
+        request_id = _request_id(request)
         try:
             seconds = context.time_remaining()
-            return pb.EmbedStreamResponse(response=await self._respond("EmbedStream", request, identity, seconds))
+            return pb.EmbedStreamResponse(response=await self._respond("EmbedStream", request, request_id, seconds))
         except ApiError as error:
-            return pb.EmbedStreamResponse(error=_error(error, identity))
+            return pb.EmbedStreamResponse(error=_error(error, request_id))
 
     async def _respond(
-        self, method: str, request: pb.EmbedRequest | None, identity: str, seconds: float | None
+        self, method: str, request: pb.EmbedRequest | None, request_id: str, seconds: float | None
     ) -> pb.EmbedResponse:
         """The response within ``seconds``.
 
@@ -127,25 +126,25 @@ class Servicer:
             ApiError: Whatever the reason.
         """
         begin, label = time.monotonic(), "cancelled"
-        facts: dict[str, object] = {"request_id": identity}
+        fields: dict[str, object] = {"request_id": request_id}
         try:
             if request is None:
                 raise _malformed(pb.EmbedRequest)
             outcome = await self._handler.embed(_call(request), "grpc", seconds)
-            response = _response(outcome, identity)
-            facts.update(model=outcome.model, texts=len(outcome.token_counts), tokens=sum(outcome.token_counts))
+            response = _response(outcome, request_id)
+            fields.update(model=outcome.model, texts=len(outcome.token_counts), tokens=sum(outcome.token_counts))
             label = "ok"
             return response
         except Exception as error:
-            told = _logged(error, facts)
-            label = told.kind.label
-            raise told from error.__cause__
+            response_error = _log_if_internal(error, fields)
+            label = response_error.kind.label
+            raise response_error from error.__cause__
         finally:
-            log_request("grpc", method, label, time.monotonic() - begin, **facts)
+            log_request("grpc", method, label, time.monotonic() - begin, **fields)
 
 
-def _parsed(message: bytes, schema: type[Schema]) -> Schema | None:
-    """The message, or None for bytes that are none, invalid UTF-8 included."""
+def _parse(message: bytes, schema: type[Schema]) -> Schema | None:
+    """The message; None if the bytes are malformed, or have text that is not UTF-8."""
     try:
         return schema.FromString(message)
     except DecodeError:
@@ -157,19 +156,19 @@ def _malformed(schema: type[Message]) -> ApiError:
     return ApiError(ErrorKind.MALFORMED, message)
 
 
-def _identity(request: pb.EmbedRequest | None) -> str:
-    return request_id(None if request is None else request.request_id)
+def _request_id(request: pb.EmbedRequest | None) -> str:
+    return ensure_request_id(None if request is None else request.request_id)
 
 
 def _call(request: pb.EmbedRequest) -> EmbedCall:
-    """What the request asks for."""
+    """The request as a call of the handler."""
     given = [list(vector.values) or None for vector in request.embeddings]
     names = ("model", "pooling", "normalize", "prompt", "dimensions", "truncate", "precision")
     options = {name: getattr(request, name) for name in names if request.HasField(name)}
     return EmbedCall(list(request.texts), embeddings=given or None, **options)
 
 
-def _response(outcome: EmbedOutcome, identity: str) -> pb.EmbedResponse:
+def _response(outcome: EmbedOutcome, request_id: str) -> pb.EmbedResponse:
     timings = {name: 1e3 * getattr(outcome.timings, name) for name in ("tokenize", "queue", "compute", "total")}
     return pb.EmbedResponse(
         model=outcome.model,
@@ -180,43 +179,43 @@ def _response(outcome: EmbedOutcome, identity: str) -> pb.EmbedResponse:
         truncated=outcome.truncated,
         fingerprint=outcome.fingerprint,
         timings=pb.Timings(**timings),
-        request_id=identity,
+        request_id=request_id,
     )
 
 
-def _logged(error: Exception, facts: dict[str, object]) -> ApiError:
-    """What the client is told of an error; one that is the server's own fault goes to the log as well."""
-    told = api_error(error)
-    if told.kind is ErrorKind.INTERNAL:
-        LOG.error("A request failed", exc_info=error, extra={"facts": facts})
-    return told
+def _log_if_internal(error: Exception, fields: dict[str, object]) -> ApiError:
+    """The error that the client gets. An internal error is also logged."""
+    response_error = api_error(error)
+    if response_error.kind is ErrorKind.INTERNAL:
+        LOG.error("A request failed", exc_info=error, extra={"fields": fields})
+    return response_error
 
 
-async def abort(context: Context, error: ApiError, identity: str) -> NoReturn:
-    """End the call with the error's status; the request's id and when to try again are in the trailing metadata."""
-    metadata = {"x-request-id": identity, "retry-after": error.retry_after}
+async def abort(context: Context, error: ApiError, request_id: str) -> NoReturn:
+    """End the call with the error's status. The trailing metadata have the request's id and ``retry-after``."""
+    metadata = {"x-request-id": request_id, "retry-after": error.retry_after}
     context.set_trailing_metadata(tuple((name, str(value)) for name, value in metadata.items() if value is not None))
-    await context.abort(_code(error), _brief(error.message(REQUEST_NAMES)))
+    await context.abort(_code(error), _shorten(error.message(REQUEST_NAMES)))
     raise AssertionError("abort raises")
 
 
-def _error(error: ApiError, identity: str) -> pb.Error:
+def _error(error: ApiError, request_id: str) -> pb.Error:
     details: dict[str, Any] = error.details()
     return pb.Error(
-        message=_brief(error.message(REQUEST_NAMES)),
+        message=_shorten(error.message(REQUEST_NAMES)),
         type=error.kind.label,
         code=_code(error).value[0],
-        request_id=identity,
+        request_id=request_id,
         **details,
     )
 
 
-def _brief(message: str) -> str:
-    """The message, cut in its middle if it repeats a long value of the client's; what would be right is at its end."""
+def _shorten(message: str) -> str:
+    """The message without its middle if it is too long: it repeats a long value, and its end says what is allowed."""
     data = message.encode(errors="replace")
-    if len(data) <= _MOST_MESSAGE_BYTES:
+    if len(data) <= _MAX_STATUS_BYTES:
         return data.decode()
-    half = _MOST_MESSAGE_BYTES // 2
+    half = _MAX_STATUS_BYTES // 2
     return f"{data[:half].decode(errors='ignore')} … {data[-half:].decode(errors='ignore')}"
 
 

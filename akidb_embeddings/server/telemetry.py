@@ -1,4 +1,4 @@
-"""OpenTelemetry, where its packages are installed; without them, nothing. Its own variables say what is exported."""
+"""OpenTelemetry, if its packages are installed. Its own environment variables configure the export."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from fastapi import FastAPI
 
 from akidb_embeddings.extras import is_installed
 
-# Asked every few seconds by whatever watches the server, and of no interest one by one.
+# Monitoring calls these every few seconds, and single calls are of no interest.
 _HEALTH = "/livez$,/readyz$,/metrics$"
 
 
 def trace(app: FastAPI) -> None:
-    """Make a span for each request, if ``opentelemetry-instrumentation-asgi`` is installed.
+    """Create a span for each request, if ``opentelemetry-instrumentation-asgi`` is installed.
 
-    It is a middleware of the application, where newer FastAPIs see it; around the application, they would add theirs.
+    It is added as a middleware, which newer FastAPIs detect; if it wrapped the application, they would add their own.
     """
     if not is_installed("opentelemetry.instrumentation.asgi"):
         return
@@ -23,9 +23,15 @@ def trace(app: FastAPI) -> None:
 
 
 def interceptors(service: str) -> list[Any]:
-    """The same for calls of this gRPC service, if ``opentelemetry-instrumentation-grpc`` is installed.
+    """Interceptors that create a span for each call of a gRPC service.
 
-    Not for others: health is asked all the time, and what wraps its ``Watch`` would break it.
+    Other services have none: health is called all the time, and the interceptor would break its ``Watch``.
+
+    Args:
+        service: The full name of the service.
+
+    Returns:
+        The interceptors; empty if ``opentelemetry-instrumentation-grpc`` is not installed.
     """
     if not is_installed("opentelemetry.instrumentation.grpc"):
         return []

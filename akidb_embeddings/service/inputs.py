@@ -1,4 +1,4 @@
-"""Checking what callers hand in: texts, and vectors they already have."""
+"""Checks of arguments: texts, and vectors from elsewhere."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,13 +10,17 @@ from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """The texts as a list. InputError names the index and type of what is no string."""
+    """The texts as a list.
+
+    Raises:
+        InputError: The argument is not a list, or an item is not a string; ``index`` says which.
+    """
     if isinstance(texts, str | bytes):
         raise InputError(
             field="texts", reason=f"is one {type(texts).__name__}; a list is expected: [text] for a single text."
         )
     try:
-        iterator = iter(texts)  # what goes wrong in a caller's own generator is not ours to translate
+        iterator = iter(texts)  # apart from the iteration: errors in a caller's generator are not translated
     except TypeError:
         raise InputError(field="texts", reason=f"is {_kind(texts)}; a list of strings is expected.") from None
     checked = list(iterator)
@@ -27,16 +31,24 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 
 
 def check_text(text: str) -> str:
-    """One query or prompt. InputError names the type of what is no string."""
+    """One query or prompt.
+
+    Raises:
+        InputError: It is not a string.
+    """
     if not isinstance(text, str):
         raise InputError(
-            f"A string is expected, and this is {_kind(text)}. For several texts, use the method that takes a list."
+            f"A string is expected, but this is {_kind(text)}. For several texts, use the method that takes a list."
         )
     return text
 
 
 def check_task(task: str) -> str:
-    """The instruction for queries. InputError: it is no string, or blank."""
+    """The instruction for queries.
+
+    Raises:
+        InputError: It is not a string, or blank.
+    """
     if not check_text(task).strip():
         raise InputError(
             field="task", reason=f"is {task!r}; an instruction in words is expected, or None for the model's own."
@@ -47,26 +59,37 @@ def check_task(task: str) -> str:
 def check_vectors(
     vectors: ArrayLike | Sequence[ArrayLike], dimension: int, count: int | None = None, first_index: int = 0
 ) -> Vectors:
-    """Given vectors as float32 ``[n, dimension]``. InputError names the row: its length, a NaN, an infinity, a zero.
+    """Check vectors from elsewhere.
 
-    ``count``: how many there must be, if that is known. ``first_index``: what errors call the first one.
+    Args:
+        vectors: ``[n, dimension]``, or a list of vectors.
+        dimension: The length that each vector must have.
+        count: How many vectors are expected, if that is known.
+        first_index: The number that errors give the first vector.
+
+    Returns:
+        float32 ``[n, dimension]``.
+
+    Raises:
+        InputError: A vector has another length, NaN or infinity, or is zero; ``index`` says which. Or there are not
+            ``count`` of them.
     """
     expected = f"a list of vectors or an array [n, {dimension}] is expected."
     if isinstance(vectors, str | bytes):
         raise InputError(field="vectors", reason=f"is {_kind(vectors)}; {expected}")
     try:
-        iterator = iter(vectors)  # type: ignore[arg-type]  # the error is for what cannot be iterated
+        iterator = iter(vectors)  # type: ignore[arg-type]  # a scalar raises the TypeError below
     except TypeError:
         raise InputError(field="vectors", reason=f"is {_kind(vectors)}; {expected}") from None
     rows = list(iterator)
     if count is not None and len(rows) != count:
-        raise InputError(f"There are {len(rows)} vectors for {count} texts; give one for each text.")
+        raise InputError(f"There are {len(rows)} vectors for {count} texts; give one per text.", field="vectors")
     accepted = np.empty((len(rows), dimension), dtype=np.float32)
     for index, row in enumerate(rows):
-        with np.errstate(over="ignore"):  # beyond float32: infinity, which is refused below
+        with np.errstate(over="ignore"):  # beyond float32 it becomes infinity, which is rejected below
             accepted[index] = _check_vector(row, first_index + index, dimension)
-    if spoilt := non_finite_rows(accepted):
-        raise InputError(field="vectors", index=first_index + spoilt[0], reason="has NaN or infinity.")
+    if non_finite := non_finite_rows(accepted):
+        raise InputError(field="vectors", index=first_index + non_finite[0], reason="has NaN or infinity.")
     if not accepted.any(axis=1).all():
         zero = first_index + int(np.argmin(accepted.any(axis=1)))
         raise InputError(field="vectors", index=zero, reason="is zero: it has no direction to compare.")

@@ -1,7 +1,7 @@
-"""One call's texts on their way through tokenizer and engine, in windows; the part that sync and async calls share.
+"""One call's texts through tokenizer and engine, for sync and async calls.
 
-A long list goes to the engine window by window: it sorts each by length, and neither token ids nor the queue grow with
-the list. While one window is computed, the next is tokenized.
+A long list is processed in windows, so that neither token ids nor the queue grow with the list. The engine sorts each
+window by length. While one window is computed, the next is tokenized.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from akidb_embeddings.vectors.finish import finish
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
 _WINDOWS_AHEAD = 2
-# Tokenizing less than this takes under a millisecond: less than handing it to another thread would add.
+# Tokenizing less than this takes under a millisecond: less than moving it to another thread would add.
 _FEW_CHARACTERS = 4096
-# Seconds between two looks at how far a window is, and at whether a full queue has room again.
-_TICK = 0.1
+# Seconds between two checks of a window's progress, and of a full queue.
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,14 @@ class _Window:
 class Job:
     """Texts with one prompt, to be ``run`` once.
 
-    As a context manager it takes what is left out of the engine's queue at its end, whatever ended it.
+    As a context manager, it finally removes its remaining texts from the engine's queue.
+
+    Attributes:
+        prompt: The prompt before each text.
+        precision: The precision of the vectors.
+        vectors: ``[n, dimension]`` in that precision; complete after ``run``.
+        token_counts: The number of tokens of each text so far.
+        truncated: For each text so far, whether it was truncated.
     """
 
     def __init__(
@@ -64,7 +71,7 @@ class Job:
         self._pending: deque[_Window] = deque()
         self._begin = time.monotonic()
         self._timings = Timings()
-        # Also says at once that there is no such precision.
+        # Also raises at once if the precision is unknown.
         empty = quantize(np.empty((0, resources.settings.dimensions), dtype=np.float32), precision)
         self.precision = precision
         self.vectors: Quantized = np.empty((len(texts), empty.shape[1]), dtype=empty.dtype)
@@ -73,7 +80,7 @@ class Job:
 
     @property
     def timings(self) -> Timings:
-        """Where the time went so far."""
+        """The timings so far."""
         self._timings.total = time.monotonic() - self._begin
         return self._timings
 
@@ -99,7 +106,7 @@ class Job:
             await self.acollect()
 
     def windows(self) -> Iterator[tuple[int, int]]:
-        """Stretches ``[begin, end)`` of the texts, bounded in texts and characters, of one text at least."""
+        """Ranges ``[begin, end)`` of the texts, limited in texts and characters, but with at least one text."""
         begin = 0
         while begin < len(self._texts):
             end, characters = begin, 0
@@ -112,11 +119,15 @@ class Job:
             begin = end
 
     def is_short(self, begin: int, end: int) -> bool:
-        """Whether the stretch is tokenized sooner than another thread could be asked to."""
+        """Whether tokenizing the range takes less time than moving it to another thread."""
         return sum(len(text) + len(self.prompt) for text in self._texts[begin:end]) <= _FEW_CHARACTERS
 
     def tokenize(self, begin: int, end: int) -> Tokenized:
-        """Token ids of a stretch, any thread. InputError names the text that is too long or cannot be tokenized."""
+        """Token ids of a range; may be called from any thread.
+
+        Raises:
+            InputError: A text cannot be tokenized, or is too long with ``truncate: error``; ``index`` says which.
+        """
         started = time.monotonic()
         tokens = self._resources.tokenizer.encode(self._texts[begin:end], self.prompt, self._first + begin)
         self._timings.tokenize += time.monotonic() - started
@@ -133,9 +144,13 @@ class Job:
         return tokens
 
     def submit(self, begin: int, tokens: Tokenized) -> bool:
-        """Queue a stretch. False: the queue is full; ``collect`` and try again.
+        """Queue a tokenized range.
 
-        OverloadError: it is full with the texts of others alone, and this call does not wait, or its deadline passed.
+        Returns:
+            False if the queue is full: call ``collect`` and try again.
+
+        Raises:
+            OverloadError: The queue is full of other calls' texts, and this call does not wait, or its deadline passed.
         """
         try:
             future = self._resources.engine.submit(
@@ -155,69 +170,70 @@ class Job:
 
     @property
     def pending(self) -> bool:
-        """Whether anything is in the engine."""
+        """Whether the engine has windows of this job."""
         return bool(self._pending)
 
     @property
     def full(self) -> bool:
-        """Whether as many windows are in the engine as should be."""
+        """Whether the engine has as many windows of this job as it should."""
         return len(self._pending) >= _WINDOWS_AHEAD
 
     def collect(self) -> None:
-        """Wait for the oldest window and take its vectors; without one, wait for others' to leave the queue.
+        """Wait for the oldest window and store its vectors; without one, wait a moment for room in the queue.
 
-        DeadlineError: not by the deadline.
+        Raises:
+            DeadlineError: The window was not done by the deadline.
         """
         if not self._pending:
-            time.sleep(self._patience(ticking=True) or 0)
+            time.sleep(self._wait_seconds(polling=True) or 0)
             return
         future = self._pending[0].future
-        while not wait([future], self._patience(self._progress is not None)).done:
-            self._tick(future)
-        self._take()
+        while not wait([future], self._wait_seconds(self._progress is not None)).done:
+            self._on_timeout(future)
+        self._store_oldest()
 
     async def acollect(self) -> None:
         """``collect`` for event loops."""
         if not self._pending:
-            await asyncio.sleep(self._patience(ticking=True) or 0)
+            await asyncio.sleep(self._wait_seconds(polling=True) or 0)
             return
         future = self._pending[0].future
         wrapped = asyncio.wrap_future(future)
         try:
-            while not (await asyncio.wait([wrapped], timeout=self._patience(self._progress is not None)))[0]:
-                self._tick(future)
+            while not (await asyncio.wait([wrapped], timeout=self._wait_seconds(self._progress is not None)))[0]:
+                self._on_timeout(future)
         finally:
             if not wrapped.cancel() and not wrapped.cancelled():
-                wrapped.exception()  # asyncio complains of errors that nobody looked at; _take raises it
-        self._take()
+                wrapped.exception()  # or asyncio logs that it was never retrieved; _store_oldest raises it
+        self._store_oldest()
 
-    def _tick(self, future: VectorsFuture) -> None:
-        """A wait is over, and the window is not done: report how far it is, or give up."""
+    def _on_timeout(self, future: VectorsFuture) -> None:
+        """The wait ended before the window was done: report progress, or raise DeadlineError."""
         if self._remaining() == 0:
             raise DeadlineError("The texts were not done by the deadline. Send fewer at once, or allow more.")
         self._report(future.delivered)
 
     def _report(self, delivered: int) -> None:
-        """Tell of texts of the oldest window that were not told of before."""
+        """Call ``progress`` with the texts of the oldest window that have not been reported yet."""
         if self._progress is not None and delivered > self._reported:
-            news, self._reported = delivered - self._reported, delivered
-            self._progress(news)
+            count, self._reported = delivered - self._reported, delivered
+            self._progress(count)
 
-    def _patience(self, ticking: bool) -> float | None:
-        """Seconds to wait at a stretch."""
+    def _wait_seconds(self, polling: bool) -> float | None:
+        """The timeout of the next wait; None for no timeout."""
         remaining = self._remaining()
-        if not ticking:
+        if not polling:
             return remaining
-        return _TICK if remaining is None else min(_TICK, remaining)
+        return _POLL_SECONDS if remaining is None else min(_POLL_SECONDS, remaining)
 
     def _remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def _take(self) -> None:
+    def _store_oldest(self) -> None:
         window = self._pending[0]
         try:
             vectors = window.future.result()
-        except NonFiniteVectorError as error:  # it counts from the window's first text
+        except NonFiniteVectorError as error:  # its index counts from the window's first text
             raise error.shifted(self._first + window.begin) from None
         self._pending.popleft()
         begun = window.future.begun or window.submitted
@@ -225,13 +241,13 @@ class Job:
         self._timings.compute += time.monotonic() - begun
         settings = self._resources.settings
         end = window.begin + len(vectors)
-        # A model whose vectors are integers has its own int8.
+        # A model whose vectors are integers defines its own int8.
         own_integers = settings.integers and self.precision == "int8"
         normalize = settings.normalize and not own_integers
         finished = finish(vectors, settings.dimensions, normalize, settings.layer_norm)
         precision = "float32" if own_integers else self.precision
         if settings.integers and precision in ("binary", "ubinary"):
-            # Its bits are the signs before rounding: a zero has kept the one it comes from.
+            # The bits are the signs before rounding, which a zero has kept.
             finished = np.where(np.signbit(finished), np.float32(-1), np.float32(1))
         self.vectors[window.begin : end] = quantize(finished, precision, first_index=self._first + window.begin)
         self.token_counts += [len(ids) for ids in window.tokens.ids]

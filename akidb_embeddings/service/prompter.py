@@ -1,4 +1,4 @@
-"""Which prompt precedes a call's texts."""
+"""Chooses the prompt before a call's texts."""
 
 import logging
 from typing import Any, cast
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Prompter:
-    """The prompts of one service, shared with those that ``with_options`` makes of it."""
+    """The prompts of one service, shared with the services that its ``with_options`` returns."""
 
     def __init__(self, config: EmbeddingConfig, checkpoint: Checkpoint, settings: Settings) -> None:
         self._config, self._checkpoint, self._settings = config, checkpoint, settings
@@ -41,7 +41,7 @@ class Prompter:
         return self._settings.default_prompt if prompt is None else check_text(prompt)
 
     def take(self, options: QueryOptions) -> tuple[str, Options]:
-        """The prompt that a call's options ask for, as ``resolve`` finds it, and the other options."""
+        """Split a call's options into the prompt that they select, as ``resolve`` finds it, and the others."""
         others = dict(options)
         arguments: Any = {name: others.pop(name, None) for name in ("prompt_name", "prompt", "task")}
         return self.resolve(**arguments), cast(Options, others)
@@ -50,8 +50,8 @@ class Prompter:
         if name == "query" and not self._has_warned and lacks_query_prompt(self._config, self._checkpoint):
             self._has_warned = True
             _log.warning(
-                "%s has prompts, but none called 'query', so queries get none. Set query_prompt_name to one of %s, or "
-                "query_prompt to '' if it is meant so.",
+                "%s has prompts, but none called 'query', so queries get no prompt. Set query_prompt_name to one of "
+                "%s, or set query_prompt to '' if that is intended.",
                 self._config.model_name,
                 ", ".join(self._checkpoint.prompts),
             )

@@ -52,7 +52,7 @@ def test_mixed_dtype_and_what_was_kept_are_said(capsys: pytest.CaptureFixture[st
         " tensors quantized to 4 bits, group size 64, token embeddings to 8 bits, "
         "2 matrices kept, with rows that do not divide into groups of 64, the rest in bfloat16"
     )
-    assert quality.endswith("; nothing says how this model is pooled, so by mean")
+    assert quality.endswith("; the model does not say how to pool, so mean was used")
 
 
 def test_what_the_registry_knows_goes_into_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:

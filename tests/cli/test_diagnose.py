@@ -50,7 +50,7 @@ def test_measurements_with_and_without_comparison(
     assert main(["doctor", "--measure"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown == (
-        "32 texts of 128 tokens akidb-embeddings 1.25 s (25.6 texts a second) "
+        "32 texts of 128 tokens akidb-embeddings 1.25 s (25.6 texts per second) "
         "plain mlx[cpu] 40.00 s (4 texts took 5.00 s, scaled by 8; MLX's own BLAS: 2.3 GFLOP/s) "
         "ratio 32.0 (same weights; vectors differ by at most 2e-07) "
         "one query of 13 tokens median latency 10.4 ms"
@@ -68,7 +68,7 @@ def test_verify_says_which_model_it_takes_and_what_it_found(capsys: pytest.Captu
     assert shown.err == "akidb-embed: qwen3-0.6b-4bit is not on this machine; verifying the bundled minilm-l6-v2\n"
     assert shown.out.startswith("minilm-l6-v2 (8 bits)\nok    finite                  all ")
     assert "\nok    alone and in a batch    lowest cosine " in shown.out
-    assert "\nall 7 checks passed\n\nwhat https://" in shown.out
+    assert "\nall 7 checks passed\n\nsimilarities published in https://" in shown.out
     assert "\n   0.6660  0.6649     -0.0011  The weather is lovely today.  It's so sunny outside!\n" in shown.out
     assert shown.out.endswith("reproduced: the largest difference is 0.0020, the tolerance 0.01 (8 bits)\n")
 
@@ -80,7 +80,8 @@ def test_verify_takes_the_configured_model_if_it_is_here(capsys: pytest.CaptureF
     assert shown.err == ""
     assert shown.out.startswith(f"{TINY[1]} (not quantized)\n")
     assert shown.out.endswith(
-        "all 7 checks passed\nno similarities are published for it: whether vectors are the authors' own is not known\n"
+        "all 7 checks passed\nno similarities are published for it: "
+        "the vectors could not be compared with the authors' own\n"
     )
 
 

@@ -156,7 +156,7 @@ def test_texts_cut_short_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_the_model_s_own_limit_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["word " * 300, *BUNDLED]) == 0
-    assert "1 of 1 texts were cut at 256 tokens; the model takes no more" in capsys.readouterr().err
+    assert "1 of 1 texts were cut at 256 tokens; that is the model's limit" in capsys.readouterr().err
 
 
 def test_errors_count_from_the_input_s_first_text(
@@ -264,6 +264,6 @@ def test_a_download_is_announced(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["text"]) == 1
     note, error = capsys.readouterr().err.splitlines()
-    assert note == "akidb-embed: qwen3-0.6b-4bit (335 MB) is not on this machine; asking the hub for it"
+    assert note == "akidb-embed: qwen3-0.6b-4bit (335 MB) is not on this machine; downloading it"
     assert error.startswith("akidb-embed: error: ")
     assert "HF_HUB_OFFLINE is set" in error

@@ -90,7 +90,7 @@ def test_bad_rows_are_listed_and_the_exit_code_says_so(source: Path, capsys: pyt
     assert [line["id"] for line in json_lines(Path("out.jsonl"))] == ["k0", "k1", "k2", "k3", "k6"]
     rejects = json_lines(Path("out.jsonl.rejects.jsonl"))
     assert [(reject["line"], reject["id"]) for reject in rejects] == [(5, "no text"), (6, None)]
-    assert "warning: 2 were rejected; out.jsonl.rejects.jsonl says which and why" in capsys.readouterr().err
+    assert "warning: 2 were rejected; out.jsonl.rejects.jsonl lists them with the reasons" in capsys.readouterr().err
     assert main(["file", str(source), *FIELDS, "--out", "out.jsonl", *TINY]) == 3
     assert "finished already" in capsys.readouterr().err
     assert main(["file", str(source), *FIELDS, "--out", "strict.jsonl", "--strict", *TINY]) == 1

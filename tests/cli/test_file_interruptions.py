@@ -35,7 +35,7 @@ def test_standard_input_that_is_fed_again_is_gone_on_with(
     assert "The first 20 rows are kept in out.jsonl.parts; the same command goes on" in capsys.readouterr().err
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
-    assert "going on after 20 rows" in capsys.readouterr().err
+    assert "continuing after 20 rows" in capsys.readouterr().err
     resumed = Path("out.jsonl").read_bytes()
     Path("out.jsonl").unlink()
     feed(monkeypatch, b"".join(lines))
@@ -97,7 +97,7 @@ def test_a_table_from_standard_input_has_a_heading_every_time(
     assert main([*command, "--strict"]) == 1
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
-    assert "going on after 10 rows" in capsys.readouterr().err
+    assert "continuing after 10 rows" in capsys.readouterr().err
     assert [line["id"] for line in json_lines(Path("out.jsonl"))] == [f"k{number}" for number in range(25)]
     feed(monkeypatch, b"")
     assert main(command) == 2  # nothing is there that could be the same

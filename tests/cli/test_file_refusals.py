@@ -22,7 +22,7 @@ from tests.conftest import LONG, eventually
         (["--passages", "5"], "leave 3 for text"),
         (["--with-text"], "--with-text is for JSON lines"),
         (["--out", "out.txt"], "does not end in .parquet, .npy, .jsonl"),
-        (["--out", "missing/out.npy"], "there is no folder missing. Make it first: mkdir -p 'missing'"),
+        (["--out", "missing/out.npy"], "the folder missing does not exist. Create it: mkdir -p 'missing'"),
         (["--out", "folder.npy"], "--out folder.npy is a folder; give a file in it"),
         (["--out", "in.jsonl"], "--out in.jsonl would write to in.jsonl, which is the input"),
         (["--format", "parquet"], "in.jsonl"),

@@ -157,7 +157,7 @@ def test_info_of_a_folder_with_prompts_and_unknown_pooling(capsys: pytest.Captur
     Path("model/config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
     assert main(["info", "./model"]) == 0
     shown = capsys.readouterr().out
-    assert "nothing says how it was trained: set --pooling" in shown
+    assert "unknown, since the model does not say how it was trained: set --pooling" in shown
     assert 'query: "find:\\n", sts: "x"' in shown
     assert "2048 at most, 512 unless configured" in shown
     assert "quantization     none" in shown

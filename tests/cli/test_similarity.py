@@ -74,7 +74,7 @@ def test_one_text_is_too_few(
 ) -> None:
     feed(monkeypatch, b"one\n")
     assert main(["similarity", *texts, *TINY]) == 2
-    assert capsys.readouterr().err == "akidb-embed: error: similarity needs two texts at least, and got 1\n"
+    assert capsys.readouterr().err == "akidb-embed: error: similarity needs at least two texts, and got 1\n"
 
 
 def test_errors_name_the_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,7 +169,9 @@ def test_an_unknown_name_is_refused_wherever_it_stands(tmp_path: Path, monkeypat
 
 def test_a_certificate_and_its_key_go_together() -> None:
     for name in ("tls_certificate", "tls_key"):
-        with pytest.raises(ConfigurationError, match="tls_certificate and tls_key go together"):
+        with pytest.raises(
+            ConfigurationError, match=r"is missing\. Give both tls_certificate and tls_key, or neither\."
+        ):
             ServerConfig(**{name: "file.pem"})  # type: ignore[arg-type]
 
 

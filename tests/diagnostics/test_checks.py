@@ -80,8 +80,8 @@ def test_rows_that_are_mixed_up_are_found(tmp_path: Path, monkeypatch: pytest.Mo
         take(job)
         job.vectors = np.roll(job.vectors, 1, axis=0)
 
-    take = Job._take
-    monkeypatch.setattr(Job, "_take", shift)
+    take = Job._store_oldest
+    monkeypatch.setattr(Job, "_store_oldest", shift)
     found = failed(random_model(tmp_path / "model", BERT))
     assert found >= {"alone and in a batch", "in another order"}
 

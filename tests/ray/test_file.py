@@ -112,7 +112,7 @@ def test_a_job_of_one_machine_goes_on_with_ray(
         patch.setattr(bulk, "_done", _then_at(20, bulk._done, _interrupt))
         assert embed(source, "both.npy") == 130
     assert embed(source, "both.npy", "--ray", "auto") == 3
-    assert "going on after" in capsys.readouterr().err
+    assert "continuing after" in capsys.readouterr().err
     whole, both = (np.load(source.parent / name) for name in ("whole.npy", "both.npy"))
     assert whole.shape == both.shape
     assert cosines(whole, both).min() >= 0.99999

@@ -56,7 +56,7 @@ def test_killed_with_its_cluster_the_same_command_gives_the_same_bytes(tmp_path:
     with start(source, folders[1] / "out.npy", *options) as process:
         told = process.communicate(timeout=90)[1].decode()
         assert process.returncode == 3, told
-    assert "going on after" in told
+    assert "continuing after" in told
     assert every_file(folders[0]) == every_file(folders[1])
 
 

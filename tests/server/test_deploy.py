@@ -90,7 +90,7 @@ def configuration(
 
 def longest_end(config: ServerConfig) -> float:
     """Seconds from SIGTERM to the process's end at worst, and some: the last round, the last words, two connections."""
-    return config.drain_seconds + run._LAST_ROUND + run._LAST_WORDS + rpc._GRACE_SECONDS + 3
+    return config.drain_seconds + run._ENGINE_SECONDS + run._CANCEL_SECONDS + rpc._GRACE_SECONDS + 3
 
 
 def succeeds(module: str, *arguments: str | Path) -> None:

@@ -56,7 +56,7 @@ def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
     faults.loading.clear()  # so that the time without a thread can be looked at
     faults.gate.set()
     assert unavailable(lost.result(LONG))
-    assert ready(server) == (503, "tiny: its thread died and is restarted")
+    assert ready(server) == (503, "tiny: its thread has died and is being restarted")
     assert metric(server.url, "akidb_model_running") == 0
     assert eventually(lambda: not is_serving(server))
     late = background(lambda: post(server.url, ["evening"]))
@@ -82,7 +82,7 @@ def test_a_model_that_keeps_dying_is_given_up_and_its_neighbour_is_not(
         assert unavailable(post(server.url, ["light"]))
         assert grpc_code(server, "light") is grpc.StatusCode.UNAVAILABLE
         assert time.monotonic() - begin < 5
-        assert ready(server) == (503, "tiny: its thread died for good")
+        assert ready(server) == (503, "tiny: its thread has died permanently")
         assert get(server.url, "/livez").status == 503  # a new process is the only cure
         assert eventually(lambda: not is_serving(server))
         assert metric(server.url, "akidb_worker_restarts_total") >= 2
@@ -137,7 +137,7 @@ def test_clients_of_a_model_that_fails_now_and_then_get_right_vectors_or_503(
 
 def is_told(caplog: pytest.LogCaptureFixture, identity: str) -> bool:
     """Whether the log has the secret under a request's id."""
-    records = [record for record in caplog.records if identity in str(getattr(record, "facts", ""))]
+    records = [record for record in caplog.records if identity in str(getattr(record, "fields", ""))]
     return any("a secret" in caplog.handler.format(record) for record in records)
 
 

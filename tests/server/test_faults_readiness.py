@@ -28,7 +28,7 @@ def test_readiness_is_red_while_forward_passes_fail(server: Running, faults: Fau
     faults.error, faults.everywhere = RuntimeError("no memory"), True
     assert unavailable(post(server.url, TEXTS))
     for _ in range(3):
-        assert ready(server) == (503, "tiny: a trial computation failed")
+        assert ready(server) == (503, "tiny: a test embedding failed")
     assert eventually(lambda: not is_serving(server))
     assert get(server.url, "/livez").status == 200
     faults.error = None
@@ -44,7 +44,7 @@ def test_readiness_asks_for_a_proof_after_a_restart(server: Running, faults: Fau
     assert unavailable(post(server.url, [MAGIC]))
     assert eventually(lambda: metric(server.url, "akidb_model_running") == 1)
     faults.error, faults.everywhere = RuntimeError("still broken"), True
-    assert ready(server) == (503, "tiny: a trial computation failed")
+    assert ready(server) == (503, "tiny: a test embedding failed")
     faults.error = None
     assert ready(server) == (200, "")
 
@@ -52,7 +52,7 @@ def test_readiness_asks_for_a_proof_after_a_restart(server: Running, faults: Fau
 def test_a_model_that_hangs_turns_readiness_red(
     service: EmbeddingService, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither dead nor failing: its thread is there, and texts wait for it in vain."""
+    """Neither dead nor failing: its thread is there, and texts have waited for it in vain."""
     monkeypatch.setattr(health, "_PROBE_SECONDS", 0.3)
     service.embed(["light"])
     with server_here({"tiny": service}, probe_seconds=0.1, drain_seconds=2) as server:
@@ -60,7 +60,7 @@ def test_a_model_that_hangs_turns_readiness_red(
         stuck = [background(partial(post, server.url, [text])) for text in TEXTS]
         assert eventually(lambda: ready(server)[0] == 503, 10)
         assert [status for status, _ in at_once(lambda _: ready(server), 8)] == [503] * 8
-        assert ready(server) == (503, "tiny: a trial computation was not done after 0.3 s")
+        assert ready(server) == (503, "tiny: a test embedding was not done after 0.3 s")
         faults.gate.set()
         assert eventually(lambda: ready(server) == (200, ""))
         assert [future.result(LONG).status for future in stuck] == [200] * len(TEXTS)
@@ -82,10 +82,10 @@ async def test_a_full_queue_is_no_reason_to_be_red(
         while tiny.statistics.waiting_tokens == 0:
             await asyncio.sleep(0.001)
         ready = Health(handler)
-        assert await ready.problems() == []
+        assert await ready.readiness_problems() == []
         await asyncio.sleep(1)
-        [problem] = await ready.problems()
-        assert problem.startswith("tiny: texts wait for ")
+        [problem] = await ready.readiness_problems()
+        assert problem.startswith("tiny: texts have waited for ")
         faults.gate.set()
         await asyncio.gather(*stuck)
-        assert await ready.problems() == []
+        assert await ready.readiness_problems() == []

@@ -58,7 +58,7 @@ def test_readiness_is_looked_at_while_busy_and_tried_when_idle(slow: EmbeddingSe
 async def test_many_who_ask_at_once_cause_one_computation(slow: EmbeddingService, fake: FakeModel) -> None:
     health = Health(Handler(ServerConfig(probe_seconds=0.2), {"m": slow}, Metrics({"m": slow})))
     await asyncio.sleep(0.3)
-    assert await asyncio.gather(*[health.problems() for _ in range(10)]) == [[]] * 10
+    assert await asyncio.gather(*[health.readiness_problems() for _ in range(10)]) == [[]] * 10
     assert len(fake.forwards) == 1
 
 
@@ -68,11 +68,11 @@ async def test_after_a_failure_the_model_is_tried_until_it_computes(slow: Embedd
     with pytest.raises(WorkerError):
         slow.embed(["x"])
     for forwards in (2, 3):
-        assert await health.problems() == ["m: a trial computation failed"]
+        assert await health.readiness_problems() == ["m: a test embedding failed"]
         assert len(fake.forwards) == forwards
     fake.faults = {}
     for _ in range(3):  # nothing new fails, so nothing more is tried
-        assert await health.problems() == []
+        assert await health.readiness_problems() == []
         assert len(fake.forwards) == 4
 
 
@@ -81,7 +81,7 @@ def test_a_model_that_fails_is_not_ready_until_it_computes_again(slow: Embedding
         fake.faults = {CLS: RuntimeError("broken")}
         assert post(here, json={"texts": ["x"]}).status_code == 503
         for _ in range(2):
-            assert problems(here) == ["m: a trial computation failed"]
+            assert problems(here) == ["m: a test embedding failed"]
         assert get(here, "/livez").status_code == 200
         fake.faults = {}
         assert problems(here) == []
@@ -92,8 +92,8 @@ def test_a_model_whose_thread_died_for_good_is_not_ready(slow: EmbeddingService,
     with server_here({"m": slow}) as here:
         fake.faults = {CLS: SystemExit("dead")}
         assert eventually(lambda: post(here, json={"texts": ["x"]}).status_code == 503 and not slow.alive)
-        assert problems(here) == ["m: its thread died for good"]
-        assert get(here, "/livez").json() == {"status": "not alive", "problems": ["m: its thread died for good"]}
+        assert problems(here) == ["m: its thread has died permanently"]
+        assert get(here, "/livez").json() == {"status": "not alive", "problems": ["m: its thread has died permanently"]}
         assert post(here, json={"texts": ["x"]}).status_code == 503
 
 
@@ -121,7 +121,7 @@ def test_one_model_of_several_is_enough_to_be_not_ready(
     with slow.with_options() as other, server_here({"bad": other, "good": slow}, probe_seconds=0.001) as here:
         monkeypatch.setattr(other, "aencode", _fail)
         assert eventually(lambda: slow.statistics.idle_seconds > 0.001)
-        assert problems(here) == ["bad: a trial computation failed"]
+        assert problems(here) == ["bad: a test embedding failed"]
 
 
 async def _fail(*_: object, **__: object) -> None:

@@ -160,11 +160,11 @@ def test_files_of_keys_are_read_or_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("AKIDB_API_KEYS", raising=False)
     assert not ApiKeys.read(None)
     file = tmp_path / "keys"
-    with pytest.raises(ConfigurationError, match=r"api_keys_file: .*keys cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"api_keys_file is .*keys, which cannot be read"):
         ApiKeys.read(str(file))
     for content in (b"", b"\n # none\n"):
         file.write_bytes(content)
-        with pytest.raises(ConfigurationError, match="has no key in it"):
+        with pytest.raises(ConfigurationError, match="contains no key"):
             ApiKeys.read(str(file))
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match="cannot be read"):

@@ -81,18 +81,18 @@ def test_the_plain_log_is_one_line_a_record_with_exceptions_below() -> None:
 import sys
 sys.stderr = sys.stdout
 from akidb_embeddings.server import logs
-logs.set_up("plain")
+logs.configure("plain")
 logs.log_request("http", "GET /a\\nb", "200", 0.0125, request_id="abc", texts=3)
 logs.LOG.info("On %s", "port 1")
 try:
     1 / 0
 except ZeroDivisionError:
-    logs.LOG.exception("A request failed", extra={"facts": {"request_id": "abc"}})
-logs.set_up("json")
+    logs.LOG.exception("A request failed", extra={"fields": {"request_id": "abc"}})
+logs.configure("json")
 try:
     1 / 0
 except ZeroDivisionError:
-    logs.LOG.exception("A request failed", extra={"facts": {"request_id": "abc"}})
+    logs.LOG.exception("A request failed", extra={"fields": {"request_id": "abc"}})
 """
     request, note, failure, *trace, last = run_python(code).splitlines()
     assert request.endswith(r" info request protocol=http method=GET /a\nb outcome=200 ms=12.5 request_id=abc texts=3")

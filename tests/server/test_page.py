@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long
 
 TEXTS = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose again in March."]
 MARKUP = ["<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 2'>", '<b>bold</b> & "quoted"']
-ANSWERED = "document.querySelector('#told').textContent.includes('there and back')"
+ANSWERED = "document.querySelector('#told').textContent.includes('round trip')"
 # Every text on the page against what is behind it, as WCAG counts; a canvas knows the colours in any notation.
 CONTRASTS = """(() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -166,7 +166,7 @@ def test_a_refusal_is_told_in_words_and_the_next_request_works(chromium: Browser
         assert "status 422" in words
         assert tab.value("document.querySelector('#matrix').checkVisibility()") is False
         compare(tab, " ", "")
-        tab.until("document.querySelector('#wrong').innerText.startsWith('Type a text')")
+        tab.until("document.querySelector('#wrong').innerText.startsWith('Type one or more texts')")
         compare(tab, *TEXTS[:2])
         assert matrix(tab).shape == (2, 2)
         assert tab.text("#wrong") == ""
@@ -273,7 +273,7 @@ def test_every_control_and_table_has_a_name_for_screen_readers(tab: Tab) -> None
     named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
     controls = {name for role, name in named if role in {"textbox", "combobox", "button", "link", "region"}}
     assert "" not in controls
-    assert {"Texts, one a line", "Model", "Prompt", "Compare", "Similarity matrix"} <= controls
+    assert {"Texts, one per line", "Model", "Prompt", "Compare", "Similarity matrix"} <= controls
     headers = {(role, " ".join(name.split())) for role, name in named}
     assert {("columnheader", "1"), ("columnheader", "Tokens"), ("rowheader", f"1 {TEXTS[0]}")} <= headers
 

@@ -163,7 +163,7 @@ def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
         "import time\n"
         "from akidb_embeddings.engine.model import MLXEmbeddingModel as Model\n"
         "from akidb_embeddings.server import run\n"
-        "run._LAST_ROUND = 1.0\n"
+        "run._ENGINE_SECONDS = 1.0\n"
         "forward = Model.forward\n"
         "hangs = lambda batches: any(batch.lengths.size > 5 for batch in batches)\n"
         "Model.forward = lambda self, batches: time.sleep(600) if hangs(batches) else forward(self, batches)\n",
@@ -219,7 +219,7 @@ def test_tls_files_that_are_none(tmp_path: Path) -> None:
     assert "cannot be used" in refused_tls(tmp_path / "certificate.pem", tmp_path / "certificate.pem")
     done = run("serve", *TINY, "--tls-key", str(tmp_path / "certificate.pem"))
     assert done.returncode == 2
-    assert "tls_certificate and tls_key go together" in done.stderr.decode()
+    assert "--tls-key is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")

@@ -9,10 +9,10 @@ import pytest
 from akidb_embeddings import EmbeddingConfig
 from akidb_embeddings.config.embedding import FIELDS
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.service.adapter import ato_lists, rename, to_lists
+from akidb_embeddings.service.adapter import ato_lists, rename_arguments, to_lists
 
-SAME = {"model": "model_name", "dim": "dimensions", "truncate_dim": "dimensions"}
-ELSEWHERE = {"device": "AKIDB_BACKEND in the environment chooses it"}
+ALIASES = {"model": "model_name", "dim": "dimensions", "truncate_dim": "dimensions"}
+UNSUPPORTED = {"device": "AKIDB_BACKEND in the environment chooses it"}
 OWN = ("callbacks",)
 
 
@@ -28,22 +28,22 @@ OWN = ("callbacks",)
 )
 def test_names_are_replaced_and_values_are_not(given: dict[str, Any], renamed: dict[str, Any]) -> None:
     before = dict(given)
-    assert rename(given, SAME, ELSEWHERE, OWN) == renamed
-    assert list(rename(given, SAME, ELSEWHERE, OWN)) == list(renamed)
+    assert rename_arguments(given, ALIASES, UNSUPPORTED, OWN) == renamed
+    assert list(rename_arguments(given, ALIASES, UNSUPPORTED, OWN)) == list(renamed)
     assert given == before
 
 
 def test_a_name_is_replaced_once() -> None:
     """Not by the name that is to be replaced next: swapped names would otherwise meet."""
-    assert rename({"a": 1, "b": 2}, {"a": "b", "b": "a"}, {}, ("a", "b")) == {"b": 1, "a": 2}
+    assert rename_arguments({"a": 1, "b": 2}, {"a": "b", "b": "a"}, {}, ("a", "b")) == {"b": 1, "a": 2}
 
 
 @pytest.mark.parametrize("value", ["cpu", None, {"a": 1}])
-def test_what_is_served_elsewhere_says_where(value: Any) -> None:
+def test_an_unsupported_argument_says_why(value: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        rename({"model": "m", "device": value}, SAME, ELSEWHERE, OWN)
-    assert f"device={value!r} has no meaning here: AKIDB_BACKEND in the environment chooses it" in str(caught.value)
-    assert "Leave it out" in str(caught.value)
+        rename_arguments({"model": "m", "device": value}, ALIASES, UNSUPPORTED, OWN)
+    message = f"device (value {value!r}) is not supported: AKIDB_BACKEND in the environment chooses it. Leave it out."
+    assert (str(caught.value), caught.value.field) == (message, "device")
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_what_is_served_elsewhere_says_where(value: Any) -> None:
         {"dimensions": None, "dim": None},
     ],
 )
-def test_two_names_of_one_thing_are_refused_by_both_names(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="are one thing, and both are given; give one") as caught:
-        rename(given, SAME, ELSEWHERE, OWN)
+def test_two_names_of_one_argument_are_refused_by_both_names(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="are the same argument, and both are given; give one") as caught:
+        rename_arguments(given, ALIASES, UNSUPPORTED, OWN)
     assert all((repr(name) in str(caught.value)) == (name != "batch_size") for name in given)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("poling", "pooling"), ("calbacks", "callbacks"), ("Dimensions", None)])
 def test_an_unknown_name_is_refused_with_the_one_that_may_be_meant(name: str, meant: str | None) -> None:
     with pytest.raises(ConfigurationError, match=f"unknown key '{name}'") as caught:
-        rename({"model": "m", name: "cls"}, SAME, ELSEWHERE, OWN)
+        rename_arguments({"model": "m", name: "cls"}, ALIASES, UNSUPPORTED, OWN)
     assert f"Did you mean {meant or 'dimensions'!r}" in str(caught.value)
     assert all(field in str(caught.value) for field in (*FIELDS, *OWN))
 
 
 def test_renamed_arguments_make_a_configuration() -> None:
-    config = EmbeddingConfig(**rename({"model": "m", "dim": 8}, SAME, ELSEWHERE, OWN))
+    config = EmbeddingConfig(**rename_arguments({"model": "m", "dim": 8}, ALIASES, UNSUPPORTED, OWN))
     assert config == EmbeddingConfig(model_name="m", dimensions=8)
 
 

@@ -73,7 +73,7 @@ def test_one_text_is_a_string() -> None:
     for bad in (None, 5, ["a"], b"a"):
         with pytest.raises(
             InputError,
-            match=r"A string is expected, and this is .*\. For several texts, use the method that takes a list",
+            match=r"A string is expected, but this is .*\. For several texts, use the method that takes a list",
         ):
             check_text(bad)  # type: ignore[arg-type]
 

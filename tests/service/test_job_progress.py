@@ -19,7 +19,7 @@ from tests.service.test_job_waiting import Attempts, both_ways, embed, engine_of
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_module, "WINDOW_TEXTS", 3)
-    monkeypatch.setattr(job_module, "_TICK", 0.01)
+    monkeypatch.setattr(job_module, "_POLL_SECONDS", 0.01)
 
 
 class Stepping(FakeModel):
@@ -74,7 +74,7 @@ def test_progress_tells_of_each_text_once(
     fake: FakeModel, monkeypatch: pytest.MonkeyPatch, way: str, letters: int
 ) -> None:
     """Small requests are served one after the other, large ones in turns; others' texts are none of it."""
-    monkeypatch.setattr(job_module, "_TICK", 0.0001)
+    monkeypatch.setattr(job_module, "_POLL_SECONDS", 0.0001)
     fake.tokens_per_batch = 256
 
     def told(caller: int) -> list[int]:

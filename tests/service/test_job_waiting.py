@@ -51,7 +51,7 @@ class Attempts:
 @pytest.fixture
 def full(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingService]:
     """A service with one text in work, one in the queue, and room for no other, until ``fake`` is released."""
-    monkeypatch.setattr(job_module, "_TICK", 0.01)
+    monkeypatch.setattr(job_module, "_POLL_SECONDS", 0.01)
     with service(max_queued_tokens=TOKENS + 1) as embedder:
         fake.hold()
         begun = background(lambda: embedder.embed(["a"]))
@@ -129,7 +129,7 @@ async def test_a_task_that_waits_for_room_can_be_cancelled(
 
 @both_ways
 def test_many_callers_wait_for_each_other(fake: FakeModel, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    monkeypatch.setattr(job_module, "_TICK", 0.005)
+    monkeypatch.setattr(job_module, "_POLL_SECONDS", 0.005)
     with service(max_queued_tokens=1) as embedder:
         at_once(lambda caller: embed(embedder, way, ["a"] * (1 + caller), wait=True), 12)
         assert len(fake.rows) == sum(range(1, 13))

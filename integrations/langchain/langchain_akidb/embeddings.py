@@ -1,7 +1,7 @@
 """``MLXEmbeddings``: LangChain's ``Embeddings`` over ``akidb_embeddings.EmbeddingService``.
 
-It holds a configuration and nothing else, so that it pickles, copies and compares, and costs nothing until it is used.
-The service behind it is the process's shared one for that configuration.
+It holds only a configuration, so that it can be pickled, copied and compared, and loads nothing until it is used. It
+computes with the process's shared service for that configuration.
 """
 
 import os
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
 
-import akidb_embeddings  # which loads each of its names when it is first used
+import akidb_embeddings  # its names are imported on first use
 from akidb_embeddings import ConfigurationError, EmbeddingConfig
 from akidb_embeddings.service.adapter import ato_lists, to_lists
-from langchain_akidb.arguments import in_our_words
+from langchain_akidb.arguments import to_config_fields
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -52,19 +52,19 @@ class MLXEmbeddings(Embeddings):
             config: A whole configuration.
             config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
             show_progress: Whether ``embed_documents`` and ``aembed_documents`` show a progress bar.
-            **settings: Fields of ``EmbeddingConfig``, over what the configuration says. ``cache_folder`` stands for
-                ``cache_dir``; of ``HuggingFaceEmbeddings``' dictionaries, ``encode_kwargs`` may hold
-                ``normalize_embeddings``, ``batch_size`` and ``truncate_dim``, ``query_encode_kwargs`` a ``prompt`` or
-                ``prompt_name``.
+            **settings: Fields of ``EmbeddingConfig``, which override the configuration. ``cache_folder`` stands for
+                ``cache_dir``. Of ``HuggingFaceEmbeddings``' dictionaries, ``encode_kwargs`` may contain
+                ``normalize_embeddings``, ``batch_size`` and ``truncate_dim``, and ``query_encode_kwargs`` a ``prompt``
+                or ``prompt_name``.
 
         Raises:
-            ConfigurationError: An argument that is not known, given twice, of a wrong type or out of range.
+            ConfigurationError: An argument is unknown, given twice, of a wrong type or out of range.
         """
         if model is not None:
             settings["model"] = model
         if not isinstance(show_progress, bool):
-            raise ConfigurationError(f"show_progress: {show_progress!r} is not allowed; it must be True or False")
-        self._config = EmbeddingConfig.resolve(config, config_path, **in_our_words(settings))
+            raise ConfigurationError(field="show_progress", reason=f"is {show_progress!r}; it must be True or False.")
+        self._config = EmbeddingConfig.resolve(config, config_path, **to_config_fields(settings))
         self._show_progress = show_progress
 
     @property
@@ -84,34 +84,42 @@ class MLXEmbeddings(Embeddings):
 
     @property
     def show_progress(self) -> bool:
-        """Whether documents are embedded under a progress bar."""
+        """Whether embedding documents shows a progress bar."""
         return self._show_progress
 
     @property
     def cache_namespace(self) -> str:
         """A name for the vectors of this object, for ``CacheBackedEmbeddings(namespace=…)``.
 
-        It is another one whenever documents or queries would get other vectors (or, by ``truncate="error"``, an error),
-        and only then. Loads the model, whose files it depends on.
+        It changes exactly when documents or queries would get other vectors, or an error by ``truncate="error"``. Loads
+        the model, since the name depends on its files.
         """
         service = self._service()
-        prints = dict.fromkeys(service.fingerprint(service.settings.prompt(name)) for name in ("document", "query"))
+        names = dict.fromkeys(service.fingerprint(service.settings.prompt(name)) for name in ("document", "query"))
         strict = ["strict"] if self._config.truncate == "error" else []
-        return "-".join([*prints, *strict])
+        return "-".join([*names, *strict])
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of documents, each with the model's document prompt, in the order of the texts."""
+        """Vectors of documents in the order of the texts, with the document prompt.
+
+        Raises:
+            EmbeddingError: As in ``EmbeddingService.embed_documents``.
+        """
         with self._options(texts) as options:
             vectors = self._service().embed_documents(texts, **options)
         return to_lists(vectors)
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a query, with the model's query prompt."""
+        """The vector of a query, with the query prompt.
+
+        Raises:
+            EmbeddingError: As in ``EmbeddingService.embed_query``.
+        """
         vector: list[float] = self._service().embed_query(text, wait=True).tolist()
         return vector
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """``embed_documents`` for event loops. Cancelling the task takes its texts out of the queue."""
+        """``embed_documents`` for event loops. Cancelling the task removes its texts from the queue."""
         with self._options(texts) as options:
             vectors = await (await self._aservice()).aembed_documents(texts, **options)
         return await ato_lists(vectors)
@@ -122,20 +130,27 @@ class MLXEmbeddings(Embeddings):
         return vector
 
     def validate(self, vectors: "ArrayLike", count: int | None = None) -> list[list[float]]:
-        """Check vectors that come from elsewhere, to be mixed with computed ones.
+        """Check vectors from elsewhere that are to be mixed with computed ones.
 
-        They are normalized if the configuration says so. ``InputError`` names the row and what is wrong with it (its
-        length beside the model's, a NaN, an infinity, a zero vector), or the number of vectors, if it is not ``count``.
+        Args:
+            vectors: ``[n, dimension]``.
+            count: How many vectors are expected, if that is known.
+
+        Returns:
+            The vectors, normalized if the configuration says so.
+
+        Raises:
+            InputError: A vector has another length, NaN or infinity, or is zero; or there are not ``count`` of them.
         """
         return to_lists(self._service().accept(vectors, count))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting as a plain value, for ``from_dict``."""
+        """All settings as plain values, for ``from_dict``."""
         return self._config.to_dict() | {"show_progress": self._show_progress}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """An equal object, whatever configuration files there are here."""
+        """An equal object from the values of ``to_dict``; configuration files are not read."""
         settings = dict(values)
         show_progress = settings.pop("show_progress", False)
         return cls(config=EmbeddingConfig(**settings), show_progress=show_progress)
@@ -166,6 +181,6 @@ class MLXEmbeddings(Embeddings):
             return
         from tqdm.auto import tqdm
 
-        total = len(texts) if isinstance(texts, Sized) else None  # what is no list is refused further down
+        total = len(texts) if isinstance(texts, Sized) else None  # other types raise an error in embed_documents
         with tqdm(total=total, desc="Embedding", unit=" texts") as bar:
             yield {"wait": True, "progress": bar.update}

@@ -1,10 +1,10 @@
 """``MLXEmbedding``: LlamaIndex's ``BaseEmbedding`` over ``akidb_embeddings.EmbeddingService``.
 
-It holds a configuration and nothing else, so that it pickles, copies, compares and serializes, and costs nothing until
-it is used. The service behind it is the process's shared one for that configuration.
+It holds only a configuration, so that it can be pickled, copied, compared and serialized, and loads nothing until it is
+used. It computes with the process's shared service for that configuration.
 
-``IngestionPipeline`` keeps what it computed under a hash of ``to_dict()``. So fields that decide the vectors are
-serialized, and those that only say how they are computed are not (``exclude=True``): pickling keeps all of them.
+``IngestionPipeline`` caches results under a hash of ``to_dict()``. So the fields that determine the vectors are
+serialized, and those that only affect how they are computed are not (``exclude=True``); pickling keeps all fields.
 """
 
 import os
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, ValidationError
 
-import akidb_embeddings  # which loads each of its names when it is first used
+import akidb_embeddings  # its names are imported on first use
 from akidb_embeddings import ConfigurationError, EmbeddingConfig
 from akidb_embeddings.config.embedding import FIELDS
-from akidb_embeddings.service.adapter import ato_lists, rename, to_lists
+from akidb_embeddings.service.adapter import ato_lists, rename_arguments, to_lists
 from akidb_embeddings.service.inputs import check_texts
 
 if TYPE_CHECKING:
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What ``HuggingFaceEmbedding`` calls them.
-_HABITS = {
+# The names that ``HuggingFaceEmbedding`` uses.
+_ALIASES = {
     "max_length": "max_tokens",
     "query_instruction": "query_prompt",
     "text_instruction": "document_prompt",
     "cache_folder": "cache_dir",
 }
-_ELSEWHERE = {
+_UNSUPPORTED = {
     "device": "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU",
     "trust_remote_code": "a model's own code is never run",
     "parallel_process": "one engine uses all cores, and all threads of a process share it",
     "target_devices": "one engine uses all cores, and all threads of a process share it",
-    "backend": "the backend is MLX's, for what this machine has",
+    "backend": "the backend is always MLX",
     "model_kwargs": "revision, pooling and max_tokens are arguments of their own",
     "encode_kwargs": "normalize, batch_size and dimensions are arguments of their own",
     "show_progress_bar": "get_text_embedding_batch(texts, show_progress=True) shows one",
 }
-# What the base class does not pass on from a batch to its slices: where to report progress, and where a slice begins.
-_report: ContextVar[Callable[[int], object] | None] = ContextVar("_report", default=None)
+# The base class does not pass these on from a batch to its slices: the progress callback, and a slice's first index.
+_progress: ContextVar[Callable[[int], object] | None] = ContextVar("_progress", default=None)
 _first_index: ContextVar[int] = ContextVar("_first_index", default=0)
 
 
@@ -59,8 +59,8 @@ class MLXEmbedding(BaseEmbedding):
     Settings.embed_model = MLXEmbedding(model_name="minilm-l6-v2")
     ```
 
-    Constructing it loads nothing; the first call does. Equal objects, and any number of threads and event loops, share
-    one engine. Every error is an ``akidb_embeddings.EmbeddingError``. Fields mean what they mean in
+    The model is loaded by the first call, not by the constructor. Equal objects, and any number of threads and event
+    loops, share one engine. Every error is an ``akidb_embeddings.EmbeddingError``. The fields are those of
     ``akidb_embeddings.EmbeddingConfig``.
     """
 
@@ -70,26 +70,30 @@ class MLXEmbedding(BaseEmbedding):
     pooling: str = Field(default="auto", description="'auto' (as trained), 'mean', 'cls' or 'last'.")
     normalize: bool | None = Field(
         default=None,
-        description="Whether vectors are scaled to length 1; None for yes, with a warning if not trained so.",
+        description="Whether vectors are scaled to length 1; None for yes, with a warning if trained without.",
     )
-    dimensions: int | None = Field(default=None, description="Length vectors are cut to (Matryoshka).")
-    untrained_dimensions: bool = Field(default=False, description="Whether that may be one it was not trained for.")
-    max_tokens: int | None = Field(default=None, description="Longest text; None for 512 or a model's smaller limit.")
-    truncate: str = Field(default="end", description="For longer texts, 'end' cuts and 'error' refuses.")
-    query_prompt: str | None = Field(default=None, description="Put before queries; None for the model's own.")
-    document_prompt: str | None = Field(default=None, description="Put before documents; None for the model's own.")
-    query_prompt_name: str | None = Field(default=None, description="The model's prompt to put before queries.")
-    document_prompt_name: str | None = Field(default=None, description="The model's prompt to put before documents.")
-    task: str | None = Field(default=None, description="Instruction for queries, where the model's prompt holds one.")
-    # How, not what: not serialized, so that they do not change what a pipeline finds in its cache.
+    dimensions: int | None = Field(default=None, description="Length to which vectors are cut (Matryoshka).")
+    untrained_dimensions: bool = Field(
+        default=False, description="Whether dimensions may be a length that the model was not trained for."
+    )
+    max_tokens: int | None = Field(
+        default=None, description="Longest text in tokens; None for 512, or the model's limit if less."
+    )
+    truncate: str = Field(default="end", description="'end' cuts longer texts, 'error' rejects them.")
+    query_prompt: str | None = Field(default=None, description="Text before queries; None for the model's own.")
+    document_prompt: str | None = Field(default=None, description="Text before documents; None for the model's own.")
+    query_prompt_name: str | None = Field(default=None, description="Name of the model's prompt for queries.")
+    document_prompt_name: str | None = Field(default=None, description="Name of the model's prompt for documents.")
+    task: str | None = Field(default=None, description="Instruction for queries, if the model's prompt contains one.")
+    # These do not change the vectors, so they are not serialized, and a pipeline's cache stays valid.
     batch_size: int = Field(default=32, description="Most texts in one micro-batch.", exclude=True)
     memory: str = Field(default="fast", description="'fast', or 'compact' for a smaller footprint.", exclude=True)
-    max_queued_tokens: int = Field(default=4_000_000, description="Tokens that may wait in the engine.", exclude=True)
+    max_queued_tokens: int = Field(default=4_000_000, description="Most tokens in the engine's queue.", exclude=True)
     auto_download: bool = Field(default=True, description="Whether a missing model may be downloaded.", exclude=True)
     cache_dir: str | None = Field(default=None, description="Folder for downloads.", exclude=True)
     embed_batch_size: int = Field(
         default=2048,
-        description="Texts handed to the engine at once, which sorts them by length and batches them itself.",
+        description="Texts per call of the engine, which sorts them by length and batches them itself.",
         gt=0,
         le=2048,
         exclude=True,
@@ -98,7 +102,7 @@ class MLXEmbedding(BaseEmbedding):
         default=None, description="Has no effect: one engine computes with all cores.", exclude=True
     )
     embeddings_cache: Any | None = Field(
-        default=None, description="A key-value store. It keys on the text alone; see the README.", exclude=True
+        default=None, description="A key-value store. Its keys are the texts alone; see the README.", exclude=True
     )
 
     def __init__(
@@ -115,25 +119,25 @@ class MLXEmbedding(BaseEmbedding):
             model_name: A registry name, a Hugging Face repository or a local folder; None for the configuration's.
             config: A whole configuration.
             config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
-            **settings: Fields of this class, over what the configuration says. ``max_length``, ``query_instruction``,
+            **settings: Fields of this class, which override the configuration. ``max_length``, ``query_instruction``,
                 ``text_instruction`` and ``cache_folder`` stand for ``max_tokens``, ``query_prompt``,
                 ``document_prompt`` and ``cache_dir``.
 
         Raises:
-            ConfigurationError: An argument that is not known, given twice, of a wrong type or out of range.
+            ConfigurationError: An argument is unknown, given twice, of a wrong type or out of range.
         """
         if model_name is not None:
             settings["model_name"] = model_name
         own = sorted(type(self).model_fields.keys() - FIELDS)
-        settings = rename(settings, _HABITS, _ELSEWHERE, ["config", "config_path", *own, *_HABITS])
+        settings = rename_arguments(settings, _ALIASES, _UNSUPPORTED, ["config", "config_path", *own, *_ALIASES])
         others = {name: settings.pop(name) for name in own if name in settings}
         if config is None and config_path is None and settings.keys() >= set(FIELDS):
-            config = EmbeddingConfig()  # a copy, which has every value: no file is to be looked for
+            config = EmbeddingConfig()  # a copy has every value, so that no file has to be read
         values = EmbeddingConfig.resolve(config, config_path, **settings).to_dict()
         try:
             super().__init__(**values, **others)
         except (ValidationError, TypeError) as error:
-            raise ConfigurationError(_reason(error)) from error
+            raise _configuration_error(error) from error
 
     @classmethod
     def class_name(cls) -> str:
@@ -146,33 +150,44 @@ class MLXEmbedding(BaseEmbedding):
         return EmbeddingConfig(**{name: getattr(self, name) for name in FIELDS})
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """What decides the vectors, for ``from_dict`` and for the hash of ``IngestionPipeline``.
+        """The values that determine the vectors, for ``from_dict`` and for the hash of ``IngestionPipeline``.
 
-        ``model_version`` is a digest of a model that lies in a folder or is bundled, and None for one of the hub, whose
+        ``model_version`` is a digest of a model in a folder or a bundled one, and None for a model of the hub, whose
         versions ``revision`` names.
         """
         return super().to_dict(**kwargs) | {"model_version": akidb_embeddings.model_version(self.config)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
-        """An object whose vectors are equal, as far as the model is the same here."""
+        """An object that gives the same vectors, if the model on this machine is the same."""
         return super().from_dict({name: value for name, value in data.items() if name != "model_version"}, **kwargs)
 
     def accept(self, vectors: "ArrayLike", count: int | None = None) -> list[Embedding]:
-        """Check vectors that come from elsewhere, to be mixed with computed ones, as ``EmbeddingService.accept`` does.
+        """Check vectors from elsewhere that are to be mixed with computed ones.
 
-        They are normalized if the configuration says so. ``InputError`` names the row and what is wrong with it, or the
-        number of vectors, if it is not ``count``.
+        Args:
+            vectors: ``[n, dimension]``.
+            count: How many vectors are expected, if that is known.
+
+        Returns:
+            The vectors, normalized if the configuration says so.
+
+        Raises:
+            InputError: A vector has another length, NaN or infinity, or is zero; or there are not ``count`` of them.
         """
         return to_lists(self._service().accept(vectors, count))
 
     def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Embedding]:
-        """Vectors of documents, with a progress bar if asked."""
+        """Vectors of documents, with a progress bar if ``show_progress``.
+
+        Raises:
+            EmbeddingError: As in ``EmbeddingService.embed_documents``.
+        """
         texts = check_texts(texts)
         vectors: list[Embedding] = []
         with _bar(len(texts), show_progress):
             for first, part in self._slices(texts):
-                with _noted(_first_index, first):
+                with _set(_first_index, first):
                     vectors += super().get_text_embedding_batch(part, show_progress=False, **kwargs)
         return vectors
 
@@ -183,9 +198,9 @@ class MLXEmbedding(BaseEmbedding):
         texts = check_texts(texts)
         vectors: list[Embedding] = []
         with _bar(len(texts), show_progress):
-            # The base class would start all slices at once, and leave the others running where one of them fails.
+            # The base class would start all slices at once, and leave the others running when one of them fails.
             for first, part in self._slices(texts):
-                with _noted(_first_index, first):
+                with _set(_first_index, first):
                     vectors += await super().aget_text_embedding_batch(part, show_progress=False, **kwargs)
         return vectors
 
@@ -225,36 +240,38 @@ class MLXEmbedding(BaseEmbedding):
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
 
-    __hash__ = None  # type: ignore[assignment]  # fields can be set
+    __hash__ = None  # type: ignore[assignment]  # fields are mutable
 
 
-# Not the callback manager and the like: they compare by identity, and Settings replaces them.
+# Without the callback manager and the like: they compare by identity, and Settings replaces them.
 _COMPARED = [*FIELDS, "embed_batch_size", "num_workers"]
 
 
-def _reason(error: ValidationError | TypeError) -> str:
+def _configuration_error(error: ValidationError | TypeError) -> ConfigurationError:
     if isinstance(error, TypeError):
-        return str(error)
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc']))}: {one['input']!r} is not allowed. {one['msg']}" for one in error.errors()
-    )
+        return ConfigurationError(str(error))
+    problems = [
+        ConfigurationError(field=".".join(map(str, one["loc"])), reason=f"is {one['input']!r}. {one['msg']}.")
+        for one in error.errors()
+    ]
+    return problems[0] if len(problems) == 1 else ConfigurationError(" ".join(map(str, problems)))
 
 
 @contextmanager
-def _bar(total: int, is_wanted: bool) -> Iterator[None]:
-    """Let calls of this context report to a progress bar of so many texts."""
-    if not is_wanted:
+def _bar(total: int, is_shown: bool) -> Iterator[None]:
+    """Show a progress bar for ``total`` texts, to which the calls in this context report."""
+    if not is_shown:
         yield
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc="Generating embeddings", unit=" texts") as bar, _noted(_report, bar.update):
+    with tqdm(total=total, desc="Generating embeddings", unit=" texts") as bar, _set(_progress, bar.update):
         yield
-        bar.update(total - bar.n)  # texts that a cache had
+        bar.update(total - bar.n)  # texts that were in a cache
 
 
 @contextmanager
-def _noted(variable: ContextVar[T], value: T) -> Iterator[None]:
+def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
     token = variable.set(value)
     try:
         yield
@@ -263,4 +280,4 @@ def _noted(variable: ContextVar[T], value: T) -> Iterator[None]:
 
 
 def _options() -> "Options":
-    return {"wait": True, "progress": _report.get(), "first_index": _first_index.get()}
+    return {"wait": True, "progress": _progress.get(), "first_index": _first_index.get()}
