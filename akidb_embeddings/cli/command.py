@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 
 # Where the library's name for an argument is not the option's ``dest``, which would hide a field of the configuration.
-_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task"}
+_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task", "passages": "size"}
 
 
 class Command(NamedTuple):

@@ -24,12 +24,12 @@ from akidb_embeddings.errors import EmbeddingError, InputError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from akidb_embeddings.bulk.journal import Job, Journal
+    from akidb_embeddings.bulk.journal import JobDescription, Journal
     from akidb_embeddings.bulk.outputs import Output
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.rows import Item
-    from akidb_embeddings.bulk.run import Embed
-    from akidb_embeddings.bulk.sources import Source
+    from akidb_embeddings.bulk.rows import RowOrReject
+    from akidb_embeddings.bulk.run import EmbedFunction
+    from akidb_embeddings.bulk.sources import RowSource
     from akidb_embeddings.service.service import EmbeddingService
 
 REJECTED = 3
@@ -84,11 +84,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.bulk.opening import open_journal
-    from akidb_embeddings.bulk.outputs import Layout, form_of, make_output
+    from akidb_embeddings.bulk.outputs import Layout, make_output, output_format
+    from akidb_embeddings.bulk.resume import open_journal
 
     out = _checked_out(options)
-    form = form_of(Path(options.out), options.out_format)
+    form = output_format(Path(options.out), options.out_format)
     if options.with_text and form != "jsonl":
         raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
     if options.overlap and options.passages is None:
@@ -108,16 +108,21 @@ def _run(options: Namespace) -> int:
                 unread = "; standard input was not read" if options.input == "-" else ""
                 note(f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}")
             else:
-                _do(options, service, prompt, output, journal, source)
+                _run_job(options, service, prompt, output, journal, source)
             return _outcome(out, journal)
 
 
-def _do(
-    options: Namespace, service: "EmbeddingService", prompt: str, output: "Output", journal: "Journal", source: "Source"
+def _run_job(
+    options: Namespace,
+    service: "EmbeddingService",
+    prompt: str,
+    output: "Output",
+    journal: "Journal",
+    source: "RowSource",
 ) -> None:
-    """Embed, let the model go, put the output together, and tell of it."""
+    """Embed the source's rows, unload the model, assemble the output, and report."""
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.run import Rules, fill, finish, kept
+    from akidb_embeddings.bulk.run import RejectPolicy, assemble_output, embed_remaining, how_to_resume
 
     if journal.complete:
         note(f"all is embedded already, in {journal.folder}; putting it together")
@@ -125,29 +130,29 @@ def _do(
         note(f"going on after {journal.rows_done:,} rows, which are in {journal.folder}")
     source.skip = journal.rows_done
     settings = service.settings
-    rules = Rules(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
+    policy = RejectPolicy(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
     try:
         with (
             _embedding(options, service, prompt, journal) as embed,
-            contextlib.closing(Progress(source.total_bytes, say=note, bar=sys.stderr.isatty())) as progress,
+            contextlib.closing(Progress(source.total_bytes, log=note, bar=sys.stderr.isatty())) as progress,
         ):
             items = _passages(options, service, prompt, source)
-            fill(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
-            progress.sample(at_once=True)
+            embed_remaining(items, embed, output, journal, progress, policy, lambda: source.read_bytes)
+            progress.sample_memory(at_once=True)
         service.close()  # the last step needs memory of its own
-        finish(output, journal)
+        assemble_output(output, journal)
     except BaseException as error:
         is_anew = options.overwrite and source.total_bytes is None
         again = f"the same command{' without --overwrite' if is_anew else ''}"
-        note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal, again)}")
+        note(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {how_to_resume(journal, again)}")
         raise
-    progress.sample(at_once=True)
+    progress.sample_memory(at_once=True)
     _summarize(journal, progress, settings.max_tokens)
     if source.has_changed:
         note(f"warning: {options.input} changed meanwhile; the vectors may be those of two versions of it")
 
 
-def _open_source(options: Namespace) -> "Source":
+def _open_source(options: Namespace) -> "RowSource":
     from akidb_embeddings.bulk.sources import open_source
 
     return open_source(options.input, format=options.format, text_field=options.text_field, id_field=options.id_field)
@@ -181,7 +186,9 @@ def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> d
     }
 
 
-def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any) -> "Job":
+def _job(
+    options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any
+) -> "JobDescription":
     """All that the output's bytes depend on, as the journal compares it."""
     return {
         **{name: value for name, value in metadata.items() if name != "model"},  # which the fingerprint has, too
@@ -197,12 +204,12 @@ def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, An
 
 
 def _passages(
-    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[Item]"
-) -> "Iterable[Item]":
+    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[RowOrReject]"
+) -> "Iterable[RowOrReject]":
     """The rows, or passages of them. InputError: passages of that size cannot be."""
     if options.passages is None:
         return items
-    from akidb_embeddings.bulk.passages import Cutter
+    from akidb_embeddings.bulk.passages import PassageSplitter
 
     limit = service.settings.max_tokens
     if options.passages > limit:
@@ -211,18 +218,20 @@ def _passages(
     def count(text: str) -> int:
         return service.count_tokens([text], prompt=prompt)[0]
 
-    return Cutter(options.passages, options.overlap, service.token_offsets, count).rows(items)
+    return PassageSplitter(options.passages, options.overlap, service.token_offsets, count).split_rows(items)
 
 
 @contextlib.contextmanager
-def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal") -> "Iterator[Embed]":
+def _embedding(
+    options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal"
+) -> "Iterator[EmbedFunction]":
     """What embeds. Texts that are too long are cut and flagged, also where they are to be refused afterwards."""
-    from akidb_embeddings.bulk.run import side_by_side
+    from akidb_embeddings.bulk.run import embed_concurrently
 
     form: dict[str, Any] = {"prompt": prompt, "precision": options.precision}
     with service.with_options(truncate="end") as cutting:
         if options.ray is None or journal.complete:
-            yield side_by_side(functools.partial(cutting.encode, wait=True, alone=True, **form))
+            yield embed_concurrently(functools.partial(cutting.encode, wait=True, alone=True, **form))
             return
         from akidb_embeddings.distributed import Pool
 
@@ -252,7 +261,7 @@ def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:
     )
     earlier = counts.vectors - progress.texts
     here = f" for the {progress.texts:,} that were left" if earlier > 0 else ""
-    note(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak)}")
+    note(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak_bytes)}")
 
 
 def _outcome(out: Path, journal: "Journal") -> int:
