@@ -29,14 +29,10 @@ def test_standard_input_that_is_fed_again_is_gone_on_with(
     command = ["file", "-", "--out", "out.jsonl", *TINY]
     feed(monkeypatch, b"".join(lines[:25]) + b"\xff\n")
     assert main([*command, "--strict"]) == 1
-    assert (
-        "The first 20 rows are kept in out.jsonl.parts; the same command resumes after" in capsys.readouterr().err
-    )
+    assert "The first 20 rows are kept in out.jsonl.parts; the same command resumes after" in capsys.readouterr().err
     feed(monkeypatch, b"")  # what was to feed it failed
     assert main(command) == 2
-    assert (
-        "The first 20 rows are kept in out.jsonl.parts; the same command resumes after" in capsys.readouterr().err
-    )
+    assert "The first 20 rows are kept in out.jsonl.parts; the same command resumes after" in capsys.readouterr().err
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
     assert "going on after 20 rows" in capsys.readouterr().err
