@@ -24,12 +24,12 @@ from akidb_embeddings.errors import EmbeddingError, InputError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from akidb_embeddings.bulk.journal import Job, Journal
+    from akidb_embeddings.bulk.journal import JobDescription, Journal
     from akidb_embeddings.bulk.outputs import Output
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.rows import Item
-    from akidb_embeddings.bulk.run import Embed
-    from akidb_embeddings.bulk.sources import Source
+    from akidb_embeddings.bulk.rows import RowOrReject
+    from akidb_embeddings.bulk.run import EmbedFunction
+    from akidb_embeddings.bulk.sources import RowSource
     from akidb_embeddings.service.service import EmbeddingService
 
 REJECTED = 3
@@ -84,11 +84,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.bulk.opening import open_journal
-    from akidb_embeddings.bulk.outputs import Layout, form_of, make_output
+    from akidb_embeddings.bulk.outputs import Layout, make_output, output_format
+    from akidb_embeddings.bulk.resume import open_journal
 
     out = _output_path(options)
-    form = form_of(Path(options.out), options.out_format)
+    form = output_format(Path(options.out), options.out_format)
     if options.with_text and form != "jsonl":
         raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
     if options.overlap and options.passages is None:
@@ -115,11 +115,16 @@ def _run(options: Namespace) -> int:
 
 
 def _embed_rows(
-    options: Namespace, service: "EmbeddingService", prompt: str, output: "Output", journal: "Journal", source: "Source"
+    options: Namespace,
+    service: "EmbeddingService",
+    prompt: str,
+    output: "Output",
+    journal: "Journal",
+    source: "RowSource",
 ) -> None:
     """Embed all rows, close the model, assemble the output, and report."""
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.run import Rules, fill, finish, kept
+    from akidb_embeddings.bulk.run import RejectPolicy, assemble_output, embed_remaining, how_to_resume
 
     if journal.complete:
         print_message(f"all rows are embedded already, in {journal.folder}; assembling the output")
@@ -127,29 +132,31 @@ def _embed_rows(
         print_message(f"continuing after {journal.rows_done:,} rows, which are in {journal.folder}")
     source.skip = journal.rows_done
     settings = service.settings
-    rules = Rules(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
+    policy = RejectPolicy(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
     try:
         with (
             _embedding(options, service, prompt, journal) as embed,
-            contextlib.closing(Progress(source.total_bytes, say=print_message, bar=sys.stderr.isatty())) as progress,
+            contextlib.closing(Progress(source.total_bytes, log=print_message, bar=sys.stderr.isatty())) as progress,
         ):
             items = _passages(options, service, prompt, source)
-            fill(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
-            progress.sample(at_once=True)
+            embed_remaining(items, embed, output, journal, progress, policy, lambda: source.read_bytes)
+            progress.sample_memory(at_once=True)
         service.close()  # the last step needs its own memory
-        finish(output, journal)
+        assemble_output(output, journal)
     except BaseException as error:
         restarts = options.overwrite and source.total_bytes is None
         again = f"the same command{' without --overwrite' if restarts else ''}"
-        print_message(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal, again)}")
+        print_message(
+            f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {how_to_resume(journal, again)}"
+        )
         raise
-    progress.sample(at_once=True)
+    progress.sample_memory(at_once=True)
     _summarize(journal, progress, settings.max_tokens)
     if source.has_changed:
         print_message(f"warning: {options.input} changed meanwhile; the vectors may come from two versions of it")
 
 
-def _open_source(options: Namespace) -> "Source":
+def _open_source(options: Namespace) -> "RowSource":
     from akidb_embeddings.bulk.sources import open_source
 
     return open_source(options.input, format=options.format, text_field=options.text_field, id_field=options.id_field)
@@ -187,7 +194,9 @@ def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> d
     }
 
 
-def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any) -> "Job":
+def _job(
+    options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any
+) -> "JobDescription":
     """Everything that the output's bytes depend on, for the journal to compare."""
     return {
         **{name: value for name, value in metadata.items() if name != "model"},  # the fingerprint covers the model
@@ -203,8 +212,8 @@ def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, An
 
 
 def _passages(
-    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[Item]"
-) -> "Iterable[Item]":
+    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[RowOrReject]"
+) -> "Iterable[RowOrReject]":
     """The rows, or their passages.
 
     Raises:
@@ -212,7 +221,7 @@ def _passages(
     """
     if options.passages is None:
         return items
-    from akidb_embeddings.bulk.passages import Cutter
+    from akidb_embeddings.bulk.passages import PassageSplitter
 
     limit = service.settings.max_tokens
     if options.passages > limit:
@@ -221,18 +230,20 @@ def _passages(
     def count(text: str) -> int:
         return service.count_tokens([text], prompt=prompt)[0]
 
-    return Cutter(options.passages, options.overlap, service.token_offsets, count).rows(items)
+    return PassageSplitter(options.passages, options.overlap, service.token_offsets, count).split_rows(items)
 
 
 @contextlib.contextmanager
-def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal") -> "Iterator[Embed]":
-    """The function that embeds. It truncates and flags long texts; ``Rules`` rejects them later if configured."""
-    from akidb_embeddings.bulk.run import side_by_side
+def _embedding(
+    options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal"
+) -> "Iterator[EmbedFunction]":
+    """The function that embeds. It truncates and flags long texts; the policy rejects them later if configured."""
+    from akidb_embeddings.bulk.run import embed_concurrently
 
     form: dict[str, Any] = {"prompt": prompt, "precision": options.precision}
     with service.with_options(truncate="end") as cutting:
         if options.ray is None or journal.complete:
-            yield side_by_side(functools.partial(cutting.encode, wait=True, alone=True, **form))
+            yield embed_concurrently(functools.partial(cutting.encode, wait=True, alone=True, **form))
             return
         from akidb_embeddings.distributed import Pool
 
@@ -266,7 +277,7 @@ def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:
     )
     earlier = counts.vectors - progress.texts
     here = f" for the remaining {progress.texts:,}" if earlier > 0 else ""
-    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak)}")
+    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak_bytes)}")
 
 
 def _outcome(out: Path, journal: "Journal") -> int:

@@ -160,7 +160,7 @@ def test_the_formats_that_are_offered_are_those_there_are() -> None:
     from akidb_embeddings.bulk import outputs, sources
     from akidb_embeddings.cli import file
 
-    assert (file._IN_FORMATS, file._OUT_FORMATS) == (sources.FORMATS, outputs.FORMATS)
+    assert (file._IN_FORMATS, file._OUT_FORMATS) == (sources.INPUT_FORMATS, outputs.OUTPUT_FORMATS)
 
 
 def test_rows_of_a_table_refused_by_the_model_are_named_by_their_line() -> None:

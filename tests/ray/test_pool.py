@@ -206,7 +206,7 @@ def test_a_pool_without_room_says_that_it_waits(
 ) -> None:
     while pool._starting:  # its actors are to hold every CPU
         list(pool.map([["one"]]))
-    monkeypatch.setattr("akidb_embeddings.distributed.pool._PATIENCE", 0.5)
+    monkeypatch.setattr("akidb_embeddings.distributed.pool._TIMEOUT", 0.5)
     with Pool("auto", CONFIG, actors=1) as other:
         waiting = background(lambda: other.fingerprint)
         assert eventually(lambda: "No Ray actor is ready after 0 s; " in caplog.text)
@@ -241,16 +241,17 @@ def test_a_pool_that_is_closed_says_so_and_starts_no_cluster(two_nodes: Any) -> 
     with Pool("auto", CONFIG, actors=1) as pool:
         left = pool.map(CHUNKS)
         next(left)
-    with pytest.raises(WorkerError, match="no actors any more: it is closed"):
+    with pytest.raises(WorkerError, match="no actors any longer: it is closed"):
         list(pool.map(CHUNKS))
     pool.close()
     del left  # it ends here
     assert ray.is_initialized()
 
 
-@pytest.mark.parametrize("options", [{"cpus": 0}, {"actors": 0}])
-def test_no_cpus_and_no_actors_are_refused(two_nodes: Any, options: Any) -> None:
-    with pytest.raises(ConfigurationError, match="both must be at least 1"):
+@pytest.mark.parametrize("name", ["cpus", "actors"])
+def test_no_cpus_and_no_actors_are_refused(two_nodes: Any, name: str) -> None:
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigurationError, match=f"^{name} is 0; it must be at least 1"):
         Pool("auto", CONFIG, **options)
 
 
