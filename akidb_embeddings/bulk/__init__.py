@@ -4,3 +4,9 @@
 writes to one of ``outputs``, and ``journal`` and ``resume`` keep track of the finished parts. Rows are streamed in a
 fixed order, so that an interrupted run can resume where it stopped.
 """
+
+INPUT_FORMATS = ("jsonl", "csv", "parquet", "lines", "folder")
+"""What ``sources`` reads."""
+
+OUTPUT_FORMATS = ("parquet", "npy", "jsonl")
+"""What ``outputs`` writes: also the suffixes of the files."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from akidb_embeddings.bulk.journal import JobDescription
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 
-# One window of the engine's (see ``service.job``): enough to sort by length, and about a second of work on a CPU.
-CHUNK_ROWS = 512
-CHUNK_CHARACTERS = 1 << 20
+# A chunk is one window of the service: enough to sort by length, and about a second of work on a CPU.
+CHUNK_ROWS = WINDOW_TEXTS
+CHUNK_CHARACTERS = WINDOW_CHARACTERS
 
 
 @dataclass

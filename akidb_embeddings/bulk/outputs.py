@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from akidb_embeddings.bulk import OUTPUT_FORMATS
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.extras import require
@@ -231,12 +232,12 @@ def _arrow_array(values: Any, kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
 
 
+# By each of ``OUTPUT_FORMATS``.
 _OUTPUTS: Mapping[str, type[JsonLinesOutput | NumpyOutput | ParquetOutput]] = {
     "parquet": ParquetOutput,
     "npy": NumpyOutput,
     "jsonl": JsonLinesOutput,
 }
-OUTPUT_FORMATS = tuple(_OUTPUTS)
 _MODULES = {"parquet": ("orjson", "pyarrow")}
 
 

@@ -3,15 +3,15 @@
 import os
 from pathlib import Path
 
+from akidb_embeddings.bulk import INPUT_FORMATS
 from akidb_embeddings.bulk.row_source import Fields, RowSource
 from akidb_embeddings.bulk.streams import COMPRESSED, STDIN, ByteLines
 from akidb_embeddings.bulk.table_sources import CsvSource, ParquetSource
 from akidb_embeddings.bulk.text_sources import FolderSource, JsonLinesSource, PlainLinesSource
 from akidb_embeddings.errors import InputError
 
-__all__ = ["INPUT_FORMATS", "RowSource", "open_source"]
+__all__ = ["RowSource", "open_source"]
 
-INPUT_FORMATS = ("jsonl", "csv", "parquet", "lines", "folder")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "lines"}
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import quantize
-from akidb_embeddings.bulk import outputs
-from akidb_embeddings.bulk.outputs import OUTPUT_FORMATS, Layout, make_output, output_format
+from akidb_embeddings.bulk import OUTPUT_FORMATS, outputs
+from akidb_embeddings.bulk.outputs import Layout, make_output, output_format
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import ConfigurationError, InputError
 from tests.bulk.jobs import DIMENSION, embedded, json_lines, metadata, rows, vectors

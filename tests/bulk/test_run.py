@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.bulk import chunks
+from akidb_embeddings.bulk import OUTPUT_FORMATS, chunks
 from akidb_embeddings.bulk import run as module
 from akidb_embeddings.bulk.chunks import make_chunks
 from akidb_embeddings.bulk.journal import RowCounts
-from akidb_embeddings.bulk.outputs import OUTPUT_FORMATS
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
