@@ -40,7 +40,7 @@ def _flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json_atomically(path: Path, content: object) -> None:
     """Write ``content`` as JSON atomically: ``path`` never holds an incomplete file."""
     partial = append_suffix(path, ".partial")
     # File names that are not valid UTF-8 are written with JSON escapes.
@@ -51,8 +51,8 @@ def write_json(path: Path, content: object) -> None:
     flush_folder(path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read what ``write_json`` wrote; None if the file is missing or is not a JSON object."""
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """Read what ``write_json_atomically`` wrote; None if the file is missing or is not a JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from akidb_embeddings.bulk.disk import append_suffix, flush_file, flush_folder, read_json, write_json
+from akidb_embeddings.bulk.disk import append_suffix, flush_file, flush_folder, read_json_object, write_json_atomically
 
 REJECTS = "rejects.jsonl"
 # Names in OUT.parts: finished parts, the part being written, and the output being assembled.
@@ -100,7 +100,7 @@ class Journal:
             next_row: Number of the first row after the part; None if the part reaches the end of the input.
         """
         part.close()
-        write_json(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row, "sizes": part.sizes})
+        write_json_atomically(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row, "sizes": part.sizes})
         for file in part.folder.iterdir():
             flush_file(file)
         flush_folder(part.folder)
@@ -127,7 +127,7 @@ class Journal:
         for suffix in sorted(files, reverse=True):  # "" last: if OUT exists, its side files do
             files[suffix].replace(append_suffix(self.out, f".{suffix}" if suffix else ""))
         flush_folder(self.out.parent)
-        write_json(final, {**summary, "counts": asdict(self.counts), "job": self.job})
+        write_json_atomically(final, {**summary, "counts": asdict(self.counts), "job": self.job})
         self.finished = True
 
     @contextlib.contextmanager
@@ -195,7 +195,7 @@ class PartWriter:
 
 def _read_counts(part: Path) -> dict[str, Any] | None:
     """The counts file of a part; None if it is missing, or the part's files do not have the sizes it lists."""
-    counts = read_json(part / _COUNTS)
+    counts = read_json_object(part / _COUNTS)
     if counts is None:
         return None
     sizes = {file.name: file.stat().st_size for file in part.iterdir() if file.name != _COUNTS}

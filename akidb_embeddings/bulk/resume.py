@@ -11,7 +11,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from akidb_embeddings.bulk.disk import append_suffix, exclusive_lock, flush_folder, read_json, write_json
+from akidb_embeddings.bulk.disk import (
+    append_suffix,
+    exclusive_lock,
+    flush_folder,
+    read_json_object,
+    write_json_atomically,
+)
 from akidb_embeddings.bulk.journal import ASSEMBLY, OPEN_PART, PART_PREFIX, JobDescription, Journal, RowCounts
 from akidb_embeddings.bulk.streams import size_and_mtime
 from akidb_embeddings.errors import InputError
@@ -55,7 +61,7 @@ def open_journal(out: Path, job: JobDescription, *, overwrite: bool = False) -> 
             journal = _load_or_begin(out, job, overwrite)
             yield journal
         finally:
-            is_own = read_json(folder / _JOB) in (None, job)
+            is_own = read_json_object(folder / _JOB) in (None, job)
             if (journal and journal.finished and is_own) or not any(folder.glob(f"{PART_PREFIX}*")):
                 _remove_job_file(folder)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -82,8 +88,8 @@ def _check_is_own(folder: Path) -> None:
 
 def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
     folder = append_suffix(out, ".parts")
-    begun = read_json(folder / _JOB)
-    done = read_json(append_suffix(out, ".json")) if out.exists() else None
+    begun = read_json_object(folder / _JOB)
+    done = read_json_object(append_suffix(out, ".json")) if out.exists() else None
     # A pipe may give other texts every time, which only the user can know.
     restart = overwrite and job["input"].get("size") is None
     journal = Journal(out, job)
@@ -94,10 +100,10 @@ def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
         return journal if journal.parts else Journal(out, job, RowCounts(**done["counts"]))
     description = append_suffix(out, ".json")
     existing = {path.name: [*size_and_mtime(path)] for path in (out, description) if path.exists()}
-    may_replace = overwrite or (begun == job and existing == read_json(folder / _REPLACED))
+    may_replace = overwrite or (begun == job and existing == read_json_object(folder / _REPLACED))
     if out.exists() and not may_replace and not journal.complete:  # complete: killed before it wrote its description
         raise _other_job_error(out, (done or {}).get("job"), job)
-    if description.exists() and not may_replace and "job" not in (read_json(description) or ()):
+    if description.exists() and not may_replace and "job" not in (read_json_object(description) or ()):
         raise _other_job_error(description, None, job)
     if begun != job or restart:
         if begun is not None and any(folder.glob(f"{PART_PREFIX}*")) and not overwrite:
@@ -106,8 +112,8 @@ def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
         for entry in folder.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-        write_json(folder / _REPLACED, existing)
-        write_json(folder / _JOB, job)
+        write_json_atomically(folder / _REPLACED, existing)
+        write_json_atomically(folder / _JOB, job)
     return journal
 
 

@@ -166,7 +166,7 @@ class ParquetSource(RowSource):
         schema = self._file.schema_arrow
         self._columns = [self._column(schema, name) for name in fields.names]
         is_dictionary = self._arrow.types.is_dictionary
-        if kept := [way[0] for way in self._columns if is_dictionary(schema.field(way[0]).type)]:
+        if kept := [parts[0] for parts in self._columns if is_dictionary(schema.field(parts[0]).type)]:
             # Read as dictionaries: if pyarrow had to encode them again, one value of invalid UTF-8 would fail the file.
             self._file.close()
             self._file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=kept)
@@ -175,11 +175,11 @@ class ParquetSource(RowSource):
     def _column(self, schema: Any, name: str) -> list[str]:
         """The path to a column through structs, checked for its type."""
         top = schema.names
-        way = [name] if name in top else name.split(".")
-        if top.count(way[0]) > 1:
-            _check_columns(self._path, top, Fields(way[0], None))
-        found: Any = schema.field(way[0]).type if way[0] in top else None
-        for part in way[1:]:
+        parts = [name] if name in top else name.split(".")
+        if top.count(parts[0]) > 1:
+            _check_columns(self._path, top, Fields(parts[0], None))
+        found: Any = schema.field(parts[0]).type if parts[0] in top else None
+        for part in parts[1:]:
             is_struct = found is not None and self._arrow.types.is_struct(found)
             index = found.get_field_index(part) if is_struct else -1
             found = found.field(index).type if index >= 0 else None
@@ -192,7 +192,7 @@ class ParquetSource(RowSource):
             raise InputError(
                 f"{self._path}: column {name!r} is of type {kind}; {expected} expected. Choose another, or cast it."
             )
-        return way
+        return parts
 
     def __iter__(self) -> Iterator[RowOrReject]:
         metadata = self._file.metadata
@@ -204,7 +204,7 @@ class ParquetSource(RowSource):
         if group == metadata.num_row_groups:
             return
         batches = self._file.iter_batches(
-            self._batch_rows(), range(group, metadata.num_row_groups), [".".join(way) for way in self._columns],
+            self._batch_rows(), range(group, metadata.num_row_groups), [".".join(parts) for parts in self._columns],
             use_threads=False,
         )  # fmt: skip
         try:
@@ -221,26 +221,26 @@ class ParquetSource(RowSource):
     def _batch_rows(self) -> int:
         """The number of average rows that fit into _BATCH_BYTES."""
         metadata = self._file.metadata
-        wanted = {".".join(way) for way in self._columns}
+        needed = {".".join(parts) for parts in self._columns}
         sizes = [
             column.total_uncompressed_size
             for group in range(metadata.num_row_groups)
             for column in map(metadata.row_group(group).column, range(metadata.num_columns))
-            if column.path_in_schema in wanted
+            if column.path_in_schema in needed
         ]
         average: int = sum(sizes) // max(self._rows, 1) + 1
         return max(1, min(_BATCH_ROWS, _BATCH_BYTES // average))
 
     def _items(self, batch: Any, number: int) -> Iterator[RowOrReject]:
-        columns = [self._values(batch, way) for way in self._columns]
+        columns = [self._values(batch, parts) for parts in self._columns]
         for index, (text, key) in enumerate(zip(columns[0], columns[-1], strict=True), start=number):
             yield self._fields.item(index, None, text, key)
 
-    def _values(self, batch: Any, way: list[str]) -> list[Any]:
+    def _values(self, batch: Any, parts: list[str]) -> list[Any]:
         """Strings, numbers and None; bytes if the column is binary, or has a string that is not valid UTF-8."""
-        column = batch.column(way[0])
-        if len(way) > 1:
-            column = self._struct_field(column, way[1:])
+        column = batch.column(parts[0])
+        if len(parts) > 1:
+            column = self._struct_field(column, parts[1:])
         try:
             values: list[Any] = column.to_pylist()
         except UnicodeDecodeError:
@@ -266,12 +266,12 @@ class ParquetSource(RowSource):
 
 
 def _check_columns(name: str, columns: Sequence[str], fields: Fields) -> None:
-    for wanted in fields.names:
-        if wanted not in columns:
-            raise InputError(_no_column_message(name, wanted, columns))
-        if columns.count(wanted) > 1:
-            raise InputError(f"{name} has {columns.count(wanted)} columns named {wanted!r}; one is expected.")
+    for column in fields.names:
+        if column not in columns:
+            raise InputError(_no_column_message(name, column, columns))
+        if columns.count(column) > 1:
+            raise InputError(f"{name} has {columns.count(column)} columns named {column!r}; one is expected.")
 
 
-def _no_column_message(name: str, wanted: str, columns: Sequence[str]) -> str:
-    return f"{name} has no column {wanted!r}; it has {quote_names(columns)}. Choose with --text-field and --id-field."
+def _no_column_message(name: str, column: str, columns: Sequence[str]) -> str:
+    return f"{name} has no column {column!r}; it has {quote_names(columns)}. Choose with --text-field and --id-field."

@@ -3,9 +3,12 @@
 import logging
 import os
 import socket
+from pathlib import Path
 
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.extras import is_installed, require
+from akidb_embeddings.registry import MODELS
 
 _TIMEOUT = 10.0  # seconds for a connection
 # Thread limits of OpenBLAS, of OpenBLAS and others, and of the tokenizer.
@@ -73,6 +76,15 @@ def actor_capacity(cpus: int) -> int:
             field="cpus", reason=f"is {cpus}; the largest node has {max(nodes, default=0)}. Give fewer."
         )
     return capacity
+
+
+def with_absolute_paths(config: EmbeddingConfig) -> EmbeddingConfig:
+    """Return the configuration with absolute paths of the model's folder and the cache."""
+    if config.model_name not in MODELS and Path(config.model_name).is_dir():
+        config = config.with_values(model_name=str(Path(config.model_name).absolute()))
+    if config.cache_dir is not None:
+        config = config.with_values(cache_dir=str(Path(config.cache_dir).absolute()))
+    return config
 
 
 def keep_to_assigned_cpus() -> None:

@@ -4,14 +4,18 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Self
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.distributed.cluster import actor_capacity, check_fingerprint, connect, keep_to_assigned_cpus
+from akidb_embeddings.distributed.cluster import (
+    actor_capacity,
+    check_fingerprint,
+    connect,
+    keep_to_assigned_cpus,
+    with_absolute_paths,
+)
 from akidb_embeddings.distributed.work_queue import TextList, WorkQueue
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, WorkerError
-from akidb_embeddings.registry import MODELS
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.service.service import EmbeddingService
 
@@ -63,10 +67,7 @@ class Pool:
         for name, value in (("cpus", cpus), ("actors", actors)):
             if value is not None and value < 1:
                 raise ConfigurationError(field=name, reason=f"is {value}; it must be at least 1.")
-        if config.model_name not in MODELS and Path(config.model_name).is_dir():  # actors may start in another folder
-            config = config.with_values(model_name=str(Path(config.model_name).absolute()))
-        if config.cache_dir is not None:
-            config = config.with_values(cache_dir=str(Path(config.cache_dir).absolute()))
+        config = with_absolute_paths(config)  # actors may start in another folder
         self._connected = connect(address)
         self._actors: list[Any] = []
         self._starting: dict[Any, int] = {}  # reference -> index of an actor that loads its model
@@ -105,11 +106,8 @@ class Pool:
     def check_fingerprint(self, expected: str) -> None:
         """Check that the vectors lie in the expected vector space. Waits as ``fingerprint`` does.
 
-        Args:
-            expected: The expected fingerprint.
-
         Raises:
-            ConfigurationError: The vectors lie in another space.
+            ConfigurationError: They lie in another space.
         """
         check_fingerprint(self.fingerprint, expected)
 
@@ -134,11 +132,10 @@ class Pool:
             yield outcome
 
     def outcomes(self, lists: Iterable[list[str]]) -> Generator[EmbeddingResult | EmbeddingError]:
-        """Embed lists of texts as ``map`` does, but return errors in place of results.
+        """Embed lists of texts as ``map`` does, but return errors in place of results, and continue.
 
         Yields:
-            For each list its result, or the error that ``encode`` raised, whose index counts from the list's first
-            text. The other lists are embedded.
+            For each list its result, or the error of ``encode``, whose index counts from the list's first text.
         """
         return self._outcomes(lists, cumulative=False)
 

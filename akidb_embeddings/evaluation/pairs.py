@@ -159,8 +159,8 @@ def _column_positions(file: Path, columns: Sequence[str]) -> tuple[list[int], bo
     names = [column.strip().lower() for column in columns]
     score = next((name for name in _SCORES if name in names), None)
     if score is not None and set(_SENTENCES) <= set(names):
-        wanted = [*_SENTENCES, score, *(["split"] if "split" in names else [])]
-        return [names.index(name) for name in wanted], True
+        columns_used = [*_SENTENCES, score, *(["split"] if "split" in names else [])]
+        return [names.index(name) for name in columns_used], True
     for places, fits in ((_PLAIN, len(columns) == 3), (_STSBENCHMARK, len(columns) >= 7)):
         if fits and _number(columns[places[2]]) is not None:
             return list(places), False

@@ -133,8 +133,9 @@ def test_a_name_and_settings_make_a_service_of_its_own() -> None:
 def test_a_service_has_its_settings_already(minilm: EmbeddingService) -> None:
     with pytest.raises(ConfigurationError, match="A service has its settings; pooling, dimensions cannot be given"):
         MTEBEncoder(minilm, embed_dim=64, pooling="cls")
-    with pytest.raises(ConfigurationError, match="device is 'cuda'; leave it out"):
+    with pytest.raises(ConfigurationError, match="device is 'cuda'; leave it out") as error:
         MTEBEncoder(minilm, device="cuda")
+    assert error.value.field == "device"
 
 
 class ModelMeta(SimpleNamespace):
