@@ -23,7 +23,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "vocab_size": ("n_vocab", "padded_vocab_size"),
     "max_position_embeddings": ("n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "max_context_length"),
 }
-_CAUSAL: Mapping[str, tuple[Any, ...]] = {  # settings of causal decoders
+_CAUSAL_SETTINGS: Mapping[str, tuple[Any, ...]] = {  # settings of causal decoders
     "is_causal": (None, True),
     "use_bidirectional_attention": (None, False),
     "is_encoder_decoder": (None, False),
@@ -39,7 +39,7 @@ def find_architecture(config: Config) -> Architecture:
     name = str(config.get("model_type"))
     own = ARCHITECTURES.get(name)
     code = str(mapping(config, "auto_map").get("AutoModel", ""))
-    if code and (own is None or code.rpartition(".")[2] != own.code):
+    if code and (own is None or code.rpartition(".")[2] != own.remote_code):
         raise CheckpointError(
             f"config.json names code of its own for this {name} model (auto_map: {code}); it is not run here."
         )
@@ -52,7 +52,7 @@ def find_architecture(config: Config) -> Architecture:
             f"{problem} Decoders of other architectures may work through mlx-lm: {install_command('mlx-lm')}."
         )
     if mlx_lm_file(config) is None:
-        raise CheckpointError(f"{problem} {_mlx_lm()}, through which others work, has no {name!r} either.")
+        raise CheckpointError(f"{problem} {_mlx_lm_version()}, through which others work, has no {name!r} either.")
     _check_text_decoder(config, name)
     return Architecture(
         "mlx_lm_decoder",
@@ -62,8 +62,8 @@ def find_architecture(config: Config) -> Architecture:
         ignored=("lm_head.",),
         poolings=("mean", "last"),
         aliases=_ALIASES,
-        limit=_window,
-        through=_mlx_lm(),
+        max_tokens=_attention_window,
+        computed_by=_mlx_lm_version(),
     )
 
 
@@ -73,9 +73,9 @@ def mlx_lm_file(config: Config) -> Path | None:
     if folder is None:
         return None
     model_type = str(config.get("model_type"))
-    name = _table(folder, "MODEL_REMAPPING").get(model_type, model_type)
+    name = _read_table(folder, "MODEL_REMAPPING").get(model_type, model_type)
     for architecture in config.get("architectures") or ():
-        name = _table(folder, "MODEL_ARCHITECTURE_REMAPPING").get((model_type, architecture), name)
+        name = _read_table(folder, "MODEL_ARCHITECTURE_REMAPPING").get((model_type, architecture), name)
     file = folder / "models" / f"{name}.py"
     if not re.fullmatch(r"[\w-]+", name) or not file.is_file():
         return None
@@ -85,11 +85,11 @@ def mlx_lm_file(config: Config) -> Path | None:
 
 def _mlx_lm_folder() -> Path | None:
     spec = importlib.util.find_spec("mlx_lm")
-    places = spec.submodule_search_locations if spec else None
-    return Path(places[0]) if places else None
+    locations = spec.submodule_search_locations if spec else None
+    return Path(locations[0]) if locations else None
 
 
-def _mlx_lm() -> str:
+def _mlx_lm_version() -> str:
     try:
         return f"mlx-lm {importlib.metadata.version('mlx-lm')}"
     except importlib.metadata.PackageNotFoundError:
@@ -97,7 +97,7 @@ def _mlx_lm() -> str:
 
 
 @functools.cache
-def _table(folder: Path, name: str) -> dict[Any, str]:
+def _read_table(folder: Path, name: str) -> dict[Any, str]:
     """A dictionary that mlx-lm's utils.py writes out, read without running it."""
     for node in ast.parse((folder / "utils.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
@@ -108,7 +108,7 @@ def _table(folder: Path, name: str) -> dict[Any, str]:
 
 def _check_text_decoder(config: Config, name: str) -> None:
     """Refuse what mlx-lm would pass over: it computes causal attention and text, whatever config.json says."""
-    for key, allowed in _CAUSAL.items():
+    for key, allowed in _CAUSAL_SETTINGS.items():
         if config.get(key) not in allowed:
             raise CheckpointError(
                 f"config.json sets {key} to {config[key]!r}. mlx-lm, which would compute this {name} model, has causal "
@@ -131,15 +131,17 @@ def _check_text_decoder(config: Config, name: str) -> None:
         )
 
 
-def _window(config: Config) -> int | None:
+def _attention_window(config: Config) -> int | None:
     """The tokens within which a sliding window hides nothing.
 
     Longer texts are not computed: some of mlx-lm's models know no windows, and some read their layers' kinds otherwise
     than transformers does.
     """
-    kinds = config.get("layer_types")
-    sees_all = isinstance(kinds, list) and not {"sliding_attention", "chunked_attention"} & set(map(str, kinds))
-    if config.get("use_sliding_window") is False or sees_all:
+    layer_types = config.get("layer_types")
+    is_full_attention = isinstance(layer_types, list) and not {"sliding_attention", "chunked_attention"} & set(
+        map(str, layer_types)
+    )
+    if config.get("use_sliding_window") is False or is_full_attention:
         return None
     widths = [config.get(key) for key in ("sliding_window", "attention_chunk_size")]
     return min((int(width) for width in widths if width), default=None)

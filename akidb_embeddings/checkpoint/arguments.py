@@ -26,11 +26,11 @@ def supported(config: Config, key: str, default: Any, *allowed: Any) -> Any:
     return value
 
 
-def whole(config: Config, key: str, default: int, least: int = 1) -> int:
+def whole(config: Config, key: str, default: int, minimum: int = 1) -> int:
     """The integer ``key``; CheckpointError where it is something else, or below ``least``."""
     value = config.get(key, default)
-    if type(value) is not int or value < least:
-        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an integer from {least}.")
+    if type(value) is not int or value < minimum:
+        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an integer from {minimum}.")
     return value
 
 
@@ -42,29 +42,31 @@ def number(config: Config, key: str, default: float) -> float:
     return float(value)
 
 
-def layer_kinds(config: Config, layers: int) -> list[str]:
+def read_layer_types(config: Config, layers: int) -> list[str]:
     """``full_attention`` or ``sliding_attention`` for each layer; empty where config.json does not list them."""
     allowed = ("sliding_attention", "full_attention")
-    kinds = config.get("layer_types") or []
-    if not isinstance(kinds, list) or (kinds and len(kinds) != layers):
-        raise CheckpointError(f"config.json gives layer_types as {kinds!r}; it must list the kinds of {layers} layers.")
-    return [str(supported({"layer_types": kind}, "layer_types", None, *allowed)) for kind in kinds]
+    layer_types = config.get("layer_types") or []
+    if not isinstance(layer_types, list) or (layer_types and len(layer_types) != layers):
+        raise CheckpointError(
+            f"config.json gives layer_types as {layer_types!r}; it must list the kinds of {layers} layers."
+        )
+    return [str(supported({"layer_types": layer_type}, "layer_types", None, *allowed)) for layer_type in layer_types]
 
 
-def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float | None = None) -> float:
+def rope_theta(config: Config, layer_type: str | None, legacy_key: str, default: float | None = None) -> float:
     """The base of rotary position embeddings; CheckpointError where nothing gives it and there is no ``default``.
 
     transformers 5 writes ``rope_parameters`` (by layer type where ``kind`` is given), earlier ones a key of its own.
     Scaled variants (yarn, linear, …) are refused.
     """
     parameters = mapping(config, "rope_parameters")
-    if kind is not None:
+    if layer_type is not None:
         if parameters and not any(isinstance(entry, Mapping) for entry in parameters.values()):
             raise CheckpointError(
                 f"config.json gives rope_parameters for all layers alike, {dict(parameters)!r}; this architecture has "
                 "an entry for each kind of layer."
             )
-        parameters = mapping(parameters, kind)
+        parameters = mapping(parameters, layer_type)
     for entry in (parameters, mapping(config, "rope_scaling")):
         supported(entry, "rope_type", entry.get("type", "default"), "default")
     if parameters.get("rope_theta") is not None:

@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
             folder,
             config,
             folder.transformer.max_seq_length or (spec.max_tokens if spec else None),
-            architecture.limit(config),
+            architecture.max_tokens(config),
         ),
         truncate_dim=truncate_dim,
         matryoshka=_matryoshka(config, truncate_dim, spec, dimension),
@@ -110,7 +110,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     if checkpoint.pooling not in (None, *architecture.poolings):
         raise CheckpointError(
             f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed through "
-            f"{architecture.through}, allows {' or '.join(architecture.poolings)}: its first token sees no other."
+            f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no other."
         )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(

@@ -16,16 +16,16 @@ def missing_files(folder: Path) -> list[str]:
     return [file.name for file in needed if not file.is_file()]
 
 
-def check_model(folder: Path, cure: str) -> None:
+def check_model(folder: Path, remedy: str) -> None:
     """Raise CheckpointError, ending with the cure, when files of a model folder are missing or damaged."""
     missing = missing_files(folder)
     if missing:
-        raise CheckpointError(f"{folder} is not a whole model: it has no {', '.join(missing)}; {cure}")
+        raise CheckpointError(f"{folder} is not a whole model: it has no {', '.join(missing)}; {remedy}")
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*_*/model.safetensors")]):
-        read_header(path, cure)
+        read_header(path, remedy)
 
 
-def snapshot_flaw(snapshot: Path, *, pooling_known: bool) -> str:
+def snapshot_problem(snapshot: Path, *, pooling_known: bool) -> str:
     """Say why a snapshot of the Hugging Face cache cannot be used; "" when it can.
 
     Other libraries fetch single files. A snapshot without those that say how to pool and which dense layers

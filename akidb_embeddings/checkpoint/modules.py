@@ -26,17 +26,17 @@ _POOLING_FLAGS = {
 }
 _ACTIVATIONS = ("Identity", "Tanh", "GELU", "ReLU")
 _ENCODERS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-_NOTHING: tuple[Any, ...] = (None, {}, [])
+_EMPTY: tuple[Any, ...] = (None, {}, [])
 # What sentence-transformers writes for a plain text encoder.
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+_DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "transformer_task": ("feature-extraction",),
     "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
     "module_output_name": ("token_embeddings",),
 }
-_VECTOR = "sentence_embedding"
+_SENTENCE_EMBEDDING = "sentence_embedding"
 # pplx-embed's own module, and what it does unless told otherwise: integers from -127 to 127 by tanh.
 INT8_BY_TANH = "st_quantize.FlexibleQuantizer"
-_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
+_SUPPORTED_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,15 @@ def read_steps(path: Path) -> list[Step]:
     """
     modules = read_json(path / "modules.json", default=[])
     try:
-        steps = [Step(_kind(str(module["type"])), path / str(module["path"])) for module in modules]
+        steps = [Step(_module_type(str(module["type"])), path / str(module["path"])) for module in modules]
     except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path / 'modules.json'} is no list of modules with type and path ({error!r})."
         ) from None
     if not steps:
-        steps = [Step("Transformer", path), *_folders(path)]
+        steps = [Step("Transformer", path), *_steps_from_folders(path)]
     order = " ".join(step.kind for step in steps)
-    if not _ORDER.fullmatch(order):
+    if not _SUPPORTED_ORDER.fullmatch(order):
         raise CheckpointError(
             f"{path / 'modules.json'} asks for {order.replace(' ', ', ')}. This library computes Transformer, Pooling, "
             "any Dense, and Normalize, in this order; anything else would give other vectors than its authors'."
@@ -99,12 +99,12 @@ def read_steps(path: Path) -> list[Step]:
     return steps
 
 
-def _kind(name: str) -> str:
+def _module_type(name: str) -> str:
     """``Pooling`` of ``sentence_transformers.models.Pooling``; the whole name of code that is not its own."""
     return name.rsplit(".", 1)[-1] if name.startswith("sentence_transformers.") else name
 
 
-def _folders(path: Path) -> list[Step]:
+def _steps_from_folders(path: Path) -> list[Step]:
     found = [folder for folder in path.glob("*_*") if folder.name.partition("_")[0].isdigit() and folder.is_dir()]
     ordered = sorted(found, key=lambda folder: int(folder.name.partition("_")[0]))
     return [Step(folder.name.partition("_")[2], folder) for folder in ordered]
@@ -119,7 +119,7 @@ def transformer_settings(path: Path) -> TransformerSettings:
     file = next((file for file in files if file.is_file()), files[0])
     config = read_json(file)
     for key, value in config.items():
-        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _NEUTRAL.get(key, _NOTHING):
+        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _DEFAULTS.get(key, _EMPTY):
             raise CheckpointError(f"{file} sets {key} to {value!r}, which is not supported.")
     limit = config.get("max_seq_length")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
@@ -155,7 +155,9 @@ def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[
     layers = []
     for index in range(max(len(folders), stored)):
         file = folders[index] / "config.json" if index < len(folders) else None
-        layer = _described(file) if file and file.is_file() else _measured(index, tensors, quantization)
+        layer = (
+            _dense_from_config(file) if file and file.is_file() else _dense_from_tensors(index, tensors, quantization)
+        )
         if layer.inputs != width:
             raise CheckpointError(f"Dense layer {index} takes {layer.inputs} values, but {width} reach it.")
         layers.append(layer)
@@ -163,27 +165,27 @@ def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[
     return layers
 
 
-def _described(file: Path) -> Dense:
+def _dense_from_config(file: Path) -> Dense:
     config = read_json(file)
     name = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
     if name not in _ACTIVATIONS or config.get("use_residual"):
         raise CheckpointError(f"{file} asks for {name} or a residual; supported: {', '.join(_ACTIVATIONS)}.")
     for key in ("module_input_name", "module_output_name"):
-        if config.get(key, _VECTOR) != _VECTOR:
-            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {_VECTOR!r} is computed.")
+        if config.get(key, _SENTENCE_EMBEDDING) != _SENTENCE_EMBEDDING:
+            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {_SENTENCE_EMBEDDING!r} is computed.")
     try:
         return Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), name)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file} does not give in_features and out_features ({error!r}).") from None
 
 
-def _measured(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> Dense:
+def _dense_from_tensors(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> Dense:
     if f"dense.{index}.weight" not in tensors:
         raise CheckpointError(f"modules.json names dense layer {index}, but neither its folder nor its weights exist.")
     outputs, inputs = tensors[f"dense.{index}.weight"].shape
     if f"dense.{index}.scales" in tensors:
-        own = quantization.get(f"dense.{index}")
-        entry = own if isinstance(own, Mapping) else quantization
+        override = quantization.get(f"dense.{index}")
+        entry = override if isinstance(override, Mapping) else quantization
         if "group_size" not in entry:
             raise CheckpointError(f"dense.{index} is quantized, but config.json's quantization gives no group_size.")
         inputs = tensors[f"dense.{index}.scales"].shape[1] * int(entry["group_size"])

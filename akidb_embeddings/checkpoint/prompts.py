@@ -17,15 +17,15 @@ _INSTRUCTIONS = (
 )
 
 
-def with_kinds(own: Mapping[str, str]) -> dict[str, str]:
+def with_query_and_document(trained: Mapping[str, str]) -> dict[str, str]:
     """The model's ``own`` prompts, with ``query`` and ``document`` always among them, empty where it has none.
 
     A prompt for queries under another name, such as Harrier's ``web_search_query``, is not taken for ``query``:
     sentence-transformers does not either, and which of several is meant is for the caller to say.
     """
-    documents = [own[name] for name in _DOCUMENT_PROMPTS if name in own]
+    documents = [trained[name] for name in _DOCUMENT_PROMPTS if name in trained]
     # Not the default prompt: sentence-transformers keeps it for texts of which nobody says what they are.
-    prompts = dict(own) | {"document": documents[0] if documents else ""}
+    prompts = dict(trained) | {"document": documents[0] if documents else ""}
     prompts.setdefault("query", "")
     return prompts
 
@@ -36,27 +36,27 @@ def find_prompt(prompts: Mapping[str, str], name: str, field: str = "prompt_name
         return prompts[name]
     known = ", ".join(map(repr, prompts))
     # By their small letters: "sts" is near to "STS" for people only.
-    small = {one.lower(): one for one in prompts}
-    nearest = get_close_matches(str(name).lower(), small, n=1)
-    guess = f" Did you mean {small[nearest[0]]!r}?" if nearest else ""
+    lowercase = {one.lower(): one for one in prompts}
+    nearest = get_close_matches(str(name).lower(), lowercase, n=1)
+    suggestion = f" Did you mean {lowercase[nearest[0]]!r}?" if nearest else ""
     raise ConfigurationError(
         field=field,
-        reason=f"is {name!r}; this model has {known}.{guess}",
+        reason=f"is {name!r}; this model has {known}.{suggestion}",
         hint=f"Or give {{{field.removesuffix('_name')}}}=TEXT.",
     )
 
 
-def instruct(own: Mapping[str, str], task: str, prefix: str = "") -> str:
+def instruct(trained: Mapping[str, str], task: str, prefix: str = "") -> str:
     """The prompt of queries with ``task`` as its instruction, white space around it removed.
 
     Its form is that of the query prompt among the model's ``own``, or, where it has none, of all its prompts that hold
     an instruction, if they agree. ConfigurationError: there is no such form; ``prefix`` begins the names of what else
     may be given.
     """
-    query = own.get("query", "")
-    forms = {_form(text) for text in ([query] if query else own.values())} - {None}
-    if len(forms) == 1 and (form := forms.pop()):
-        before, after = form
+    query = trained.get("query", "")
+    templates = {_template(text) for text in ([query] if query else trained.values())} - {None}
+    if len(templates) == 1 and (template := templates.pop()):
+        before, after = template
         return f"{before}{task.strip()}{after}"
     raise ConfigurationError(
         field="task",
@@ -65,7 +65,7 @@ def instruct(own: Mapping[str, str], task: str, prefix: str = "") -> str:
     )
 
 
-def _form(prompt: str) -> tuple[str, str] | None:
+def _template(prompt: str) -> tuple[str, str] | None:
     """What stands before and after a prompt's instruction; None: it has none."""
     for pattern in _INSTRUCTIONS:
         if found := pattern.fullmatch(prompt):

@@ -12,7 +12,7 @@ from typing import Any
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.errors import CheckpointError
 
-_CURE = "copy the model again, or download it again"
+_REMEDY = "copy the model again, or download it again"
 _LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
@@ -63,11 +63,11 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = {Path(name).name for name in read_json(index)["weight_map"].values()}
     except (AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{index} has no 'weight_map' that names the weight files; {_CURE}") from error
+        raise CheckpointError(f"{index} has no 'weight_map' that names the weight files; {_REMEDY}") from error
     return [folder / name for name in sorted(names)]
 
 
-def read_header(file: Path, cure: str = _CURE) -> dict[str, Location]:
+def read_header(file: Path, remedy: str = _REMEDY) -> dict[str, Location]:
     """The tensors of a safetensors file. CheckpointError, ending with the cure, unless the file is there and whole."""
     try:
         size = file.stat().st_size
@@ -76,19 +76,19 @@ def read_header(file: Path, cure: str = _CURE) -> dict[str, Location]:
             length = int.from_bytes(start, "little")
             header = stream.read(length) if length <= _LARGEST_HEADER else b""
     except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing; {cure}") from None
+        raise CheckpointError(f"{file} is missing; {remedy}") from None
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {cure}") from error
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
     if start == b"version ":
-        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull`, or {cure}")
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull`, or {remedy}")
     try:
         tensors = _entries(header)
         end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         located = {key: Location(file, key, tuple(entry["shape"])) for key, entry in tensors.items()}
     except (ValueError, AttributeError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged: its header cannot be read; {cure}") from error
+        raise CheckpointError(f"{file} is damaged: its header cannot be read; {remedy}") from error
     if 8 + length + end != size:
-        raise CheckpointError(f"{file} is damaged: it has {size} bytes instead of {8 + length + end}; {cure}")
+        raise CheckpointError(f"{file} is damaged: it has {size} bytes instead of {8 + length + end}; {remedy}")
     return located
 
 

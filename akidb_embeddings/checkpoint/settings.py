@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_kinds
+from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_query_and_document
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 
@@ -57,9 +57,9 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
     It covers the model's files (so revision and quantization), pooling, dimensions, normalization, the limit of tokens
     and the prompt. The words before the hash are for people.
     """
-    facts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
-    facts += ["layer_norm"] if settings.layer_norm else []
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+    parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
+    parts += ["layer_norm"] if settings.layer_norm else []
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
     bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
     return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
 
@@ -71,19 +71,19 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
                 field="pooling",
                 source=config.source_of("pooling"),
                 reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
-                f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}.",
+                f"{checkpoint.architecture.computed_by}, allows {' or '.join(allowed)}.",
             )
         return config.pooling
     if checkpoint.pooling is None:
         raise ConfigurationError(
             f"Nothing in the folder {checkpoint.path.name} says how this {checkpoint.config['model_type']} model was "
             "pooled (there is no 1_Pooling/config.json). Set pooling to "
-            f"{_listed(checkpoint.architecture.poolings)}, as its authors trained it."
+            f"{_join_alternatives(checkpoint.architecture.poolings)}, as its authors trained it."
         )
     return checkpoint.pooling
 
 
-def _listed(words: tuple[str, ...]) -> str:
+def _join_alternatives(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -98,27 +98,27 @@ def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) ->
 
 
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
-    asked, full = config.dimensions, checkpoint.dimension
-    if asked is None:
+    requested, full = config.dimensions, checkpoint.dimension
+    if requested is None:
         return checkpoint.truncate_dim or full
-    if asked > full:
+    if requested > full:
         raise ConfigurationError(
             field="dimensions",
             source=config.source_of("dimensions"),
             limit=full,
-            reason=f"is {asked}; this model gives {full} at most.",
+            reason=f"is {requested}; this model gives {full} at most.",
         )
-    if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
+    if requested != full and requested not in checkpoint.matryoshka and not config.untrained_dimensions:
         trained = {length for length in checkpoint.matryoshka if length < full} | {full}
         alone = " alone" if len(trained) == 1 else ""
         raise ConfigurationError(
             field="dimensions",
             source=config.source_of("dimensions"),
-            reason=f"is {asked}; this model was trained for {describe_lengths(trained)}{alone}.",
+            reason=f"is {requested}; this model was trained for {describe_lengths(trained)}{alone}.",
             hint="With {untrained_dimensions} in the configuration vectors are cut there all the same, at an unknown "
             "loss of quality.",
         )
-    return asked
+    return requested
 
 
 def describe_lengths(lengths: Collection[int]) -> str:
@@ -147,7 +147,7 @@ def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
     """The model's prompts, with those for queries and documents as configured."""
-    prompts = with_kinds(checkpoint.prompts)
+    prompts = with_query_and_document(checkpoint.prompts)
     chosen = {}
     for kind, text, name in (
         ("query", config.query_prompt, config.query_prompt_name),

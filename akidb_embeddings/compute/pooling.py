@@ -1,4 +1,4 @@
-"""Hidden states to vectors: pooling on the device, truncation and normalization on the host."""
+"""Pooling of hidden states on the device. Truncation and normalization run on the host, in ``vectors``."""
 
 from typing import Final
 

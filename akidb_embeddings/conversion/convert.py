@@ -29,7 +29,7 @@ GROUP_SIZES = (32, 64, 128)
 DTYPES = ("float32", "float16", "bfloat16")
 # What the table of token embeddings keeps in a mixed conversion. It is gathered, not multiplied, and so costs memory
 # alone; and what is lost there is lost before the first layer.
-_TABLE_BITS = 8
+_EMBED_TOKENS_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class _Plan:
 
     bits: int | None
     group_size: int
-    table_bits: int | None
+    embed_tokens_bits: int | None
     dtype: str | None
 
 
 @dataclass
-class _Written:
+class _WrittenTensors:
     """The tensors to be written by their keys in the file, and which layers were quantized otherwise than the rest."""
 
     arrays: dict[str, "mx.array"] = field(default_factory=dict)
@@ -97,19 +97,19 @@ def convert(
             weight is no finite number, before or in ``dtype``; or the destination cannot be written.
         WorkerError: with ``measure``, a model does not compute; see ``EmbeddingService``.
     """
-    plan = _Plan(bits, group_size, _TABLE_BITS if mixed else bits, dtype)
-    _check(destination, plan, mixed)
+    plan = _Plan(bits, group_size, _EMBED_TOKENS_BITS if mixed else bits, dtype)
+    _check_arguments(destination, plan, mixed)
     checkpoint = read_checkpoint(source, spec)
     _check_source(checkpoint, dtype)
-    whole = destination.absolute()  # "." has no name
-    staging = whole.with_name(whole.name + ".partial")
+    absolute = destination.absolute()  # "." has no name
+    staging = absolute.with_name(absolute.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        with _naming(destination):
+        with _translate_disk_errors(destination):
             staging.mkdir(parents=True)
             written, tensors = _write(checkpoint, spec, staging, plan)
         quality = _quality(source, staging) if measure else None
-        with _naming(destination):
+        with _translate_disk_errors(destination):
             size = (staging / "model.safetensors").stat().st_size
             if destination.exists():
                 destination.rmdir()
@@ -120,7 +120,7 @@ def convert(
 
 
 @contextlib.contextmanager
-def _naming(destination: Path) -> Iterator[None]:
+def _translate_disk_errors(destination: Path) -> Iterator[None]:
     """Errors of the disk as ours."""
     try:
         yield
@@ -134,17 +134,17 @@ def _quality(source: Path, converted: Path) -> "Quality":
     return compare(source, converted)
 
 
-def _check(destination: Path, plan: _Plan, mixed: bool) -> None:
+def _check_arguments(destination: Path, plan: _Plan, mixed: bool) -> None:
     if plan.bits is not None and plan.bits not in BITS:
         raise ConfigurationError(f"bits is {plan.bits}; allowed: {', '.join(map(str, BITS))}.")
     if plan.group_size not in GROUP_SIZES:
         raise ConfigurationError(f"group_size is {plan.group_size}; allowed: {', '.join(map(str, GROUP_SIZES))}.")
     if plan.dtype is not None and plan.dtype not in DTYPES:
         raise ConfigurationError(f"dtype is {plan.dtype!r}; allowed: {', '.join(DTYPES)}.")
-    if mixed and (plan.bits is None or plan.bits >= _TABLE_BITS):
-        fewer = ", ".join(str(bits) for bits in BITS if bits < _TABLE_BITS)
+    if mixed and (plan.bits is None or plan.bits >= _EMBED_TOKENS_BITS):
+        fewer = ", ".join(str(bits) for bits in BITS if bits < _EMBED_TOKENS_BITS)
         raise ConfigurationError(
-            f"mixed keeps the table of token embeddings at {_TABLE_BITS} bits while the rest has fewer, and bits is "
+            f"mixed keeps the table of token embeddings at {_EMBED_TOKENS_BITS} bits while the rest has fewer, and bits is "
             f"{plan.bits}. Give bits as one of {fewer}, or leave mixed out."
         )
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
@@ -152,9 +152,9 @@ def _check(destination: Path, plan: _Plan, mixed: bool) -> None:
 
 
 def _check_source(checkpoint: Checkpoint, dtype: str | None) -> None:
-    if checkpoint.architecture.through:
+    if checkpoint.architecture.computed_by:
         raise CheckpointError(
-            f"{checkpoint.path} is computed through {checkpoint.architecture.through}: convert it with mlx_lm.convert, "
+            f"{checkpoint.path} is computed through {checkpoint.architecture.computed_by}: convert it with mlx_lm.convert, "
             "and copy its sentence-transformers files beside the result."
         )
     if checkpoint.quantization:
@@ -166,11 +166,11 @@ def _check_source(checkpoint: Checkpoint, dtype: str | None) -> None:
         )
 
 
-def _write(checkpoint: Checkpoint, spec: ModelSpec | None, folder: Path, plan: _Plan) -> tuple[_Written, int]:
+def _write(checkpoint: Checkpoint, spec: ModelSpec | None, folder: Path, plan: _Plan) -> tuple[_WrittenTensors, int]:
     """Write the whole folder; what became of the tensors, and how many they were."""
     from akidb_embeddings.compute.runtime import mx
 
-    used = _used(checkpoint)
+    used = _encoder_tensors(checkpoint)
     written = _convert_tensors(checkpoint, used, plan)
     try:
         mx.save_safetensors(str(folder / "model.safetensors"), written.arrays, {"format": "mlx"})
@@ -190,24 +190,24 @@ def _write(checkpoint: Checkpoint, spec: ModelSpec | None, folder: Path, plan: _
     return written, len(used)
 
 
-def _convert_tensors(checkpoint: Checkpoint, used: Tensors, plan: _Plan) -> _Written:
+def _convert_tensors(checkpoint: Checkpoint, used: Tensors, plan: _Plan) -> _WrittenTensors:
     from akidb_embeddings.compute.runtime import mx
     from akidb_embeddings.compute.weights import load_tensors
 
     prefix = _stored_prefix(checkpoint)
-    table = _table(checkpoint, used)
-    if plan.table_bits != plan.bits and table is None:
+    table = _embed_tokens_name(checkpoint, used)
+    if plan.embed_tokens_bits != plan.bits and table is None:
         raise CheckpointError(
             f"{checkpoint.path} has no table of token embeddings by a name that is known "
-            f"({', '.join(checkpoint.architecture.words)}); leave mixed out."
+            f"({', '.join(checkpoint.architecture.embed_tokens)}); leave mixed out."
         )
-    written = _Written()
+    written = _WrittenTensors()
     loaded = load_tensors(used)
     for name in used:
         key = name if name.startswith("dense.") else prefix + name
         array = _cast(name, loaded.pop(name), plan.dtype)  # popped, so that the original is freed when it is packed
         is_matrix = name.endswith(".weight") and len(used[name].shape) == 2
-        bits = plan.table_bits if name == table else plan.bits
+        bits = plan.embed_tokens_bits if name == table else plan.bits
         if bits and is_matrix and array.shape[1] % plan.group_size == 0:
             layer = key.removesuffix(".weight")
             packed = mx.quantize(array, plan.group_size, bits)
@@ -241,7 +241,7 @@ def _cast(name: str, array: "mx.array", dtype: str | None) -> "mx.array":
     raise CheckpointError(f"The tensor {name} has NaN or infinity in it: the weights are damaged; copy them again.")
 
 
-def _used(checkpoint: Checkpoint) -> Tensors:
+def _encoder_tensors(checkpoint: Checkpoint) -> Tensors:
     """The tensors that embeddings pass through."""
     ignored = checkpoint.architecture.ignored
     return {name: location for name, location in checkpoint.tensors.items() if not name.startswith(ignored)}
@@ -252,7 +252,7 @@ def _stored_prefix(checkpoint: Checkpoint) -> str:
     return checkpoint.architecture.prefix if checkpoint.architecture.prefix == "model." else ""
 
 
-def _table(checkpoint: Checkpoint, used: Tensors) -> str | None:
+def _embed_tokens_name(checkpoint: Checkpoint, used: Tensors) -> str | None:
     """The name of the table of token embeddings; None if no tensor has one of the architecture's names for it."""
-    endings = tuple(f"{words}.weight" for words in checkpoint.architecture.words)
+    endings = tuple(f"{words}.weight" for words in checkpoint.architecture.embed_tokens)
     return next((name for name in used if name.endswith(endings)), None)

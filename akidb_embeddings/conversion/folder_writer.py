@@ -25,7 +25,7 @@ _POOLING_FLAGS = {
     "last": "pooling_mode_lasttoken",
 }
 # A longer list is a range, and what may be cut anywhere says that much in one word.
-_MOST_DIMENSIONS = 64
+_MAX_LISTED_DIMENSIONS = 64
 
 
 def write_files(
@@ -36,7 +36,7 @@ def write_files(
     dtype: str | None,
 ) -> None:
     """Write everything but the weights to ``folder``; ``spec`` is the registry's entry for the source, if there is."""
-    for file in _matching(checkpoint.path, (*_COPIED, *_DESCRIPTIONS)):
+    for file in _matching_files(checkpoint.path, (*_COPIED, *_DESCRIPTIONS)):
         target = folder / file.relative_to(checkpoint.path)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target)
@@ -60,19 +60,19 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _matching(folder: Path, patterns: Iterable[str]) -> set[Path]:
+def _matching_files(folder: Path, patterns: Iterable[str]) -> set[Path]:
     return {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
 
 
 def _matryoshka(config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """config.json's keys for the dimensions that vectors may be cut to, as other libraries write them."""
     dimensions = list(spec.matryoshka)
-    normed = {"matryoshka_layer_norm": True} if spec.matryoshka_layer_norm else {}
+    layer_norm = {"matryoshka_layer_norm": True} if spec.matryoshka_layer_norm else {}
     if not dimensions or "matryoshka_dimensions" in config:
-        return normed
-    if len(dimensions) <= _MOST_DIMENSIONS:
-        return {"is_matryoshka": True, "matryoshka_dimensions": dimensions, **normed}
-    return {"is_matryoshka": True, "matryoshka_minimum": min(dimensions), **normed}
+        return layer_norm
+    if len(dimensions) <= _MAX_LISTED_DIMENSIONS:
+        return {"is_matryoshka": True, "matryoshka_dimensions": dimensions, **layer_norm}
+    return {"is_matryoshka": True, "matryoshka_minimum": min(dimensions), **layer_norm}
 
 
 def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:

@@ -110,16 +110,16 @@ def snapshot_folder(repo: str, revision: str | None) -> Path:
     return root / "snapshots" / commit
 
 
-def check_sizes(folder: Path, manifest: Manifest, cure: str) -> None:
+def check_sizes(folder: Path, manifest: Manifest, remedy: str) -> None:
     """Raise CheckpointError, ending with the cure, for a file whose size is not the downloaded one."""
     for name, size in manifest.files.items():
         found = (folder / name).stat().st_size
         if found != size:
-            raise CheckpointError(f"{folder / name} is damaged: {found} bytes, but {size} were downloaded; {cure}")
+            raise CheckpointError(f"{folder / name} is damaged: {found} bytes, but {size} were downloaded; {remedy}")
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
+def folder_lock(folder: Path, *, wait: bool) -> Iterator[None]:
     """Keep other threads and processes from writing or removing a model folder of the cache meanwhile.
 
     Raises EmbeddingError at once when another one holds it and ``wait`` is false.
@@ -149,7 +149,7 @@ def staging_folder(folder: Path, commit: str) -> Path:
     """
     # Not the whole hash: huggingface_hub 0.34.0 fails at paths beyond 255 characters, and adds 130 itself.
     staging = partial_folder(folder) / commit[:12]
-    for path in _children(partial_folder(folder)):
+    for path in _subpaths(partial_folder(folder)):
         if path != staging:
             shutil.rmtree(path, ignore_errors=True)
     staging.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def publish(staging: Path, folder: Path) -> None:
     readers who come between them.
     """
     shutil.rmtree(staging / ".cache", ignore_errors=True)  # huggingface_hub's notes for an interrupted download
-    previous = _retire(folder) if folder.exists() else None
+    previous = _move_aside(folder) if folder.exists() else None
     try:
         staging.rename(folder)
     except OSError:
@@ -190,7 +190,7 @@ def _previous(folder: Path) -> Path:
     return partial_folder(folder) / "previous"
 
 
-def _retire(folder: Path) -> Path:
+def _move_aside(folder: Path) -> Path:
     """Move a model out of sight in one step: a removal that is interrupted must not leave half a model."""
     previous = _previous(folder)
     shutil.rmtree(previous, ignore_errors=True)
@@ -200,11 +200,11 @@ def _retire(folder: Path) -> Path:
 
 def cached_folders(cache_dir: str | Path | None = None) -> list[tuple[Path, Manifest]]:
     """Return our cache's model folders that carry a manifest, sorted by name."""
-    folders = [(folder, read_manifest(folder)) for folder in _children(get_cache_dir(cache_dir) / "models")]
+    folders = [(folder, read_manifest(folder)) for folder in _subpaths(get_cache_dir(cache_dir) / "models")]
     return [(folder, manifest) for folder, manifest in folders if manifest is not None]
 
 
-def _children(folder: Path) -> list[Path]:
+def _subpaths(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
@@ -225,7 +225,7 @@ def clear_cache(name: str | None = None, *, cache_dir: str | Path | None = None)
     if (models / ".partial").is_symlink():
         (models / ".partial").unlink()
     folders = {folder for folder, _ in cached_folders(cache_dir)}
-    folders.update(models / unfinished.name for unfinished in _children(models / ".partial"))
+    folders.update(models / unfinished.name for unfinished in _subpaths(models / ".partial"))
     if name is not None:
         folders = {folder for folder in folders if folder.name.partition("@")[0] == _folder_name(name)}
         if not folders and name not in MODELS:
@@ -235,11 +235,11 @@ def clear_cache(name: str | None = None, *, cache_dir: str | Path | None = None)
 
 def _remove(folder: Path) -> int:
     partial = partial_folder(folder)
-    with exclusive(folder, wait=False):
+    with folder_lock(folder, wait=False):
         if partial.is_symlink():
             partial.unlink()
         if read_manifest(folder) is not None:
-            _retire(folder)
+            _move_aside(folder)
         freed = folder_size(partial, follow_symlinks=False)
         shutil.rmtree(partial, ignore_errors=True)
     return freed

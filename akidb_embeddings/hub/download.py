@@ -24,13 +24,13 @@ from akidb_embeddings.hub.resolve import (
     from_cache,
     from_folder,
     local_folder,
-    not_here,
+    not_found_error,
 )
 from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
 
-_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
-_WANTED_IN_FOLDERS = ("config.json", "model.safetensors")
-_UNWANTED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
+_ALLOWED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
+_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
+_IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _TIMEOUT = 30.0  # seconds, for the one request made here; huggingface_hub has its own for the files
 
@@ -62,7 +62,7 @@ def resolve_model(
         return found
     if auto_download:
         return download_model(name, revision=revision, cache_dir=cache_dir)
-    raise not_here(find_source(name, revision, cache_dir), offline=_is_offline())
+    raise not_found_error(find_source(name, revision, cache_dir), offline=_is_offline())
 
 
 def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
@@ -92,11 +92,11 @@ def list_cached_models(cache_dir: str | Path | None = None) -> list[ModelInfo]:
 def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
     source = Source(manifest.name, manifest.repo, manifest.requested, find_spec(manifest.name), folder, None)
     try:
-        whole = from_cache(source) is not None
+        is_complete = from_cache(source) is not None
     except CheckpointError:
-        whole = False
+        is_complete = False
     size = cache.folder_size(folder, follow_symlinks=True)
-    return ModelInfo(source.name, source.repo, source.spec, whole, "cache", folder, size, manifest.commit)
+    return ModelInfo(source.name, source.repo, source.spec, is_complete, "cache", folder, size, manifest.commit)
 
 
 def download_model(
@@ -119,14 +119,14 @@ def download_model(
     if found is not None:
         return found
     if _is_offline():
-        raise not_here(source, offline=True)
+        raise not_found_error(source, offline=True)
     try:
-        with cache.exclusive(source.folder, wait=True):
+        with cache.folder_lock(source.folder, wait=True):
             return (None if force else from_cache(source)) or _fetch(source, force)
     except EmbeddingError:
         raise
     except Exception as error:  # huggingface_hub has had three HTTP clients, each with errors of its own
-        raise _failure(source, error) from error
+        raise _translate_error(source, error) from error
 
 
 def _is_offline() -> bool:
@@ -147,7 +147,7 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     commit = info.sha or ""
     if not cache.COMMIT_HASH.fullmatch(commit):
         raise DownloadError(f"{_endpoint()} names no commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?")
-    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_wanted(file.rfilename)}
+    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_allowed(file.rfilename)}
     _check_listing(source, sizes)
     staging = cache.staging_folder(source.folder, commit)
     snapshot_download(
@@ -166,24 +166,26 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
 
 
-def _is_wanted(name: str) -> bool:
+def _is_allowed(name: str) -> bool:
     folder, _, file = name.rpartition("/")
     if "\\" in name or "/" in folder or name == cache.MANIFEST:
         return False
     if folder:
-        return file in _WANTED_IN_FOLDERS and not any(fnmatchcase(folder, pattern) for pattern in _UNWANTED_FOLDERS)
-    return any(fnmatchcase(file, pattern) for pattern in _WANTED)
+        return file in _ALLOWED_FILES_IN_FOLDERS and not any(
+            fnmatchcase(folder, pattern) for pattern in _IGNORED_FOLDERS
+        )
+    return any(fnmatchcase(file, pattern) for pattern in _ALLOWED_FILES)
 
 
 def _check_listing(source: Source, names: Collection[str]) -> None:
-    lacking = [name for name in ("config.json", "tokenizer.json") if name not in names]
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in names]
     if not any(fnmatchcase(name, "*.safetensors") for name in names):
-        lacking.append("model.safetensors")
-    if lacking:
-        near = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
-        guess = f"; {near[0]!r} may be the model you want" if near and source.spec is None else ""
+        missing.append("model.safetensors")
+    if missing:
+        closest = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
+        suggestion = f"; {closest[0]!r} may be the model you want" if closest and source.spec is None else ""
         raise CheckpointError(
-            f"{source.repo} has no {', '.join(lacking)}{guess}. Weights are read from safetensors alone; transformers' "
+            f"{source.repo} has no {', '.join(missing)}{suggestion}. Weights are read from safetensors alone; transformers' "
             "save_pretrained writes them."
         )
 
@@ -191,26 +193,26 @@ def _check_listing(source: Source, names: Collection[str]) -> None:
 def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
     """Return the files' sizes; huggingface_hub passes over some failures once the folder holds a file."""
     found = {name: (staging / name).stat().st_size for name in sizes if (staging / name).is_file()}
-    wrong = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
-    for name in wrong:
+    incomplete = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
+    for name in incomplete:
         (staging / name).unlink(missing_ok=True)
-    if wrong:
+    if incomplete:
         raise DownloadError(
-            f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(wrong)}. "
+            f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(incomplete)}. "
             f"Run `{source.command}` again, with --force if that does not help"
         )
     check_model(staging, f"run `{source.command} --force`")
     return found
 
 
-def _failure(source: Source, error: Exception) -> EmbeddingError:
+def _translate_error(source: Source, error: Exception) -> EmbeddingError:
     """Translate what went wrong between us and the hub into our own errors, with the way out."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     where = f"{source.repo} at {_endpoint()}"
     if isinstance(error, OfflineModeIsEnabled):  # set when huggingface_hub was imported, unset since
-        return not_here(source, offline=True)
+        return not_found_error(source, offline=True)
     if isinstance(error, RevisionNotFoundError):
         return ModelNotFoundError(f"{where} has no revision {source.revision!r}; see its page for branches and tags")
     if isinstance(error, GatedRepoError):
@@ -221,10 +223,10 @@ def _failure(source: Source, error: Exception) -> EmbeddingError:
             "HF_TOKEN to a token that may read it"
         )
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        way_out = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
+        remedy = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
     else:
-        way_out = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
+        remedy = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
     return DownloadError(
-        f"Downloading {where} failed ({type(error).__name__}: {error}); {way_out}. "
+        f"Downloading {where} failed ({type(error).__name__}: {error}); {remedy}. "
         f"{BUNDLED!r} is bundled and works offline"
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from akidb_embeddings.checkpoint.integrity import check_model, snapshot_flaw
+from akidb_embeddings.checkpoint.integrity import check_model, snapshot_problem
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.hub import cache
 from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
@@ -92,7 +92,7 @@ def find_source(name: str, revision: str | None, cache_dir: str | Path | None) -
     """The repository, revision and places of a model. ModelNotFoundError: neither a known name nor a repository."""
     spec = find_spec(name)
     if spec is None and not _is_repo(name):
-        raise _unknown(name)
+        raise _unknown_model_error(name)
     folder = cache.model_folder(name, revision, cache_dir)
     if spec is None or spec.name != name:
         return Source(name, name, revision or None, spec, folder, None)
@@ -105,24 +105,24 @@ def find_spec(name: str) -> ModelSpec | None:
     return next((spec for spec in MODELS.values() if name in (spec.name, spec.repo)), None)
 
 
-def _unknown(name: str) -> ModelNotFoundError:
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else "."
+def _unknown_model_error(name: str) -> ModelNotFoundError:
+    closest = difflib.get_close_matches(name.lower(), MODELS, n=1)
+    suggestion = f"; did you mean {closest[0]!r}?" if closest else "."
     return ModelNotFoundError(
-        f"Unknown model {name!r}{guess} Known models: {', '.join(MODELS)}. "
+        f"Unknown model {name!r}{suggestion} Known models: {', '.join(MODELS)}. "
         "A Hugging Face repository ('org/name') or a folder ('./my-model') works too."
     )
 
 
-def not_here(source: Source, *, offline: bool) -> ModelNotFoundError:
+def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
     """The error for a model that is not on this machine: where it was looked for, and the ways out."""
     snapshot = cache.snapshot_folder(source.repo, source.revision)
-    flaw = snapshot_flaw(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
+    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
     places = [
         f"the bundle {source.bundle}" if source.bundle else "",
         f"the folder {Path(source.name).absolute()}" if "/" in source.name else "",
         f"the cache {source.folder}",
-        f"the Hugging Face cache {snapshot}" + (f" ({flaw})" if flaw else ""),
+        f"the Hugging Face cache {snapshot}" + (f" ({problem})" if problem else ""),
     ]
     advice = "HF_HUB_OFFLINE is set, so the hub was not asked: unset it and run" if offline else "Run"
     bundled = "" if source.name == BUNDLED else f" {BUNDLED!r} is bundled and works offline."
@@ -167,9 +167,9 @@ def _check_cached(source: Source) -> ModelFiles | None:
     if not all((source.folder / name).is_file() for name in manifest.files):
         _log.debug("%s is incomplete and not used", source.folder)
         return None
-    cure = f"run `{source.command} --force`"
-    cache.check_sizes(source.folder, manifest, cure)
-    check_model(source.folder, cure)
+    remedy = f"run `{source.command} --force`"
+    cache.check_sizes(source.folder, manifest, remedy)
+    check_model(source.folder, remedy)
     return ModelFiles(source.name, source.folder, "cache", source.spec, manifest.commit)
 
 
@@ -177,8 +177,8 @@ def _from_hugging_face(source: Source) -> ModelFiles | None:
     snapshot = cache.snapshot_folder(source.repo, source.revision)
     if not snapshot.is_dir():
         return None
-    flaw = snapshot_flaw(snapshot, pooling_known=source.spec is not None)
-    if flaw:
-        _log.warning("%s is not used: %s", snapshot, flaw)
+    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None)
+    if problem:
+        _log.warning("%s is not used: %s", snapshot, problem)
         return None
     return ModelFiles(source.name, snapshot, "huggingface", source.spec, snapshot.name)

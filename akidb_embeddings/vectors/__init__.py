@@ -1,1 +1,1 @@
-"""Finished vectors, in NumPy alone: ``finish`` cuts and normalizes them, ``precision`` converts and compares them."""
+"""Vectors in NumPy: ``finish`` truncates and normalizes them, ``precision`` quantizes and compares them."""
