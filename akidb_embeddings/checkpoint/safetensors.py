@@ -1,6 +1,6 @@
-"""Safetensors files: which a model folder has, whether they are whole, and where each tensor stands.
+"""A model folder's safetensors files: whether they are complete, and where each tensor is.
 
-Only headers are read. The format: 8 bytes of header length, little-endian; a JSON header; the tensors' bytes.
+Only headers are read. The format: 8 bytes with the header's length, little-endian; a JSON header; the tensors' bytes.
 """
 
 import json
@@ -13,12 +13,18 @@ from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.errors import CheckpointError
 
 _REMEDY = "copy the model again, or download it again"
-_LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+_LARGEST_HEADER = 100_000_000  # bytes; the format's limit
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor stands: the file, its key in there, and its shape as stored."""
+    """Where a tensor is stored.
+
+    Attributes:
+        file: The safetensors file.
+        key: The tensor's name in the file.
+        shape: The shape as stored.
+    """
 
     file: Path
     key: str
@@ -29,10 +35,15 @@ Tensors = Mapping[str, Location]
 
 
 def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> Tensors:
-    """Every tensor of a model by the name this library knows it by.
+    """The locations of a model's tensors, by this library's names.
 
-    ``prefix``, which some exporters put before all names, is left out. Dense layers' own files, where there are such,
-    give ``dense.0.weight`` and so on.
+    Args:
+        folder: The model folder.
+        prefix: A prefix that some exporters add to all names; it is removed.
+        dense_folders: The folders of dense layers, whose tensors are named ``dense.0.weight`` and so on.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or two tensors have the same name.
     """
     found: dict[str, Location] = {}
 
@@ -53,9 +64,10 @@ def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> 
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files the encoder's weights should be in, whether they exist or not: one, or the shards an index names.
+    """The files that should contain the encoder's weights, existing or not: one file, or the shards in the index.
 
-    CheckpointError: the index is damaged.
+    Raises:
+        CheckpointError: The index is damaged.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file() or not index.is_file():
@@ -68,7 +80,15 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_header(file: Path, remedy: str = _REMEDY) -> dict[str, Location]:
-    """The tensors of a safetensors file. CheckpointError, ending with the cure, unless the file is there and whole."""
+    """The tensors of a safetensors file, by the names in the file.
+
+    Args:
+        file: The file.
+        remedy: What to do about a damaged file, the end of error messages.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:

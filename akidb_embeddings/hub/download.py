@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, and what is on this machine already; ``finder`` knows the places here."""
+"""Downloads from the Hugging Face hub, and information about models, downloaded or not."""
 
 import difflib
 import errno
@@ -32,12 +32,23 @@ _ALLOWED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "RE
 _ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
 _IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_TIMEOUT = 30.0  # seconds, for the one request made here; huggingface_hub has its own for the files
+_TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model without loading it; ``size_on_disk`` is in bytes, 0 when it is not here."""
+    """A description of a model that need not be loaded or downloaded.
+
+    Attributes:
+        name: The model's name.
+        repo: The repository; None for a folder.
+        spec: The model's entry in the registry, if it has one.
+        cached: Whether the complete model is on this machine.
+        origin: Where it was found; None if it was not.
+        path: The folder; None if the model is not on this machine.
+        size_on_disk: The size of its files in bytes; 0 if the model is not on this machine.
+        revision: The commit hash; None if it is unknown.
+    """
 
     name: str
     repo: str | None
@@ -52,10 +63,17 @@ class ModelInfo:
 def resolve_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
 ) -> ModelFiles:
-    """Return a model's files, downloading them first when they are not on this machine.
+    """Return a model's files. Download them if they are not on this machine.
 
-    Raises what ``find_model`` and ``download_model`` raise; without ``auto_download``, a ModelNotFoundError for
-    a model that is not here.
+    Args:
+        name: A registry name, a folder or a repository.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+        auto_download: Whether to download missing models.
+
+    Raises:
+        ModelNotFoundError: The model is missing and ``auto_download`` is false.
+        EmbeddingError: As in ``find_model`` and ``download_model``.
     """
     found = find_model(name, revision=revision, cache_dir=cache_dir)
     if found is not None:
@@ -66,7 +84,7 @@ def resolve_model(
 
 
 def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
-    """Return whether a whole, undamaged model is on this machine, whatever of the places it is in."""
+    """Return whether a complete, undamaged model is on this machine, in any of the places of ``find_model``."""
     try:
         return find_model(name, revision=revision, cache_dir=cache_dir) is not None
     except (ModelNotFoundError, CheckpointError):
@@ -74,7 +92,16 @@ def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | 
 
 
 def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelInfo:
-    """Describe a model, on this machine or not, without touching the network. Raises what ``find_model`` raises."""
+    """Describe a model, on this machine or not, without the network.
+
+    Args:
+        name: A registry name, a folder or a repository.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+
+    Raises:
+        EmbeddingError: As in ``find_model``.
+    """
     files = find_model(name, revision=revision, cache_dir=cache_dir)
     if files is None:
         source = find_source(name, revision, cache_dir)
@@ -85,7 +112,7 @@ def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | P
 
 
 def list_cached_models(cache_dir: str | Path | None = None) -> list[ModelInfo]:
-    """Describe every model in our cache; ``cached`` is false for one that is damaged."""
+    """Describe every model in the cache. ``cached`` is false for incomplete and damaged ones."""
     return [_cached_info(folder, manifest) for folder, manifest in cache.cached_folders(cache_dir)]
 
 
@@ -102,14 +129,22 @@ def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
 def download_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, force: bool = False
 ) -> ModelFiles:
-    """Return a model's files, fetching into our cache what is not on this machine yet.
+    """Return a model's files. Download them into the cache if they are not on this machine.
 
-    ``force`` fetches again what is already in a cache; a bundled model or a folder is never fetched. Concurrent
-    calls, from threads or processes, end with one good copy. After an interruption, the next call goes on.
+    Concurrent calls, from threads or processes, result in one good copy. The call after an interruption resumes.
 
-    Raises ModelNotFoundError when the hub has no such model or revision, wants a token, or may not be asked
-    (``HF_HUB_OFFLINE``); DownloadError when the network or the disk fails; CheckpointError when the repository
-    lacks what a model needs.
+    Args:
+        name: A registry name, a folder or a repository. A bundled model or a folder is never downloaded.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+        force: Whether to download again what is in a cache.
+
+    Raises:
+        ModelNotFoundError: The hub does not have the model or revision, requires a token, or may not be accessed
+            (``HF_HUB_OFFLINE``).
+        DownloadError: The network or the disk failed.
+        CheckpointError: The repository lacks required files.
+        ConfigurationError: A revision is given for a folder.
     """
     folder = local_folder(name)
     if folder is not None:
@@ -125,7 +160,7 @@ def download_model(
             return (None if force else from_cache(source)) or _fetch(source, force)
     except EmbeddingError:
         raise
-    except Exception as error:  # huggingface_hub has had three HTTP clients, each with errors of its own
+    except Exception as error:  # huggingface_hub has had three HTTP clients, each with its own errors
         raise _translate_error(source, error) from error
 
 
@@ -146,14 +181,16 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT)
     commit = info.sha or ""
     if not cache.COMMIT_HASH.fullmatch(commit):
-        raise DownloadError(f"{_endpoint()} names no commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?")
+        raise DownloadError(
+            f"{_endpoint()} does not give a commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?"
+        )
     sizes = {file.rfilename: file.size for file in info.siblings or () if _is_allowed(file.rfilename)}
     _check_listing(source, sizes)
     staging = cache.staging_folder(source.folder, commit)
     snapshot_download(
         source.repo,
         revision=commit,
-        cache_dir=cache.hugging_face_cache(),  # files that lie there are copied, not fetched again
+        cache_dir=cache.hugging_face_cache(),  # files in there are copied, not downloaded
         local_dir=staging,
         endpoint=_endpoint(),
         force_download=force,
@@ -185,13 +222,13 @@ def _check_listing(source: Source, names: Collection[str]) -> None:
         closest = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
         suggestion = f"; {closest[0]!r} may be the model you want" if closest and source.spec is None else ""
         raise CheckpointError(
-            f"{source.repo} has no {', '.join(missing)}{suggestion}. Weights are read from safetensors alone; transformers' "
-            "save_pretrained writes them."
+            f"{source.repo} has no {', '.join(missing)}{suggestion}. Weights are read from safetensors files only; "
+            "transformers' save_pretrained writes them."
         )
 
 
 def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
-    """Return the files' sizes; huggingface_hub passes over some failures once the folder holds a file."""
+    """Return the files' sizes in bytes. huggingface_hub ignores some failures if the folder is not empty."""
     found = {name: (staging / name).stat().st_size for name in sizes if (staging / name).is_file()}
     incomplete = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
     for name in incomplete:
@@ -206,12 +243,12 @@ def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | Non
 
 
 def _translate_error(source: Source, error: Exception) -> EmbeddingError:
-    """Translate what went wrong between us and the hub into our own errors, with the way out."""
+    """Translate huggingface_hub's error into this library's, with the remedy."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     where = f"{source.repo} at {_endpoint()}"
-    if isinstance(error, OfflineModeIsEnabled):  # set when huggingface_hub was imported, unset since
+    if isinstance(error, OfflineModeIsEnabled):  # HF_HUB_OFFLINE was set at huggingface_hub's import
         return not_found_error(source, offline=True)
     if isinstance(error, RevisionNotFoundError):
         return ModelNotFoundError(f"{where} has no revision {source.revision!r}; see its page for branches and tags")

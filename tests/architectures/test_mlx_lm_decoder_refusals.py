@@ -33,11 +33,11 @@ def test_a_tensor_nobody_uses_and_one_that_lacks_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"is_causal": False}, "is_causal to False.*causal attention only"),
+        ({"is_causal": False}, "is_causal to False.*only causal attention"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention to True"),
         ({"architectures": ["LlamaBidirectionalModel"]}, "names LlamaBidirectionalModel"),
         ({"auto_map": {"AutoModel": "modeling.Custom"}}, "auto_map"),
-        ({"text_config": {}}, "more than text"),
+        ({"text_config": {}}, "multimodal llama model"),
         ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantized by 'awq'"),
         ({"num_attention_heads": None}, "llama cannot be built from config.json.*num_attention_heads"),
         ({"hidden_size": None}, "hidden_size as None"),

@@ -71,13 +71,13 @@ def test_kinds_of_layers_are_as_many_as_layers() -> None:
     assert read_layer_types({"layer_types": kinds}, 2) == kinds
     assert read_layer_types({}, 2) == []
     for given in (kinds[:1], [*kinds, "full_attention"], 5, "full_attention"):
-        with pytest.raises(CheckpointError, match=r"layer_types as .*; it must list the kinds of 2 layers"):
+        with pytest.raises(CheckpointError, match=r"layer_types as .*; it must list the types of 2 layers"):
             read_layer_types({"layer_types": given}, 2)
 
 
 def test_rope_for_all_layers_alike_is_not_passed_over_where_kinds_differ() -> None:
     for rope in ({"rope_theta": 8e4}, {"rope_type": "yarn", "factor": 4}):
-        with pytest.raises(CheckpointError, match="for all layers alike"):
+        with pytest.raises(CheckpointError, match="the same rope_parameters for all layers"):
             rope_theta({"rope_parameters": rope}, "full_attention", "global_rope_theta", 1e4)
 
 
