@@ -83,16 +83,12 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         spec: The model's entry in the registry, if it has one.
 
     Raises:
-        CheckpointError: A file is missing or damaged, the architecture or a setting is not supported, or the folder
-            contradicts the registry.
+        CheckpointError: A file is missing or damaged, a setting is not supported, or the registry contradicts it.
     """
     folder = read_folder(path)
     architecture = _architecture(path, folder.config)
     config = architecture.canonical(folder.config)
-    if (path / "adapter_config.json").is_file():
-        raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
-    dense_folders = [step.folder for step in folder.steps if step.kind == "Dense"]
-    tensors = locate_tensors(path, architecture.prefix, dense_folders)
+    tensors = locate_tensors(path, architecture.prefix, [step.folder for step in folder.steps if step.kind == "Dense"])
     quantization = _quantization(config, architecture.prefix)
     hidden = _positive(path, config, "hidden_size")
     _positive(path, config, "vocab_size")
@@ -109,12 +105,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         normalize=not folder.has_modules or any(step.kind == "Normalize" for step in folder.steps),
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in folder.steps),
         dimension=dimension,
-        max_tokens=_max_tokens(
-            folder,
-            config,
-            folder.transformer.max_seq_length or (spec.max_tokens if spec else None),
-            architecture.max_tokens(config),
-        ),
+        max_tokens=_max_tokens(folder, config, spec, architecture),
         truncate_dim=truncate_dim,
         matryoshka=_matryoshka(config, truncate_dim, spec, dimension),
         matryoshka_layer_norm=bool(config.get("matryoshka_layer_norm", spec and spec.matryoshka_layer_norm)),
@@ -138,9 +129,12 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
     try:
-        return find_architecture(config)
+        architecture = find_architecture(config)
     except CheckpointError as error:
         raise error.changed(source=str(path)) from None
+    if (path / "adapter_config.json").is_file():
+        raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
+    return architecture
 
 
 def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
@@ -195,14 +189,17 @@ def _matryoshka(
     return authors
 
 
-def _max_tokens(folder: ModelFolder, config: Mapping[str, Any], trained: int | None, supported: int | None) -> int:
+def _max_tokens(
+    folder: ModelFolder, config: Mapping[str, Any], spec: ModelSpec | None, architecture: Architecture
+) -> int:
     """The authors' limit, else the tokenizer's, and at most the number of positions and the architecture's limit.
 
     The authors' limit takes precedence over the tokenizer's files: all-MiniLM-L6-v2 has 256 in
     sentence_bert_config.json, 128 in tokenizer.json and 512 in tokenizer_config.json.
     """
+    trained = folder.transformer.max_seq_length or (spec.max_tokens if spec else None)
     limit = trained or folder.tokenizer_config.get("model_max_length")
-    positions = config.get("max_position_embeddings")
+    positions, supported = config.get("max_position_embeddings"), architecture.max_tokens(config)
     limits = [int(value) for value in (limit, positions, supported) if isinstance(value, int | float) and value > 0]
     if not limits:
         raise CheckpointError(f"{folder.path} does not give the model's maximum length (max_position_embeddings).")

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.vectors.finish import Vectors, finish, non_finite_rows
+from akidb_embeddings.vectors.arrays import finite_float32, numeric_matrix
+from akidb_embeddings.vectors.finish import Vectors, finish
 
 # An array of one of the dtypes below.
 Quantized = NDArray[Any]
@@ -64,7 +65,7 @@ def quantize(
             beyond float16's 65504.
     """
     check_precision(precision)
-    numbers = _as_float32(vectors, "vectors", first_index)
+    numbers = finite_float32(vectors, "vectors", first_index)
     limits = _ranges(precision, ranges, calibration, numbers.shape[1])
     if precision == "float16":
         return _to_float16(numbers, first_index)
@@ -125,7 +126,7 @@ def to_base64(vectors: Quantized) -> list[str]:
     Raises:
         InputError: ``vectors`` is not an array [n, d] of a precision's dtype.
     """
-    rows = _matrix(vectors, "vectors")
+    rows = numeric_matrix(vectors, "vectors")
     if rows.dtype.newbyteorder("=") not in _DTYPES.values():
         raise InputError(
             field="vectors", reason=f"is {rows.dtype}; quantize(vectors, 'float32') makes what from_base64 can read."
@@ -224,13 +225,13 @@ def _ranges(precision: str, ranges: ArrayLike | None, calibration: ArrayLike | N
     if ranges is not None and calibration is not None:
         raise InputError("Give ranges or calibration, not both.")
     if calibration is not None:
-        examples = _as_float32(calibration, "calibration")
+        examples = finite_float32(calibration, "calibration")
         if not len(examples):
             raise InputError(
                 field="calibration", reason="has no vectors; give a few hundred that are similar to yours."
             )
         ranges = np.stack([examples.min(axis=0), examples.max(axis=0)])
-    limits = _as_float32(ranges, "ranges" if calibration is None else "calibration")
+    limits = finite_float32(ranges, "ranges" if calibration is None else "calibration")
     if limits.shape != (2, width):
         raise InputError(
             f"The ranges have shape {limits.shape}; [2, {width}] is expected, minimum and maximum.", field="ranges"
@@ -246,43 +247,15 @@ def _ranges(precision: str, ranges: ArrayLike | None, calibration: ArrayLike | N
     return limits
 
 
-def _matrix(values: ArrayLike, name: str) -> NDArray[Any]:
-    """An array [n, d] of numbers with d >= 1."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise InputError(field=name, reason="has rows of different lengths; an array [n, d] is expected.") from None
-    if array.dtype.kind not in "fiu":
-        raise InputError(field=name, reason=f"has the dtype {array.dtype}; numbers are expected.")
-    if array.ndim != 2 or not array.shape[1]:
-        hint = f" For a single row, give [{name}]." if array.ndim == 1 and array.size else ""
-        raise InputError(field=name, reason=f"has shape {array.shape}; an array [n, d] is expected.{hint}")
-    return array
-
-
-def _as_float32(values: ArrayLike | None, name: str, first_index: int = 0) -> Vectors:
-    """Finite float32 [n, d]."""
-    array = _matrix([] if values is None else values, name)
-    if array.dtype in (np.int8, np.uint8):
-        raise InputError(field=name, reason=f"is {array.dtype}, already quantized; floats are expected.")
-    with np.errstate(over="ignore"):  # beyond float32: infinity, which is rejected
-        vectors = array.astype(np.float32, copy=False)
-    if invalid := non_finite_rows(vectors):
-        raise InputError(
-            field=name, index=first_index + invalid[0], reason="has NaN or infinity, or a value beyond float32."
-        )
-    return vectors
-
-
 def _check_type(values: ArrayLike, name: str, precision: str) -> NDArray[Any]:
     """[n, d] in the precision's dtype. int8 values cannot be distinguished from packed bits, so the caller names it."""
-    array = _matrix(values, name)
+    array = numeric_matrix(values, name)
     if precision in ("float32", "float16"):
         if array.dtype in (np.int8, np.uint8):
             raise InputError(
                 field=name, reason=f"is {array.dtype}; say what it holds: precision='int8', 'binary' or 'ubinary'."
             )
-        return _as_float32(array, name)
+        return finite_float32(array, name)
     if array.dtype != _DTYPES[precision]:
         expected = np.dtype(_DTYPES[precision])
         raise InputError(
