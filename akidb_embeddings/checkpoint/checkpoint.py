@@ -117,7 +117,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     )
     if checkpoint.pooling not in (None, *architecture.poolings):
         raise CheckpointError(
-            f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed through "
+            f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed by "
             f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no others."
         )
     if spec and checkpoint.dimension != spec.dimension:

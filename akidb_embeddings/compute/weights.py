@@ -97,8 +97,8 @@ class Weights:
         if unused:
             shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
             raise CheckpointError(
-                f"The checkpoint has {len(unused)} tensors that this architecture does not use: {shown}. Computing "
-                "without them would give other vectors than its authors'."
+                f"The checkpoint has {len(unused)} tensors that this architecture does not use: {shown}. Without "
+                "them, vectors would differ from the authors'."
             )
 
     def _pop(self, name: str, shape: tuple[int, ...] | None = None) -> mx.array:
@@ -107,7 +107,7 @@ class Weights:
         except KeyError:
             raise CheckpointError(f"The checkpoint lacks the tensor {name}.") from None
         if shape is not None and tensor.shape != shape:
-            raise CheckpointError(f"The tensor {name} has shape {tensor.shape}; config.json asks for {shape}.")
+            raise CheckpointError(f"The tensor {name} has shape {tensor.shape}; config.json requires {shape}.")
         return tensor
 
     def matrix(self, name: str, *shape: int) -> Packed | mx.array:

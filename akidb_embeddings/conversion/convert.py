@@ -165,7 +165,7 @@ def _check_arguments(destination: Path, plan: _Plan, mixed: bool) -> None:
 def _check_source(checkpoint: Checkpoint, dtype: str | None) -> None:
     if checkpoint.architecture.computed_by:
         raise CheckpointError(
-            f"{checkpoint.path} is computed through {checkpoint.architecture.computed_by}: convert it with "
+            f"{checkpoint.path} is computed by {checkpoint.architecture.computed_by}: convert it with "
             "mlx_lm.convert, and copy its sentence-transformers files into the result."
         )
     if checkpoint.quantization:

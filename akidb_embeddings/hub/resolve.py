@@ -162,7 +162,7 @@ def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
     advice = "HF_HUB_OFFLINE is set, so the hub was not asked: unset it and run" if offline else "Run"
     bundled = "" if source.name == BUNDLED else f" {BUNDLED!r} is bundled and works offline."
     return ModelNotFoundError(
-        f"Model {source.name!r} is not on this machine; looked in {', '.join(filter(None, places))}. "
+        f"Model {source.name!r} is not on this machine; searched {', '.join(filter(None, places))}. "
         f"{advice} `{source.command}`.{bundled}"
     )
 

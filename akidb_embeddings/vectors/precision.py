@@ -129,7 +129,8 @@ def to_base64(vectors: Quantized) -> list[str]:
     rows = numeric_matrix(vectors, "vectors")
     if rows.dtype.newbyteorder("=") not in _DTYPES.values():
         raise InputError(
-            field="vectors", reason=f"is {rows.dtype}; quantize(vectors, 'float32') makes what from_base64 can read."
+            field="vectors",
+            reason=f"is {rows.dtype}; quantize(vectors, 'float32') gives a dtype that from_base64 can read.",
         )
     return [base64.b64encode(row.tobytes()).decode() for row in little_endian(rows)]
 
@@ -253,7 +254,7 @@ def _check_type(values: ArrayLike, name: str, precision: str) -> NDArray[Any]:
     if precision in ("float32", "float16"):
         if array.dtype in (np.int8, np.uint8):
             raise InputError(
-                field=name, reason=f"is {array.dtype}; say what it holds: precision='int8', 'binary' or 'ubinary'."
+                field=name, reason=f"is {array.dtype}; give its precision: precision='int8', 'binary' or 'ubinary'."
             )
         return finite_float32(array, name)
     if array.dtype != _DTYPES[precision]:

@@ -97,6 +97,6 @@ def test_a_decoder_whose_tokens_see_what_follows_is_refused() -> None:
 
 
 def test_convert_leaves_them_to_mlx_lm(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"through mlx-lm .*mlx_lm\.convert"):
+    with pytest.raises(CheckpointError, match=r"by mlx-lm .*mlx_lm\.convert"):
         convert(LLAMA, tmp_path / "out", bits=4)
     assert not (tmp_path / "out").exists()

@@ -143,7 +143,7 @@ GOOD = [[1.0, 2.0], [3.0, 4.0]]
     [
         (GOOD, "int4", {}, r"precision is 'int4'; it must be one of float32, float16, int8, uint8, binary, ubinary"),
         (GOOD, "uint8", {}, "precision is 'uint8', which needs ranges.*the others.*calibration=VECTORS.*choose int8"),
-        (GOOD, "binary", {"ranges": GOOD}, r"precision is 'binary'; ranges and calibration are only for int8 and uint8"),
+        (GOOD, "binary", {"ranges": GOOD}, "precision is 'binary'; ranges and calibration are only for int8 and uint8"),
         (GOOD, "float32", {"calibration": GOOD}, "ranges and calibration are only for int8 and uint8"),
         (GOOD, "int8", {"ranges": GOOD, "calibration": GOOD}, "ranges or calibration, not both"),
         (GOOD, "int8", {"ranges": [[0.0], [1.0]]}, r"have shape \(2, 1\); \[2, 2\] is expected"),
@@ -222,7 +222,7 @@ def test_similarity_of_coarser_values_is_near_that_of_floats(texts: NDArray[np.f
         (normal(2, 4), normal(2, 4), {"precision": "bits"}, "precision is 'bits'; similarity takes float32, .*ubinary"),
         (normal(2, 4), normal(2, 4), {"dimension": 5}, "dimension is 5; the vectors have 4"),
         (np.ones((1, 2), np.uint8), np.ones((1, 2), np.uint8), {"precision": "uint8"}, "dequantize them first, by min"),
-        (np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {}, "a is int8; say what it holds: precision='int8'"),
+        (np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {}, "a is int8; give its precision: precision='int8'"),
         (np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {"precision": "ubinary"}, "a is int8, and ubinary is ui"),
         (
             np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {"precision": "binary", "dimension": 8},
