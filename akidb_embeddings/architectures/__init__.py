@@ -1,7 +1,7 @@
-"""The forward passes: one file each, named in ``registry/architectures.py``, and nothing else.
+"""The forward passes, one file per architecture, named in ``registry/architectures.py``.
 
-A module has ``build(config, weights, kernels) -> Encoder``. ``parts`` holds the blocks that several of them share,
-``masks`` the attention masks.
+Each module has ``build(config, weights, kernels) -> Encoder``. ``parts`` holds the layers that several architectures
+share, ``masks`` the attention masks.
 """
 
 import importlib
@@ -17,11 +17,21 @@ from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Architecture, Config
 
 Encoder = Callable[[mx.array, NDArray[np.int32]], mx.array]
-"""(ids int32 ``[B, L]`` padded on the right, lengths int32 ``[B]``) -> hidden states ``[B, L, hidden]``."""
+"""(ids int32 [B, L] padded on the right, lengths int32 [B]) -> hidden states [B, L, hidden_size]."""
 
 
 def build_encoder(architecture: Architecture, config: Config, weights: Weights, kernels: Kernels) -> Encoder:
-    """The forward pass of an architecture, with its weights taken from ``weights``."""
+    """The forward pass of an architecture.
+
+    Args:
+        architecture: The architecture.
+        config: config.json, with canonical keys.
+        weights: The checkpoint's tensors; those that the architecture uses are removed.
+        kernels: The functions for the device.
+
+    Raises:
+        CheckpointError: A setting is missing or not supported, or a tensor is missing or has another shape.
+    """
     module: Any = importlib.import_module(f"{__name__}.{architecture.module}")
     encoder: Encoder = module.build(config, weights, kernels)
     return encoder

@@ -18,7 +18,7 @@ _QKV = ("self.query", "self.key", "self.value")
 
 
 class Block:
-    """Attention and MLP, each followed by a norm of the sum; descendants of BERT name the attention differently."""
+    """Attention and MLP, each followed by LayerNorm of the sum. BERT's derivatives use other names for attention."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class Block:
         output: str = "output.dense",
         norm: str = "output.LayerNorm",
     ) -> None:
-        hidden, inner = required(config, "hidden_size", "intermediate_size")
+        hidden, intermediate = required(config, "hidden_size", "intermediate_size")
         eps = number(config, "layer_norm_eps", 1e-12)
-        parts = [f"{name}.attention.{part}" for part in qkv]
-        self.attention = SelfAttention(weights, parts, f"{name}.attention.{output}", config, kernels, bias=True)
+        projections = [f"{name}.attention.{projection}" for projection in qkv]
+        self.attention = SelfAttention(weights, projections, f"{name}.attention.{output}", config, kernels, bias=True)
         self.attention_norm = LayerNorm(weights, f"{name}.attention.{norm}", hidden, eps)
-        self.up = weights.linear(f"{name}.intermediate.dense", hidden, inner, bias=True)
-        self.down = weights.linear(f"{name}.output.dense", inner, hidden, bias=True)
+        self.up = weights.linear(f"{name}.intermediate.dense", hidden, intermediate, bias=True)
+        self.down = weights.linear(f"{name}.output.dense", intermediate, hidden, bias=True)
         self.output_norm = LayerNorm(weights, f"{name}.output.LayerNorm", hidden, eps)
         gelu = supported(config, "hidden_act", "gelu", "gelu", "gelu_new", "gelu_pytorch_tanh") == "gelu"
         self.activation = kernels.gelu if gelu else kernels.gelu_tanh
@@ -48,30 +48,36 @@ class Block:
 
 class Bert:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
-        hidden, layers, words, self.limit = required(
+        hidden, layers, vocab_size, self.max_positions = required(
             config, "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"
         )
         supported(config, "position_embedding_type", "absolute", "absolute")
         supported(config, "is_decoder", False, False, None)
-        self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
-        self.positions = weights.embedding("embeddings.position_embeddings", self.limit, hidden)
-        self.types = weights.embedding("embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden)
+        self.word_embeddings = weights.embedding("embeddings.word_embeddings", vocab_size, hidden)
+        self.position_embeddings = weights.embedding("embeddings.position_embeddings", self.max_positions, hidden)
+        self.token_type_embeddings = weights.embedding(
+            "embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden
+        )
         self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, number(config, "layer_norm_eps", 1e-12))
         self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        seen = padding_mask(lengths, ids.shape[1])
-        mask = None if seen is None else self.kernels.mask(seen)
-        # Every token is of type 0: texts come alone, never in pairs.
-        x = self.norm(self.words(ids) + self.positions(self.numbers(ids)) + self.types(mx.array([0])))
+        allowed = padding_mask(lengths, ids.shape[1])
+        mask = None if allowed is None else self.kernels.mask(allowed)
+        # Every token has type 0, because texts are never pairs.
+        x = self.norm(
+            self.word_embeddings(ids)
+            + self.position_embeddings(self.position_ids(ids))
+            + self.token_type_embeddings(mx.array([0]))
+        )
         for block in self.blocks:
             x = block(x, mask)
         return x
 
-    def numbers(self, ids: mx.array) -> mx.array:
-        """The rows of the table of positions; padding may reach beyond its end, where nothing may be read."""
-        return mx.minimum(mx.arange(ids.shape[1]), self.limit - 1)
+    def position_ids(self, ids: mx.array) -> mx.array:
+        """int32 [L] or [B, L]. Padding may exceed the position table, so position ids are limited to its last row."""
+        return mx.minimum(mx.arange(ids.shape[1]), self.max_positions - 1)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -1,6 +1,6 @@
-"""Which key each query may see, from lengths and positions, never from token ids.
+"""Attention masks, made from lengths and positions, never from token ids.
 
-Boolean NumPy arrays, True where a key may be seen; None where nothing is hidden from anyone.
+They are bool arrays, True where a query sees a key; None where nothing is masked.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ Mask = NDArray[np.bool_]
 
 
 def padding_mask(lengths: NDArray[np.int32], length: int) -> Mask | None:
-    """``[B, 1, 1, L]``: the real tokens of each row, the padding hidden. None if no row is padded."""
+    """Mask the padding: bool [B, 1, 1, L]. None if no row is padded."""
     if lengths.min() == length:
         return None
     mask: Mask = np.arange(length) < lengths[:, None]
@@ -18,13 +18,15 @@ def padding_mask(lengths: NDArray[np.int32], length: int) -> Mask | None:
 
 
 def causal_mask(length: int, window: int | None = None) -> Mask | None:
-    """``[1, 1, L, L]``: each token sees itself and what stands before it, ``window`` tokens in all where given.
+    """Mask later tokens: bool [1, 1, L, L]. Padding on the right is thus masked from all real tokens.
 
-    Padding stands on the right, behind every real token, so this hides it from them too.
+    Args:
+        length: L.
+        window: How many tokens each token sees, itself included; None for all earlier ones.
     """
     if length == 1:
         return None
-    queries, keys = _positions(length)
+    queries, keys = _query_and_key_positions(length)
     mask: Mask = keys <= queries
     if window is not None:
         mask &= keys > queries - window
@@ -32,24 +34,29 @@ def causal_mask(length: int, window: int | None = None) -> Mask | None:
 
 
 def symmetric_window_mask(lengths: NDArray[np.int32], length: int, reach: int) -> Mask | None:
-    """``[B or 1, 1, L, L]``: each token sees the real ones at most ``reach`` away, on both sides.
+    """Mask distant tokens and padding: bool [B or 1, 1, L, L], or as ``padding_mask`` for short texts.
 
-    A token of the padding also sees itself: a row that sees nothing would turn to NaN.
+    Padding tokens see themselves, because a fully masked row would become NaN.
+
+    Args:
+        lengths: The number of tokens of each row, int32 [B].
+        length: L.
+        reach: How many tokens each token sees on each side.
     """
-    padded = padding_mask(lengths, length)
+    padding = padding_mask(lengths, length)
     if length <= reach + 1:
-        return padded
-    queries, keys = _positions(length)
-    near: Mask = keys >= queries - reach
-    near &= keys <= queries + reach
-    if padded is None:
-        return near[None, None]
-    seen = near[None, None] & padded
-    seen[:, :, np.arange(length), np.arange(length)] = True
-    return seen
+        return padding
+    queries, keys = _query_and_key_positions(length)
+    local: Mask = keys >= queries - reach
+    local &= keys <= queries + reach
+    if padding is None:
+        return local[None, None]
+    mask = local[None, None] & padding
+    mask[:, :, np.arange(length), np.arange(length)] = True
+    return mask
 
 
-def _positions(length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """``[L, 1]`` and ``[1, L]``, to be compared: differences ``[L, L]`` of long texts would take more than the mask."""
+def _query_and_key_positions(length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """int32 [L, 1] and [1, L] for comparisons: int32 differences [L, L] would be larger than the bool mask."""
     positions = np.arange(length, dtype=np.int32)
     return positions[:, None], positions[None]

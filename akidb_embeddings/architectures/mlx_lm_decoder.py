@@ -1,7 +1,7 @@
-"""Decoders of any architecture that mlx-lm has, up to the hidden states that its language model's head would take.
+"""Decoders of any architecture that mlx-lm implements, without the language-model head.
 
-mlx-lm builds the layers and names the tensors. Its linear maps and embedding tables are then exchanged for this
-library's, so that weights are kept as the backend wants them and each tensor is used once or named in an error.
+mlx-lm builds the layers and names the tensors. Its linear layers and embedding tables are then replaced by this
+library's, so that weights are stored as the backend requires and each tensor is used once or named in an error.
 """
 
 import importlib
@@ -28,101 +28,103 @@ from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.architectures import Config
 
 _PACKAGE = "_akidb_mlx_lm"
-_DECODERS = ("model", "transformer", "backbone")  # what mlx-lm's classes call what comes before the head
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {  # what mlx-lm's models do where they do not read a setting
+_DECODERS = ("model", "transformer", "backbone")  # mlx-lm's names for the layers before the head
+_IMPLIED_SETTINGS: Mapping[
+    str, tuple[Any, ...]
+] = {  # the values that mlx-lm's models assume for settings they do not read
     "rope_theta": (None, 10000),
     "rope_scaling": (None, {}),
     "partial_rotary_factor": (None, 1),
 }
-# Those whose hidden states agreed with transformers' to a cosine of 0.999999: random checkpoints, mlx-lm 0.32.2.
-_COMPARED = {
+# Architectures whose hidden states matched transformers' with a cosine of 0.999999: random models, mlx-lm 0.32.2.
+_VERIFIED = {
     "apertus", "cohere", "cohere2", "exaone4", "gemma", "gemma2", "glm4", "gpt2", "granite", "helium", "lfm2",
     "llama", "mamba", "mamba2", "ministral3", "mixtral", "nemotron", "olmo2", "olmo3", "olmoe", "phi", "phi3",
     "qwen2", "qwen3", "qwen3_moe", "qwen3_next", "seed_oss", "smollm3", "stablelm", "starcoder2",
 }  # fmt: skip
-# Those that gate with SiLU, whatever config.json says.
-_SILU = {
+# Architectures that use SiLU and ignore config.json's activation.
+_ALWAYS_SILU = {
     "cohere", "cohere2", "exaone4", "glm4", "granite", "helium", "llama", "ministral3", "mixtral", "olmo2", "olmo3",
     "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "qwen3_next", "seed_oss", "smollm3", "stablelm",
 }  # fmt: skip
-# Those of which it is known when they do not: a setting, the values up to which all is well, and why.
-_DIFFERENT = {
-    "jamba": ("num_experts", (None, 0, 1), "it weighs a token's experts otherwise"),
-    "mamba2": ("n_groups", (1,), "it normalizes all groups as one"),
+# Architectures that differ from transformers for some values of a setting: the setting, its safe values, the reason.
+_KNOWN_DIFFERENCES = {
+    "jamba": ("num_experts", (None, 0, 1), "it weighs a token's experts differently"),
+    "mamba2": ("n_groups", (1,), "it normalizes all groups together"),
 }
-_PROBE = 8  # tokens
+_PREFIX_TOKENS = 8
 _log = logging.getLogger(__name__)
 
 
 class Decoder:
-    """mlx-lm's module that gives hidden states, without a cache: each call sees its own texts and nothing else."""
+    """mlx-lm's decoder, called without a key-value cache, so that calls are independent."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        # Causal, so that padding on the right is seen by no real token; ``_probe`` has made sure.
+        # No mask: attention is causal (see ``_check_causality``), so real tokens do not see the padding on the right.
         states: mx.array = self.module(ids, cache=None)
         return states
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:
     file = mlx_lm_file(config)
-    assert file is not None  # the architecture was found by it
-    who = f"mlx-lm's {file.stem}"
-    _tell_differences(config, file.stem, who)
-    model, name = _model(file, config, who)
-    tensors = _renamed(model, weights.encoder, who)
+    assert file is not None  # ``find_architecture`` has found it
+    label = f"mlx-lm's {file.stem}"
+    _check_known_differences(config, file.stem, label)
+    model, name = _create_model(file, config, label)
+    tensors = _sanitize(model, weights.encoder, label)
     if not any(key.startswith(f"{name}.") for key in tensors):
-        # A decoder alone, as sentence-transformers saves it, lacks its name before every tensor's. Another model, for
-        # renaming changes some.
+        # sentence-transformers saves a decoder without the prefix of its tensors' names. A new model, because
+        # ``sanitize`` modifies some models.
         prefixed = {key if key.startswith("lm_head.") else f"{name}.{key}": x for key, x in weights.encoder.items()}
-        model, name = _model(file, config, who)
-        tensors = _renamed(model, prefixed, who)
+        model, name = _create_model(file, config, label)
+        tensors = _sanitize(model, prefixed, label)
     heads = tuple(f"{child}." for child in model.children() if child != name)
     weights.encoder = {key: x for key, x in tensors.items() if not (heads and key.startswith(heads))}
     decoder = model[name]
     decoder.eval()
-    _fill(decoder, name, weights)
+    _load_weights(decoder, name, weights)
     encoder = Decoder(decoder)
-    _probe(encoder, config, who)
+    _check_causality(encoder, config, label)
     return encoder
 
 
-def _tell_differences(config: Config, name: str, who: str) -> None:
-    key, same, why = _DIFFERENT.get(name, ("", (None,), ""))
-    if config.get(key) not in same:
-        raise CheckpointError(f"{who} gives other vectors than transformers where {key} is {config[key]!r}: {why}.")
-    if name in _SILU:
+def _check_known_differences(config: Config, name: str, label: str) -> None:
+    key, safe_values, why = _KNOWN_DIFFERENCES.get(name, ("", (None,), ""))
+    if config.get(key) not in safe_values:
+        raise CheckpointError(f"{label} gives other vectors than transformers where {key} is {config[key]!r}: {why}.")
+    if name in _ALWAYS_SILU:
         supported(config, "hidden_act", None, None, "silu", "swish")
-    if name not in _COMPARED:
+    if name not in _VERIFIED:
         _log.warning(
-            "%s is none of the architectures whose vectors were compared with those of transformers. Compare some "
+            "%s is not one of the architectures whose vectors were compared with those of transformers. Compare some "
             "before you rely on them.",
-            who,
+            label,
         )
 
 
-def _model(file: Path, config: Config, who: str) -> tuple[Any, str]:
-    """mlx-lm's model with no weights yet, and the name of the part of it that ends before the head."""
+def _create_model(file: Path, config: Config, label: str) -> tuple[Any, str]:
+    """mlx-lm's model, still without the checkpoint's weights, and the name of its decoder."""
     try:
-        code = _import(file)
-        model = code.Model(_arguments(config, code.ModelArgs, who))
+        module = _import(file)
+        model = module.Model(_model_arguments(config, module.ModelArgs, label))
     except CheckpointError:
         raise
-    except (Exception, SystemExit) as error:  # whatever mlx-lm's code raises for a config it cannot use
-        raise CheckpointError(f"{who} cannot be built from config.json: {error!r}") from error
+    except (Exception, SystemExit) as error:  # mlx-lm raises any exception for an unusable config
+        raise CheckpointError(f"{label} cannot be built from config.json: {error!r}") from error
     for name in _DECODERS:
         if isinstance(model.get(name), Mapping):  # MLX's modules are dictionaries
             return model, name
-    raise CheckpointError(f"{who} gives no hidden states, only logits: embeddings cannot be had from it.")
+    raise CheckpointError(f"{label} returns only logits, no hidden states, so it cannot compute embeddings.")
 
 
 def _import(file: Path) -> ModuleType:
-    """mlx-lm's module, imported below a package of our own.
+    """mlx-lm's module, imported as part of a package of this library.
 
-    ``import mlx_lm`` would run the rest of it too: it imports transformers, which takes seconds, and lowers the
-    process's limit of open files for good.
+    ``import mlx_lm`` would also import transformers, which takes seconds, and permanently lower the process's limit of
+    open files.
     """
     if _PACKAGE not in sys.modules:
         package = ModuleType(_PACKAGE)
@@ -131,63 +133,65 @@ def _import(file: Path) -> ModuleType:
     return importlib.import_module(f"{_PACKAGE}.models.{file.stem}")
 
 
-def _arguments(config: Config, kind: Any, who: str) -> Any:
-    """mlx-lm's arguments; CheckpointError where it would pass over a setting that vectors depend on."""
-    known = inspect.signature(kind).parameters
-    settings = {key: _untagged(value) for key, value in config.items()}
-    if "rope_parameters" not in known:
-        settings |= _flat_rope(config, who)
-        for key, neutral in _NEUTRAL.items():
-            if key not in known and settings.get(key) not in neutral:
-                raise CheckpointError(f"config.json sets {key} to {settings[key]!r}, which {who} does not read.")
+def _model_arguments(config: Config, arguments_class: Any, label: str) -> Any:
+    """mlx-lm's model arguments; CheckpointError if it would ignore a setting that affects vectors."""
+    parameters_read = inspect.signature(arguments_class).parameters
+    settings = {key: _decode_float(value) for key, value in config.items()}
+    if "rope_parameters" not in parameters_read:
+        settings |= _flatten_rope(config, label)
+        for key, implied in _IMPLIED_SETTINGS.items():
+            if key not in parameters_read and settings.get(key) not in implied:
+                raise CheckpointError(f"config.json sets {key} to {settings[key]!r}, which {label} does not read.")
     for rope in (settings.get("rope_scaling"), settings.get("rope_parameters")):
         if isinstance(rope, Mapping) and {"longrope", "su"} & {rope.get("rope_type"), rope.get("type")}:
             raise CheckpointError(
-                "config.json asks for rotary positions of the kind 'longrope', for which mlx-lm takes the factors of "
-                "long texts whatever a text's length: its vectors would be others than its authors'."
+                "config.json sets the rope type 'longrope', for which mlx-lm uses the factors of long texts for all "
+                "texts. The vectors would differ from the authors'."
             )
-    arguments = kind.from_dict(settings)
-    if settings.get("rope_scaling") and "rope_scaling" in known and not arguments.rope_scaling:
-        raise CheckpointError(f"config.json sets rope_scaling to {settings['rope_scaling']}, which {who} cannot do.")
+    arguments = arguments_class.from_dict(settings)
+    if settings.get("rope_scaling") and "rope_scaling" in parameters_read and not arguments.rope_scaling:
+        raise CheckpointError(
+            f"config.json sets rope_scaling to {settings['rope_scaling']}, which {label} does not support."
+        )
     return arguments
 
 
-def _untagged(value: Any) -> Any:
-    """transformers 5 writes an infinity as ``{"__float__": "Infinity"}``."""
+def _decode_float(value: Any) -> Any:
+    """Decode floats that transformers 5 writes as ``{"__float__": "Infinity"}``."""
     if isinstance(value, list):
-        return [_untagged(item) for item in value]
+        return [_decode_float(item) for item in value]
     return float(value["__float__"]) if isinstance(value, Mapping) and "__float__" in value else value
 
 
-def _flat_rope(config: Config, who: str) -> dict[str, Any]:
-    """transformers 5's ``rope_parameters`` in the keys of transformers 4, which most of mlx-lm's models read."""
-    rope, former = mapping(config, "rope_parameters"), mapping(config, "rope_scaling")
-    if rope and former.get("rope_type", former.get("type", "default")) not in ("default", rope.get("rope_type")):
+def _flatten_rope(config: Config, label: str) -> dict[str, Any]:
+    """transformers 5's ``rope_parameters`` as transformers 4's keys, which most of mlx-lm's models read."""
+    rope, legacy = mapping(config, "rope_parameters"), mapping(config, "rope_scaling")
+    if rope and legacy.get("rope_type", legacy.get("type", "default")) not in ("default", rope.get("rope_type")):
         raise CheckpointError(
-            f"config.json gives rope_parameters as {dict(rope)!r} and rope_scaling as {dict(former)!r}; they disagree."
+            f"config.json gives rope_parameters as {dict(rope)!r} and rope_scaling as {dict(legacy)!r}; they disagree."
         )
     entries = list(rope.values())
     if entries and isinstance(entries[0], Mapping):  # by layer type
         if any(entry != entries[0] for entry in entries):
-            raise CheckpointError(f"config.json gives rope_parameters by layer type, which {who} does not read.")
+            raise CheckpointError(f"config.json gives rope_parameters by layer type, which {label} does not read.")
         rope = entries[0]
-    flat = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
-    scaling = dict(rope or former)
+    flattened = {key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}
+    scaling = dict(rope or legacy)
     scaling["type"] = scaling["rope_type"] = scaling.get("rope_type") or scaling.get("type") or "default"
-    return {**flat, "rope_scaling": None if scaling["type"] == "default" else scaling}
+    return {**flattened, "rope_scaling": None if scaling["type"] == "default" else scaling}
 
 
-def _renamed(model: Any, tensors: dict[str, mx.array], who: str) -> dict[str, mx.array]:
-    """The tensors as mlx-lm names, joins and shapes them."""
+def _sanitize(model: Any, tensors: dict[str, mx.array], label: str) -> dict[str, mx.array]:
+    """The tensors, renamed, fused and reshaped by mlx-lm."""
     try:
         renamed: dict[str, mx.array] = model.sanitize(tensors) if hasattr(model, "sanitize") else tensors
-    except Exception as error:  # whatever mlx-lm's code raises for tensors it does not expect
-        raise CheckpointError(f"{who} cannot use the checkpoint's tensors: {error!r}") from error
+    except Exception as error:  # mlx-lm raises any exception for unexpected tensors
+        raise CheckpointError(f"{label} cannot use the checkpoint's tensors: {error!r}") from error
     return renamed
 
 
-def _fill(decoder: Any, name: str, weights: Weights) -> None:
-    """Give every layer of mlx-lm's module its weights."""
+def _load_weights(decoder: Any, name: str, weights: Weights) -> None:
+    """Load the weights of every layer of mlx-lm's decoder."""
     nn, utils = import_nn()
     parameters = utils.tree_flatten(decoder.parameters())
     layers = {path: module for path, module in decoder.named_modules() if hasattr(module, "to_quantized")}
@@ -208,25 +212,25 @@ def _fill(decoder: Any, name: str, weights: Weights) -> None:
         elif type(module) is nn.Embedding:
             layer = weights.embedding(full, *module.weight.shape)
         else:
-            layer = _experts(module, full, weights)
-        _put(decoder, path, layer)
+            layer = _load_other_layer(module, full, weights)
+        _set_module(decoder, path, layer)
 
 
-def _experts(module: Any, name: str, weights: Weights) -> Any:
-    """Layers of other kinds, such as the experts' matrices ``[experts, out, in]``: mlx-lm's own, packed or plain."""
-    stored = weights.matrix(name, *module.weight.shape)
-    if not isinstance(stored, Packed) or weights.storage is WeightStorage.EXPANDED:
-        module.weight = expanded(stored, weights.dtype)
+def _load_other_layer(module: Any, name: str, weights: Weights) -> Any:
+    """Load any other layer, such as the experts' matrices [experts, out, in]. It remains mlx-lm's, packed or not."""
+    weight = weights.matrix(name, *module.weight.shape)
+    if not isinstance(weight, Packed) or weights.storage is WeightStorage.EXPANDED:
+        module.weight = expanded(weight, weights.dtype)
         mx.eval(module.weight)
         return module
-    q = stored.quantization
+    q = weight.quantization
     quantized = module.to_quantized(group_size=q.group_size, bits=q.bits, mode=q.mode)
-    quantized.weight, quantized.scales, quantized.biases = stored.weight, stored.scales, stored.biases
+    quantized.weight, quantized.scales, quantized.biases = weight.weight, weight.scales, weight.biases
     return quantized
 
 
-def _put(root: Any, path: str, layer: Any) -> None:
-    """Set the attribute, or the list's element, that ``path`` (``layers.0.mlp.up_proj``) leads to."""
+def _set_module(root: Any, path: str, layer: Any) -> None:
+    """Set the attribute or list element at ``path`` (``layers.0.mlp.up_proj``)."""
     *parents, last = path.split(".")
     for part in parents:
         root = root[int(part)] if isinstance(root, list) else root[part]
@@ -236,22 +240,22 @@ def _put(root: Any, path: str, layer: Any) -> None:
         setattr(root, last, layer)
 
 
-def _probe(encoder: Decoder, config: Config, who: str) -> None:
-    """One forward of two rows that begin alike: their beginnings must have the same states, whatever follows."""
-    hidden, words = required(config, "hidden_size", "vocab_size")
-    beginning = np.arange(1, _PROBE + 1)
-    ids = np.stack([np.append(beginning, beginning + end) for end in (_PROBE, 3 * _PROBE)]) % words
+def _check_causality(encoder: Decoder, config: Config, label: str) -> None:
+    """Check with one forward pass that the states of a common prefix do not depend on the tokens after it."""
+    hidden, vocab_size = required(config, "hidden_size", "vocab_size")
+    prefix = np.arange(1, _PREFIX_TOKENS + 1)
+    ids = np.stack([np.append(prefix, prefix + end) for end in (_PREFIX_TOKENS, 3 * _PREFIX_TOKENS)]) % vocab_size
     try:
-        states = np.array(encoder(mx.array(ids.astype(np.int32)), np.full(2, 2 * _PROBE)).astype(mx.float32))
-    except Exception as error:  # whatever mlx-lm's code raises
-        raise CheckpointError(f"{who} does not compute hidden states here: {error!r}") from error
-    if states.shape != (2, 2 * _PROBE, hidden):
+        states = np.array(encoder(mx.array(ids.astype(np.int32)), np.full(2, 2 * _PREFIX_TOKENS)).astype(mx.float32))
+    except Exception as error:  # mlx-lm raises any exception
+        raise CheckpointError(f"{label} does not compute hidden states here: {error!r}") from error
+    if states.shape != (2, 2 * _PREFIX_TOKENS, hidden):
         raise CheckpointError(
-            f"{who} gives an array of shape {states.shape} for {2 * _PROBE} tokens of two texts instead of hidden "
-            f"states of size {hidden}: embeddings cannot be had from it."
+            f"{label} returns an array of shape {states.shape} for two texts of {2 * _PREFIX_TOKENS} tokens instead of "
+            f"hidden states of size {hidden}, so it cannot compute embeddings."
         )
-    one, other = states[:, :_PROBE]
-    if np.abs(one - other).max() > 1e-2 * np.abs(one).max():
+    first, second = states[:, :_PREFIX_TOKENS]
+    if np.abs(first - second).max() > 1e-2 * np.abs(first).max():
         raise CheckpointError(
-            f"In {who}, tokens see what follows them, so that a text's vector would depend on its neighbours' lengths."
+            f"In {label}, tokens attend to later ones, so a text's vector would depend on the lengths of other texts."
         )

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.masks import padding_mask, symmetric_window_mask
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
-from akidb_embeddings.checkpoint.arguments import layer_kinds, number, required, rope_theta, supported, whole
+from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
@@ -20,13 +20,13 @@ def _norm(weights: Weights, name: str, config: Config) -> LayerNorm:
 
 class Block:
     def __init__(self, weights: Weights, index: int, config: Config, is_global: bool, kernels: Kernels) -> None:
-        hidden, inner = required(config, "hidden_size", "intermediate_size")
+        hidden, intermediate = required(config, "hidden_size", "intermediate_size")
         name, bias = f"layers.{index}", bool(config.get("mlp_bias", False))
         if is_global:
             theta = rope_theta(config, "full_attention", "global_rope_theta", 160_000.0)
         else:
             theta = rope_theta(config, "sliding_attention", "local_rope_theta", 10_000.0)
-        # The embeddings' norm stands right before the first layer.
+        # The first layer has none, because the embeddings' norm precedes it.
         self.attention_norm = _norm(weights, f"{name}.attn_norm", config) if index else None
         self.attention = SelfAttention(
             weights,
@@ -38,27 +38,27 @@ class Block:
             theta=theta,
         )
         self.mlp_norm = _norm(weights, f"{name}.mlp_norm", config)
-        self.up = weights.linear(f"{name}.mlp.Wi", hidden, 2 * inner, bias)
-        self.down = weights.linear(f"{name}.mlp.Wo", inner, hidden, bias)
+        self.up_gate = weights.linear(f"{name}.mlp.Wi", hidden, 2 * intermediate, bias)
+        self.down = weights.linear(f"{name}.mlp.Wo", intermediate, hidden, bias)
         self.is_global, self.activation = is_global, kernels.gelu
 
     def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
         normed = self.attention_norm(x) if self.attention_norm else x
         x = x + self.attention(normed, mask)
-        value, gate = mx.split(self.up(self.mlp_norm(x)), 2, axis=-1)
+        value, gate = mx.split(self.up_gate(self.mlp_norm(x)), 2, axis=-1)
         return x + self.down(self.activation(value) * gate)
 
 
 class ModernBert:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
-        hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
+        hidden, layers, vocab_size = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
         supported(config, "hidden_activation", "gelu", "gelu")
         self.reach = whole(config, "local_attention", 128) // 2
-        self.words = weights.embedding("embeddings.tok_embeddings", words, hidden)
+        self.word_embeddings = weights.embedding("embeddings.tok_embeddings", vocab_size, hidden)
         self.norm = _norm(weights, "embeddings.norm", config)
         self.blocks = [
-            Block(weights, i, config, kind == "full_attention", kernels)
-            for i, kind in enumerate(_kinds(config, layers))
+            Block(weights, i, config, layer_type == "full_attention", kernels)
+            for i, layer_type in enumerate(_layer_types(config, layers))
         ]
         self.final_norm = _norm(weights, "final_norm", config)
         self.kernels = kernels
@@ -66,17 +66,17 @@ class ModernBert:
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
         L = ids.shape[1]
         masks = symmetric_window_mask(lengths, L, self.reach), padding_mask(lengths, L)
-        near, far = (None if mask is None else self.kernels.mask(mask) for mask in masks)
-        x = self.norm(self.words(ids))
+        local_mask, global_mask = (None if mask is None else self.kernels.mask(mask) for mask in masks)
+        x = self.norm(self.word_embeddings(ids))
         for block in self.blocks:
-            x = block(x, far if block.is_global else near)
+            x = block(x, global_mask if block.is_global else local_mask)
         return self.final_norm(x)
 
 
-def _kinds(config: Config, layers: int) -> list[str]:
-    """Older files give only every how many layers attention is global, beginning with the first."""
+def _layer_types(config: Config, layers: int) -> list[str]:
+    """The type of each layer. Older files give only the interval of global layers, the first layer being one."""
     every = whole(config, "global_attn_every_n_layers", 3)
-    return layer_kinds(config, layers) or [
+    return read_layer_types(config, layers) or [
         "sliding_attention" if i % every else "full_attention" for i in range(layers)
     ]
 

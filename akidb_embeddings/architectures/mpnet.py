@@ -1,4 +1,4 @@
-"""MPNet: BERT with absolute and relative positions; the latter as a bias on attention's scores (Song et al., 2020)."""
+"""MPNet: BERT with absolute positions, and relative ones as a bias on attention scores (Song et al., 2020)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,22 +7,22 @@ from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.bert import Block
 from akidb_embeddings.architectures.masks import padding_mask
 from akidb_embeddings.architectures.parts import LayerNorm
-from akidb_embeddings.architectures.xlm_roberta import positions_behind
+from akidb_embeddings.architectures.xlm_roberta import create_position_ids
 from akidb_embeddings.checkpoint.arguments import number, required, supported
 from akidb_embeddings.compute.kernels import Kernels
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
 
-# Fixed in transformers' code, whatever config.json says of the padding.
-_PADDING = 1
+# A constant in transformers, independent of config.json.
+_PADDING_ID = 1
 _BUCKETS = 32
 _MAX_DISTANCE = 128
 
 
 class MPNet:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
-        hidden, layers, heads, words, self.limit = required(
+        hidden, layers, heads, vocab_size, self.max_positions = required(
             config,
             "hidden_size",
             "num_hidden_layers",
@@ -31,10 +31,10 @@ class MPNet:
             "max_position_embeddings",
         )
         supported(config, "relative_attention_num_buckets", _BUCKETS, _BUCKETS)
-        self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
-        self.positions = weights.embedding("embeddings.position_embeddings", self.limit, hidden)
+        self.word_embeddings = weights.embedding("embeddings.word_embeddings", vocab_size, hidden)
+        self.position_embeddings = weights.embedding("embeddings.position_embeddings", self.max_positions, hidden)
         self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, number(config, "layer_norm_eps", 1e-12))
-        self.relative = weights.embedding("encoder.relative_attention_bias", _BUCKETS, heads)
+        self.relative_attention_bias = weights.embedding("encoder.relative_attention_bias", _BUCKETS, heads)
         self.blocks = [
             Block(
                 weights,
@@ -51,29 +51,34 @@ class MPNet:
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
         L = ids.shape[1]
-        bias = self.relative(mx.array(buckets(L))).transpose(2, 0, 1)[None]
+        bias = self.relative_attention_bias(mx.array(relative_position_buckets(L))).transpose(2, 0, 1)[None]
         mask = self.kernels.bias(bias, padding_mask(lengths, L))
-        x = self.norm(self.words(ids) + self.positions(positions_behind(ids, _PADDING, self.limit)))
+        x = self.norm(
+            self.word_embeddings(ids)
+            + self.position_embeddings(create_position_ids(ids, _PADDING_ID, self.max_positions))
+        )
         for block in self.blocks:
             x = block(x, mask)
         return x
 
 
-def buckets(length: int) -> NDArray[np.int32]:
-    """``[L, L]``: which bias is for a key (column) seen from a query (row).
+def relative_position_buckets(length: int) -> NDArray[np.int32]:
+    """The bucket of each key (column) relative to each query (row), int32 [L, L].
 
-    16 buckets for each side: a distance below 8 has one of its own, larger ones share them by logarithm, and from 128
-    on all are in the last.
+    Each side has 16 buckets: one for each distance below 8, logarithmic ones for larger distances, and one for all
+    distances from 128.
     """
-    half, exact = _BUCKETS // 2, _BUCKETS // 4
+    num_buckets, max_exact = _BUCKETS // 2, _BUCKETS // 4
     positions = np.arange(length, dtype=np.int32)
-    ahead = positions - positions[:, None]
-    distance = np.abs(ahead)
-    scaled = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / np.float32(np.log(_MAX_DISTANCE / exact))
-    far = exact + (scaled * np.float32(half - exact)).astype(np.int32)
-    one_side = np.where(distance < exact, distance, np.minimum(far, half - 1))
-    chosen: NDArray[np.int32] = np.where(ahead > 0, one_side + half, one_side).astype(np.int32)
-    return chosen
+    relative_position = positions - positions[:, None]
+    distance = np.abs(relative_position)
+    scaled = np.log(np.maximum(distance, 1).astype(np.float32) / max_exact) / np.float32(
+        np.log(_MAX_DISTANCE / max_exact)
+    )
+    large = max_exact + (scaled * np.float32(num_buckets - max_exact)).astype(np.int32)
+    bucket = np.where(distance < max_exact, distance, np.minimum(large, num_buckets - 1))
+    buckets: NDArray[np.int32] = np.where(relative_position > 0, bucket + num_buckets, bucket).astype(np.int32)
+    return buckets
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

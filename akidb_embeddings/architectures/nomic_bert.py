@@ -13,25 +13,27 @@ from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
 
 _EPS = 1e-12
-# What the published code can do besides, and none of the published text models does.
-_UNUSED = (
+# Options of the published code that no published text model uses.
+_UNSUPPORTED = (
     "causal", "prenorm", "parallel_block", "use_rms_norm", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias",
     "rotary_emb_interleaved", "rotary_emb_scale_base", "rotary_scaling_factor", "num_experts",
 )  # fmt: skip
 
 
 class Block:
-    """Attention and MLP, each followed by a norm of the sum."""
+    """Attention and MLP, each followed by LayerNorm of the sum."""
 
     def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
-        hidden, inner = required(config, "hidden_size", "intermediate_size")
+        hidden, intermediate = required(config, "hidden_size", "intermediate_size")
         theta, eps = rope_theta(config, None, "rotary_emb_base", 1000.0), number(config, "layer_norm_eps", _EPS)
         self.attention = SelfAttention(
             weights, f"{name}.attn.Wqkv", f"{name}.attn.out_proj", config, kernels, bias=False, theta=theta
         )
         self.attention_norm = LayerNorm(weights, f"{name}.norm1", hidden, eps)
-        self.up_gate = weights.linear([f"{name}.mlp.fc11", f"{name}.mlp.fc12"], hidden, [inner, inner], bias=False)
-        self.down = weights.linear(f"{name}.mlp.fc2", inner, hidden, bias=False)
+        self.up_gate = weights.linear(
+            [f"{name}.mlp.fc11", f"{name}.mlp.fc12"], hidden, [intermediate, intermediate], bias=False
+        )
+        self.down = weights.linear(f"{name}.mlp.fc2", intermediate, hidden, bias=False)
         self.output_norm = LayerNorm(weights, f"{name}.norm2", hidden, eps)
         self.activation = kernels.silu
 
@@ -43,23 +45,25 @@ class Block:
 
 class NomicBert:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
-        hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
-        for key in _UNUSED:
+        hidden, layers, vocab_size = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
+        for key in _UNSUPPORTED:
             supported(config, key, None, None, False, 0)
         supported(config, "rotary_emb_fraction", 1.0, 1.0)
         supported(config, "activation_function", "swiglu", "swiglu")
         supported(config, "hidden_act", "silu", "silu")
-        self.words = weights.embedding("embeddings.word_embeddings", words, hidden)
-        self.types = weights.embedding("embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden)
+        self.word_embeddings = weights.embedding("embeddings.word_embeddings", vocab_size, hidden)
+        self.token_type_embeddings = weights.embedding(
+            "embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden
+        )
         self.norm = LayerNorm(weights, "emb_ln", hidden, number(config, "layer_norm_eps", _EPS))
         self.blocks = [Block(weights, f"encoder.layers.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        seen = padding_mask(lengths, ids.shape[1])
-        mask = None if seen is None else self.kernels.mask(seen)
-        # Every token is of type 0: texts come alone, never in pairs.
-        x = self.norm(self.words(ids) + self.types(mx.array([0])))
+        allowed = padding_mask(lengths, ids.shape[1])
+        mask = None if allowed is None else self.kernels.mask(allowed)
+        # Every token has type 0, because texts are never pairs.
+        x = self.norm(self.word_embeddings(ids) + self.token_type_embeddings(mx.array([0])))
         for block in self.blocks:
             x = block(x, mask)
         return x

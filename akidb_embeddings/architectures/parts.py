@@ -1,4 +1,4 @@
-"""The parts that several architectures are made of."""
+"""Layers that several architectures share."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from akidb_embeddings.registry.architectures import Config
 
 
 class LayerNorm:
-    """Mean and variance normalized, then ``weight * x + bias``, or without the latter."""
+    """LayerNorm with a weight and, optionally, a bias."""
 
     def __init__(self, weights: Weights, name: str, size: int, eps: float, bias: bool = True) -> None:
         self.weight = weights.vector(f"{name}.weight", (size,))
@@ -23,7 +23,7 @@ class LayerNorm:
 
 
 class RMSNorm:
-    """The root mean square normalized, then ``(weight + offset) * x``; Gemma's offset is 1."""
+    """RMSNorm with the weight ``weight + offset``; Gemma's offset is 1."""
 
     def __init__(self, weights: Weights, name: str, size: int, eps: float, offset: float) -> None:
         self.weight = weights.vector(f"{name}.weight", (size,)) + offset
@@ -34,9 +34,16 @@ class RMSNorm:
 
 
 class SelfAttention:
-    """Attention with as many key heads as query heads.
+    """Multi-head attention, with as many key heads as query heads.
 
-    ``qkv`` names one matrix or three; ``theta`` is the base of rotary positions, None where there are none.
+    Args:
+        weights: The checkpoint's tensors.
+        qkv: The name of a fused projection, or the names of the three projections.
+        output: The name of the output projection.
+        config: config.json.
+        kernels: The functions for the device.
+        bias: Whether the projections have biases.
+        theta: The base of rotary position embeddings; None for none.
     """
 
     def __init__(
@@ -61,18 +68,25 @@ class SelfAttention:
 
     def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
         B, L, D = x.shape
-        size = D // self.heads
-        q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
+        head_dim = D // self.heads
+        q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
         if self.theta is not None:
             q, k = rotate(q, self.theta), rotate(k, self.theta)
-        mixed = self.kernels.attention(q, k, v, size**-0.5, mask)
-        return self.output(mixed.transpose(0, 2, 1, 3).reshape(B, L, D))
+        context = self.kernels.attention(q, k, v, head_dim**-0.5, mask)
+        return self.output(context.transpose(0, 2, 1, 3).reshape(B, L, D))
 
 
 class GroupedAttention:
-    """Attention whose query heads share key heads, with per-head norms of q and k before rotary positions.
+    """Grouped-query attention, with per-head RMSNorm of q and k before rotary position embeddings.
 
-    ``theta`` is the base of the rotation, ``scale`` what scores are multiplied by.
+    Args:
+        weights: The checkpoint's tensors.
+        name: The prefix of its tensors' names.
+        config: config.json.
+        theta: The base of rotary position embeddings.
+        scale: The factor of scores.
+        offset: The offset of the norms' weights.
+        kernels: The functions for the device.
     """
 
     def __init__(
@@ -95,21 +109,23 @@ class GroupedAttention:
         heads = self.qkv(x).reshape(B, L, -1, self.head_dim)
         q, k, v = mx.split(heads, [self.heads, self.heads + self.kv_heads], axis=2)
         q, k = (rotate(x.transpose(0, 2, 1, 3), self.theta) for x in (self.q_norm(q), self.k_norm(k)))
-        mixed = self.kernels.attention(q, k, v.transpose(0, 2, 1, 3), self.scale, mask)
-        return self.output(mixed.transpose(0, 2, 1, 3).reshape(B, L, -1))
+        context = self.kernels.attention(q, k, v.transpose(0, 2, 1, 3), self.scale, mask)
+        return self.output(context.transpose(0, 2, 1, 3).reshape(B, L, -1))
 
 
 def rotate(x: mx.array, theta: float) -> mx.array:
-    """Rotary positions with base ``theta`` for ``[B, heads, L, D]``: the first half of D turns with the second."""
+    """Apply rotary position embeddings with base ``theta`` to [B, heads, L, D], which pair the two halves of D."""
     return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=1.0, offset=0)
 
 
 class GatedMLP:
-    """``down(activation(gate(x)) * up(x))``, gate and up in one product."""
+    """``down(activation(gate(x)) * up(x))``, with gate and up in one product."""
 
-    def __init__(self, weights: Weights, name: str, hidden: int, inner: int, activation: Activation) -> None:
-        self.gate_up = weights.linear([f"{name}.gate_proj", f"{name}.up_proj"], hidden, [inner, inner], bias=False)
-        self.down = weights.linear(f"{name}.down_proj", inner, hidden, bias=False)
+    def __init__(self, weights: Weights, name: str, hidden: int, intermediate: int, activation: Activation) -> None:
+        self.gate_up = weights.linear(
+            [f"{name}.gate_proj", f"{name}.up_proj"], hidden, [intermediate, intermediate], bias=False
+        )
+        self.down = weights.linear(f"{name}.down_proj", intermediate, hidden, bias=False)
         self.activation = activation
 
     def __call__(self, x: mx.array) -> mx.array:

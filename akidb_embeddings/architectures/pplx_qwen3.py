@@ -1,4 +1,4 @@
-"""Qwen3 that sees both ways, as in pplx-embed (Perplexity, 2026)."""
+"""Qwen3 with bidirectional attention, as in pplx-embed (Perplexity, 2026)."""
 
 from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.qwen3 import Qwen3

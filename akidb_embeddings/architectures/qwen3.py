@@ -1,4 +1,4 @@
-"""Qwen3: causal decoder with grouped queries, per-head norms of q and k, rotary positions (Qwen team, 2025)."""
+"""Qwen3: causal decoder with grouped-query attention, per-head norms of q and k, RoPE (Qwen team, 2025)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,14 @@ from akidb_embeddings.registry.architectures import Config
 
 class Block:
     def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
-        hidden, inner, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
+        hidden, intermediate, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
         eps, theta = number(config, "rms_norm_eps", 1e-6), rope_theta(config, None, "rope_theta")
         self.attention_norm = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, offset=0.0)
         self.attention = GroupedAttention(
             weights, f"{name}.self_attn", config, theta, head_dim**-0.5, offset=0.0, kernels=kernels
         )
         self.mlp_norm = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, offset=0.0)
-        self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, inner, kernels.silu)
+        self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, intermediate, kernels.silu)
 
     def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
         x = x + self.attention(self.attention_norm(x), mask)
@@ -31,22 +31,22 @@ class Block:
 
 class Qwen3:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels, is_causal: bool = True) -> None:
-        hidden, layers, words = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
+        hidden, layers, vocab_size = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
         supported(config, "hidden_act", "silu", "silu")
         supported(config, "use_sliding_window", False, False, None)
         supported(config, "is_causal", is_causal, is_causal, None)
         supported(config, "use_bidirectional_attention", not is_causal, not is_causal, None)
-        for kind in config.get("layer_types") or []:
-            supported({"layer_types": kind}, "layer_types", None, "full_attention")
-        self.words = weights.embedding("embed_tokens", words, hidden)
+        for layer_type in config.get("layer_types") or []:
+            supported({"layer_types": layer_type}, "layer_types", None, "full_attention")
+        self.embed_tokens = weights.embedding("embed_tokens", vocab_size, hidden)
         self.blocks = [Block(weights, f"layers.{i}", config, kernels) for i in range(layers)]
         self.norm = RMSNorm(weights, "norm", hidden, number(config, "rms_norm_eps", 1e-6), offset=0.0)
         self.is_causal, self.kernels = is_causal, kernels
 
     def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        seen = causal_mask(ids.shape[1]) if self.is_causal else padding_mask(lengths, ids.shape[1])
-        mask = None if seen is None else self.kernels.mask(seen)
-        x = self.words(ids)
+        allowed = causal_mask(ids.shape[1]) if self.is_causal else padding_mask(lengths, ids.shape[1])
+        mask = None if allowed is None else self.kernels.mask(allowed)
+        x = self.embed_tokens(ids)
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x)

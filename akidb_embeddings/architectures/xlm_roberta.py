@@ -1,4 +1,4 @@
-"""XLM-RoBERTa: BERT whose positions count from behind the padding token's id (Conneau et al., 2019)."""
+"""XLM-RoBERTa: BERT whose position ids start after the padding token's id (Conneau et al., 2019)."""
 
 from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.bert import Bert
@@ -12,18 +12,25 @@ from akidb_embeddings.registry.architectures import Config
 class XLMRoberta(Bert):
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
         super().__init__({"layer_norm_eps": 1e-5, "type_vocab_size": 1, **config}, weights, kernels)
-        self.padding = whole(config, "pad_token_id", 1, least=0)
+        self.padding_id = whole(config, "pad_token_id", 1, minimum=0)
 
-    def numbers(self, ids: mx.array) -> mx.array:
-        return positions_behind(ids, self.padding, self.limit)
+    def position_ids(self, ids: mx.array) -> mx.array:
+        return create_position_ids(ids, self.padding_id, self.max_positions)
 
 
-def positions_behind(ids: mx.array, padding: int, limit: int) -> mx.array:
-    """Positions from ``padding + 1``. A padding token that stands in a text has the position ``padding``, and the next
-    one goes on as if it were not there: so it was in training (``create_position_ids_from_input_ids`` of transformers).
+def create_position_ids(ids: mx.array, padding_id: int, max_positions: int) -> mx.array:
+    """Position ids, int32 [B, L], that start at ``padding_id + 1``.
+
+    A padding token inside a text has the position ``padding_id`` and is not counted, as in training (see
+    ``create_position_ids_from_input_ids`` of transformers).
+
+    Args:
+        ids: Token ids, int32 [B, L].
+        padding_id: The id of the padding token.
+        max_positions: The size of the position table. Padding may exceed it, so position ids are limited to it.
     """
-    real = (ids != padding).astype(mx.int32)
-    return mx.minimum(mx.cumsum(real, axis=1) * real + padding, limit - 1)
+    not_padding = (ids != padding_id).astype(mx.int32)
+    return mx.minimum(mx.cumsum(not_padding, axis=1) * not_padding + padding_id, max_positions - 1)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -1,6 +1,7 @@
-"""What a model folder says, read from JSON and from safetensors headers alone, without MLX.
+"""Reading of model folders: JSON files, safetensors headers and tokenizers, without MLX.
 
-``checkpoint`` reads the whole folder; ``modules`` its sentence-transformers modules, ``architecture`` and ``arguments``
-its config.json, ``safetensors`` where each tensor is, ``tokenizer`` its tokenizer. ``integrity`` says whether the
-folder is complete, ``settings`` applies a configuration to it, ``prompts`` finds its prompts.
+``checkpoint`` reads the whole folder, ``folder`` its JSON files, ``modules`` its sentence-transformers modules,
+``architecture`` and ``arguments`` its config.json, ``safetensors`` the locations of tensors, ``tokenizer`` its
+tokenizer. ``integrity`` checks that the folder is complete, ``digest`` hashes it, ``settings`` applies a configuration
+to it, ``prompts`` finds its prompts.
 """

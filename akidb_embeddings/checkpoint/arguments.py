@@ -1,4 +1,7 @@
-"""Reading config.json: required keys, and settings that must be the ones a forward pass implements."""
+"""Reading of config.json: required keys, and settings whose values a forward pass must implement.
+
+Every function raises CheckpointError for a value that it does not accept.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +11,11 @@ from akidb_embeddings.registry.architectures import Config
 
 
 def required(config: Config, *keys: str) -> list[Any]:
-    """The values of ``keys``; CheckpointError names the missing one."""
+    """The values of ``keys``.
+
+    Raises:
+        CheckpointError: A key is missing.
+    """
     for key in keys:
         if config.get(key) is None:
             raise CheckpointError(f"config.json of this {config.get('model_type')} model lacks {key!r}.")
@@ -16,55 +23,81 @@ def required(config: Config, *keys: str) -> list[Any]:
 
 
 def supported(config: Config, key: str, default: Any, *allowed: Any) -> Any:
-    """The value of ``key``; CheckpointError where it is none of those the forward pass knows."""
+    """The value of ``key``.
+
+    Raises:
+        CheckpointError: It is not one of ``allowed``, the values that the forward pass implements.
+    """
     value = config.get(key, default)
     if value not in allowed:
         raise CheckpointError(
             f"config.json sets {key} to {value!r}; this architecture is implemented for "
-            f"{', '.join(map(repr, allowed))}. Computing with another would give wrong vectors."
+            f"{', '.join(map(repr, allowed))}. With another value, vectors would be wrong."
         )
     return value
 
 
-def whole(config: Config, key: str, default: int, least: int = 1) -> int:
-    """The integer ``key``; CheckpointError where it is something else, or below ``least``."""
+def whole(config: Config, key: str, default: int, minimum: int = 1) -> int:
+    """The value of ``key``.
+
+    Raises:
+        CheckpointError: It is not an integer, or below ``minimum``.
+    """
     value = config.get(key, default)
-    if type(value) is not int or value < least:
-        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an integer from {least}.")
+    if type(value) is not int or value < minimum:
+        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an integer from {minimum}.")
     return value
 
 
 def number(config: Config, key: str, default: float) -> float:
-    """The positive number ``key``; CheckpointError where it is something else."""
+    """The value of ``key``.
+
+    Raises:
+        CheckpointError: It is not a positive number.
+    """
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise CheckpointError(f"config.json gives {key} as {value!r}; it must be a positive number.")
     return float(value)
 
 
-def layer_kinds(config: Config, layers: int) -> list[str]:
-    """``full_attention`` or ``sliding_attention`` for each layer; empty where config.json does not list them."""
+def read_layer_types(config: Config, layers: int) -> list[str]:
+    """``full_attention`` or ``sliding_attention`` for each layer; empty if config.json has no ``layer_types``.
+
+    Raises:
+        CheckpointError: The list has another length, or another value.
+    """
     allowed = ("sliding_attention", "full_attention")
-    kinds = config.get("layer_types") or []
-    if not isinstance(kinds, list) or (kinds and len(kinds) != layers):
-        raise CheckpointError(f"config.json gives layer_types as {kinds!r}; it must list the kinds of {layers} layers.")
-    return [str(supported({"layer_types": kind}, "layer_types", None, *allowed)) for kind in kinds]
+    layer_types = config.get("layer_types") or []
+    if not isinstance(layer_types, list) or (layer_types and len(layer_types) != layers):
+        raise CheckpointError(
+            f"config.json gives layer_types as {layer_types!r}; it must list the types of {layers} layers."
+        )
+    return [str(supported({"layer_types": layer_type}, "layer_types", None, *allowed)) for layer_type in layer_types]
 
 
-def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float | None = None) -> float:
-    """The base of rotary position embeddings; CheckpointError where nothing gives it and there is no ``default``.
+def rope_theta(config: Config, layer_type: str | None, legacy_key: str, default: float | None = None) -> float:
+    """The base of rotary position embeddings.
 
-    transformers 5 writes ``rope_parameters`` (by layer type where ``kind`` is given), earlier ones a key of its own.
-    Scaled variants (yarn, linear, …) are refused.
+    transformers 5 writes ``rope_parameters``, earlier versions write ``legacy_key``.
+
+    Args:
+        config: config.json.
+        layer_type: The key in ``rope_parameters``, for architectures that have one entry per layer type; else None.
+        legacy_key: The key that earlier versions of transformers write.
+        default: The value if config.json has none.
+
+    Raises:
+        CheckpointError: The base is missing, or the embeddings are scaled (yarn, linear, …).
     """
     parameters = mapping(config, "rope_parameters")
-    if kind is not None:
+    if layer_type is not None:
         if parameters and not any(isinstance(entry, Mapping) for entry in parameters.values()):
             raise CheckpointError(
-                f"config.json gives rope_parameters for all layers alike, {dict(parameters)!r}; this architecture has "
-                "an entry for each kind of layer."
+                f"config.json gives the same rope_parameters for all layers, {dict(parameters)!r}; this architecture "
+                "has an entry per layer type."
             )
-        parameters = mapping(parameters, kind)
+        parameters = mapping(parameters, layer_type)
     for entry in (parameters, mapping(config, "rope_scaling")):
         supported(entry, "rope_type", entry.get("type", "default"), "default")
     if parameters.get("rope_theta") is not None:
@@ -76,7 +109,11 @@ def rope_theta(config: Config, kind: str | None, legacy_key: str, default: float
 
 
 def mapping(config: Config, key: str) -> Config:
-    """The object ``key``, empty where it is missing; CheckpointError where it is something else."""
+    """The object ``key``; empty if it is missing.
+
+    Raises:
+        CheckpointError: It is not an object.
+    """
     value = config.get(key) or {}
     if not isinstance(value, Mapping):
         raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an object.")

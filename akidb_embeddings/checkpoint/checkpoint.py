@@ -1,7 +1,7 @@
-"""What a model folder says: architecture, what follows the encoder, prompts, limits, quantization, tensors.
+"""A model folder: architecture, modules after the encoder, prompts, limits, quantization, tensors.
 
-Only JSON and headers are read here, so it costs nothing of MLX; ``model`` reads the weights. The folder decides. Where
-a conversion dropped files, the registry and then the architecture's trained default fill in.
+Only JSON files and headers are read here, without MLX; the engine reads the weights. The folder takes precedence. Where
+a conversion dropped files, the registry fills in, then the architecture's default.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,14 +21,26 @@ from akidb_embeddings.registry.architectures import Architecture
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder, read.
+    """The contents of a model folder, completed from the registry.
 
-    ``pooling`` and ``normalize`` are as trained; ``pooling`` is None where nothing says. ``int8_by_tanh``: whether
-    vectors end as integers, ``round(127 tanh(x))``. ``dimension`` is that of the vectors before Matryoshka truncation,
-    ``truncate_dim`` what its authors cut them to, if they do, ``matryoshka`` the lengths that they were trained to be
-    cut to, ``matryoshka_layer_norm`` whether a LayerNorm without weights comes before. ``max_tokens`` is the model's
-    own limit, special tokens included; ``lowercase``: whether texts are lowercased before its tokenizer.
-    ``default_prompt`` precedes texts for which none is asked; ``quantization`` is config.json's, {} if there is none.
+    Attributes:
+        folder: The JSON files.
+        config: config.json, with canonical keys.
+        architecture: The architecture.
+        pooling: The trained pooling; None if it is unknown.
+        dense: The dense layers after pooling.
+        normalize: Whether vectors were normalized in training.
+        int8_by_tanh: Whether vectors end as integers, ``round(127 tanh(x))``.
+        dimension: The length of vectors before Matryoshka truncation.
+        max_tokens: The model's limit, special tokens included.
+        truncate_dim: The length to which its authors truncate vectors; None if they do not.
+        matryoshka: The lengths to which vectors were trained to be truncated.
+        matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation.
+        lowercase: Whether texts are lowercased before tokenization.
+        prompts: Prompts by name.
+        default_prompt: The prompt of texts for which none is requested.
+        quantization: config.json's ``quantization``; {} if there is none.
+        tensors: The locations of the tensors by name.
     """
 
     folder: ModelFolder
@@ -51,31 +63,32 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The path of the folder."""
         return self.folder.path
 
     @property
     def digest(self) -> str:
-        """SHA-256 over weights, tokenizer and settings: folders with the same one give the same vectors."""
-        # Not a functools.cached_property: until Python 3.12 it computes under a lock, which a fork may leave held.
+        """The SHA-256 of weights, tokenizer and settings. Folders with equal digests give equal vectors."""
+        # Not a functools.cached_property: before Python 3.12 it holds a lock, which a fork may leave locked.
         if "_digest" not in vars(self):
             vars(self)["_digest"] = digest(self.folder)
         return str(vars(self)["_digest"])
 
 
 def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
-    """Read the folder at ``path``; ``spec`` is the registry's entry, if the model has one.
+    """Read a model folder.
 
-    CheckpointError: a file is missing or damaged, the architecture or a setting is not supported, or the folder
-    contradicts the registry.
+    Args:
+        path: The folder.
+        spec: The model's entry in the registry, if it has one.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, a setting is not supported, or the registry contradicts it.
     """
     folder = read_folder(path)
     architecture = _architecture(path, folder.config)
     config = architecture.canonical(folder.config)
-    if (path / "adapter_config.json").is_file():
-        raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
-    dense_folders = [step.folder for step in folder.steps if step.kind == "Dense"]
-    tensors = locate_tensors(path, architecture.prefix, dense_folders)
+    tensors = locate_tensors(path, architecture.prefix, [step.folder for step in folder.steps if step.kind == "Dense"])
     quantization = _quantization(config, architecture.prefix)
     hidden = _positive(path, config, "hidden_size")
     _positive(path, config, "vocab_size")
@@ -92,12 +105,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         normalize=not folder.has_modules or any(step.kind == "Normalize" for step in folder.steps),
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in folder.steps),
         dimension=dimension,
-        max_tokens=_max_tokens(
-            folder,
-            config,
-            folder.transformer.max_seq_length or (spec.max_tokens if spec else None),
-            architecture.limit(config),
-        ),
+        max_tokens=_max_tokens(folder, config, spec, architecture),
         truncate_dim=truncate_dim,
         matryoshka=_matryoshka(config, truncate_dim, spec, dimension),
         matryoshka_layer_norm=bool(config.get("matryoshka_layer_norm", spec and spec.matryoshka_layer_norm)),
@@ -109,8 +117,8 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     )
     if checkpoint.pooling not in (None, *architecture.poolings):
         raise CheckpointError(
-            f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed through "
-            f"{architecture.through}, allows {' or '.join(architecture.poolings)}: its first token sees no other."
+            f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed by "
+            f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no others."
         )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(
@@ -121,13 +129,16 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
     try:
-        return find_architecture(config)
+        architecture = find_architecture(config)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise error.changed(source=str(path)) from None
+    if (path / "adapter_config.json").is_file():
+        raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
+    return architecture
 
 
 def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
-    """config.json's ``quantization`` with the layers of its overrides named as this library names tensors."""
+    """config.json's ``quantization``, with ``prefix`` removed from the layers' names."""
     entry = config.get("quantization") or config.get("quantization_config") or {}
     if not isinstance(entry, Mapping):
         raise CheckpointError(f"config.json gives quantization as {entry!r}; it must be an object.")
@@ -135,11 +146,11 @@ def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
 
 
 def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Mapping[str, str], str]:
-    """Prompts by name, and the one that texts get when none is asked for.
+    """Prompts by name, and the prompt of texts for which none is requested.
 
-    The registry's are there too, for names that the folder does not give: some authors describe a prompt on the model's
-    page only, and some call that of a query otherwise. An empty one of the folder does not displace them:
-    sentence-transformers writes those for models that come without.
+    The registry adds names that the folder does not have, because some authors give a prompt only on the model's page,
+    and some give the query prompt another name. An empty prompt in the folder does not override the registry's, because
+    sentence-transformers writes empty ones for models without prompts.
     """
     named = dict(spec.prompts) if spec else {}
     prompts = description.get("prompts")
@@ -163,7 +174,7 @@ def _truncate_dim(path: Path, description: Mapping[str, Any], dimension: int) ->
 def _matryoshka(
     config: Mapping[str, Any], truncate_dim: int | None, spec: ModelSpec | None, dimension: int
 ) -> Collection[int]:
-    """The lengths vectors were trained to be cut to: config.json's list (as vLLM reads it), else the registry's."""
+    """The trained lengths: config.json's list (which vLLM reads too), else the registry's."""
     authors = {truncate_dim} if truncate_dim else set()
     lengths = config.get("matryoshka_dimensions")
     if lengths is not None:
@@ -178,17 +189,20 @@ def _matryoshka(
     return authors
 
 
-def _max_tokens(folder: ModelFolder, config: Mapping[str, Any], chosen: int | None, computed: int | None) -> int:
-    """The authors' limit, else the tokenizer's, and never more than there are positions or than are ``computed``.
+def _max_tokens(
+    folder: ModelFolder, config: Mapping[str, Any], spec: ModelSpec | None, architecture: Architecture
+) -> int:
+    """The authors' limit, else the tokenizer's, and at most the number of positions and the architecture's limit.
 
-    The authors' comes before the tokenizer's own files: all-MiniLM-L6-v2 says 256 in sentence_bert_config.json, its
-    tokenizer.json 128 and its tokenizer_config.json 512.
+    The authors' limit takes precedence over the tokenizer's files: all-MiniLM-L6-v2 has 256 in
+    sentence_bert_config.json, 128 in tokenizer.json and 512 in tokenizer_config.json.
     """
-    limit = chosen or folder.tokenizer_config.get("model_max_length")
-    positions = config.get("max_position_embeddings")
-    limits = [int(value) for value in (limit, positions, computed) if isinstance(value, int | float) and value > 0]
+    trained = folder.transformer.max_seq_length or (spec.max_tokens if spec else None)
+    limit = trained or folder.tokenizer_config.get("model_max_length")
+    positions, supported = config.get("max_position_embeddings"), architecture.max_tokens(config)
+    limits = [int(value) for value in (limit, positions, supported) if isinstance(value, int | float) and value > 0]
     if not limits:
-        raise CheckpointError(f"{folder.path} does not say how many tokens its model takes (max_position_embeddings).")
+        raise CheckpointError(f"{folder.path} does not give the model's maximum length (max_position_embeddings).")
     return min(limits)
 
 

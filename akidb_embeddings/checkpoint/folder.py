@@ -1,4 +1,4 @@
-"""The JSON files of a model's folder, each read once."""
+"""The JSON files of a model folder, each read once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ PROMPTS_FILE = "config_sentence_transformers.json"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a model's folder says, before the registry and the architecture fill in what it leaves out.
+    """The JSON files of a model folder, not completed from the registry or the architecture.
 
     Attributes:
         path: The folder.
         config: config.json.
-        has_modules: Whether there is a modules.json; if not, ``steps`` follow from the subfolders.
+        has_modules: Whether there is a modules.json; if not, ``steps`` are derived from the subfolders.
         steps: The sentence-transformers modules, in order.
-        transformer: sentence_bert_config.json.
-        pooling: "mean", "cls" or "last", as the pooling module says; None where there is no such file.
-        description: config_sentence_transformers.json; {} where there is none.
-        tokenizer_config: tokenizer_config.json; {} where there is none.
+        transformer: The settings in sentence_bert_config.json.
+        pooling: The pooling module's strategy; None if it has no config.json.
+        description: config_sentence_transformers.json; {} if there is none.
+        tokenizer_config: tokenizer_config.json; {} if there is none.
     """
 
     path: Path
@@ -43,10 +43,10 @@ class ModelFolder:
 
 
 def read_folder(path: Path) -> ModelFolder:
-    """Read the JSON files of a model's folder.
+    """Read the JSON files of a model folder.
 
     Raises:
-        CheckpointError: A file is missing or damaged, or says something that this library does not compute.
+        CheckpointError: A file is missing or damaged, or has a setting that this library does not support.
     """
     config = read_json(path / "config.json", required=True)
     steps = read_steps(path)

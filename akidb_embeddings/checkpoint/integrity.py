@@ -1,4 +1,4 @@
-"""Whether a folder holds a whole model: the files it needs are there, and none is damaged."""
+"""Checks that a folder contains a complete model: no file is missing or damaged."""
 
 from pathlib import Path
 
@@ -8,29 +8,42 @@ from akidb_embeddings.errors import CheckpointError
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the names of the files without which a folder is no model: configuration, tokenizer, weights.
+    """The names of required files that a folder lacks: configuration, tokenizer, weights.
 
-    Raises CheckpointError when the index of the weights cannot be read.
+    Raises:
+        CheckpointError: The index of the weights cannot be read.
     """
     needed = [folder / "config.json", folder / "tokenizer.json", *weight_files(folder)]
     return [file.name for file in needed if not file.is_file()]
 
 
-def check_model(folder: Path, cure: str) -> None:
-    """Raise CheckpointError, ending with the cure, when files of a model folder are missing or damaged."""
+def check_model(folder: Path, remedy: str) -> None:
+    """Check that no file of a model folder is missing or damaged.
+
+    Args:
+        folder: The model folder.
+        remedy: What to do about it, the end of error messages.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
     missing = missing_files(folder)
     if missing:
-        raise CheckpointError(f"{folder} is not a whole model: it has no {', '.join(missing)}; {cure}")
+        raise CheckpointError(f"{folder} is not a complete model: it has no {', '.join(missing)}; {remedy}")
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*_*/model.safetensors")]):
-        read_header(path, cure)
+        read_header(path, remedy)
 
 
-def snapshot_flaw(snapshot: Path, *, pooling_known: bool) -> str:
-    """Say why a snapshot of the Hugging Face cache cannot be used; "" when it can.
+def snapshot_problem(snapshot: Path, *, pooling_known: bool) -> str:
+    """Why a snapshot of the Hugging Face cache cannot be used; "" if it can.
 
-    Other libraries fetch single files. A snapshot without those that say how to pool and which dense layers
-    follow would load and give other vectors than the model's. So they must be there, or the model be known to
-    have none: from the registry, or by a README.md, which nobody fetches without asking for ``modules.json``.
+    Other libraries download single files. A snapshot without the files for pooling and dense layers would load but give
+    wrong vectors. So these files must exist, unless the registry knows the pooling, or there is a README.md, which
+    shows that the whole repository was downloaded.
+
+    Args:
+        snapshot: The folder.
+        pooling_known: Whether the registry has an entry for the model.
     """
     try:
         missing = missing_files(snapshot) or _missing_modules(snapshot, pooling_known)

@@ -1,4 +1,4 @@
-"""Reading JSON files of a model folder, with errors that name the file."""
+"""Reading of a model folder's JSON files, with errors that name the file."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,15 @@ from akidb_embeddings.errors import CheckpointError
 
 
 def read_json(path: Path, *, required: bool = False, default: Any = None) -> Any:
-    """The JSON in ``path``; ``default`` (an empty object if not given) where there is no such file.
+    """Read a JSON file.
 
-    CheckpointError: the file is required and missing, or it is not JSON.
+    Args:
+        path: The file.
+        required: Whether the file must exist.
+        default: The result if it does not exist; None for an empty object. A list means that a list is expected.
+
+    Raises:
+        CheckpointError: The file is required and missing, or is not valid JSON of the expected type.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -22,5 +28,5 @@ def read_json(path: Path, *, required: bool = False, default: Any = None) -> Any
         raise CheckpointError(f"{path} is not valid JSON: {error}. Download or copy the model again.") from error
     kind = list if isinstance(default, list) else dict
     if not isinstance(content, kind):
-        raise CheckpointError(f"{path} holds no JSON {'list' if kind is list else 'object'}.")
+        raise CheckpointError(f"{path} does not contain a JSON {'list' if kind is list else 'object'}.")
     return content

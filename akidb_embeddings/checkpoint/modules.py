@@ -1,7 +1,7 @@
-"""What follows the encoder: pooling, dense layers and normalization, from the sentence-transformers files of a model.
+"""The modules after the encoder, from a model's sentence-transformers files: pooling, dense layers, normalization.
 
-``modules.json`` lists the steps, each with a folder of its own (``1_Pooling``, ``2_Dense``, …). Conversions often drop
-some of these files; what can be told from the rest is told, and what is known to be unsupported is refused.
+``modules.json`` lists the modules, each with a folder (``1_Pooling``, ``2_Dense``, …). Conversions often drop some of
+these files. They are inferred from the others where possible; unsupported settings are rejected.
 """
 
 import re
@@ -25,22 +25,29 @@ _POOLING_FLAGS = {
 }
 _ACTIVATIONS = ("Identity", "Tanh", "GELU", "ReLU")
 _ENCODERS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-_NOTHING: tuple[Any, ...] = (None, {}, [])
-# What sentence-transformers writes for a plain text encoder.
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+_EMPTY: tuple[Any, ...] = (None, {}, [])
+# The values that sentence-transformers writes for text encoders.
+_DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "transformer_task": ("feature-extraction",),
     "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
     "module_output_name": ("token_embeddings",),
 }
-_VECTOR = "sentence_embedding"
-# pplx-embed's own module, and what it does unless told otherwise: integers from -127 to 127 by tanh.
+_SENTENCE_EMBEDDING = "sentence_embedding"
+# pplx-embed's quantization module. By default it makes integers from -127 to 127 by tanh.
 INT8_BY_TANH = "st_quantize.FlexibleQuantizer"
-_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
+_SUPPORTED_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A linear layer after pooling: ``activation(x W^T + b)``, the activation under PyTorch's name."""
+    """A dense layer after pooling, ``activation(x W^T + b)``.
+
+    Attributes:
+        inputs: The number of inputs.
+        outputs: The number of outputs.
+        bias: Whether there is a bias.
+        activation: PyTorch's name of the activation.
+    """
 
     inputs: int
     outputs: int
@@ -50,13 +57,13 @@ class Dense:
 
 @dataclass(frozen=True)
 class TransformerSettings:
-    """What sentence-transformers adds to an encoder.
+    """sentence-transformers' settings of an encoder.
 
     Attributes:
-        max_seq_length: The limit of tokens, special tokens included; None if there is none.
-        do_lower_case: Whether texts are lowercased before they are tokenized.
-        file: The name of the file that says so.
-        settings: The whole file.
+        max_seq_length: The largest number of tokens, special tokens included; None if it is not limited.
+        do_lower_case: Whether texts are lowercased before tokenization.
+        file: The name of the file.
+        settings: The contents of the file.
     """
 
     max_seq_length: int | None
@@ -67,43 +74,51 @@ class TransformerSettings:
 
 @dataclass(frozen=True)
 class Step:
-    """One entry of modules.json: its kind (``Pooling``) and its folder."""
+    """One module of modules.json.
+
+    Attributes:
+        kind: The class (``Pooling``), with its package unless that is sentence-transformers.
+        folder: The module's folder.
+    """
 
     kind: str
     folder: Path
 
 
 def read_steps(path: Path) -> list[Step]:
-    """The steps of modules.json; where there is none, those whose folders lie there.
+    """The modules in modules.json, or without that file, the subfolders of modules.
 
-    CheckpointError: they are not the ones this library computes, in the order in which it does.
+    Raises:
+        CheckpointError: modules.json is malformed, or has modules or an order that this library does not support.
     """
     modules = read_json(path / "modules.json", default=[])
     try:
-        steps = [Step(_kind(str(module["type"])), path / str(module["path"])) for module in modules]
+        steps = [Step(_module_type(str(module["type"])), path / str(module["path"])) for module in modules]
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path / 'modules.json'} is no list of modules with type and path ({error!r})."
+            f"{path / 'modules.json'} is not a list of modules with type and path ({error!r})."
         ) from None
     if not steps:
-        steps = [Step("Transformer", path), *_folders(path)]
+        steps = [Step("Transformer", path), *_steps_from_folders(path)]
     order = " ".join(step.kind for step in steps)
-    if not _ORDER.fullmatch(order):
+    if not _SUPPORTED_ORDER.fullmatch(order):
         raise CheckpointError(
-            f"{path / 'modules.json'} asks for {order.replace(' ', ', ')}. This library computes Transformer, Pooling, "
-            "any Dense, and Normalize, in this order; anything else would give other vectors than its authors'."
+            f"{path / 'modules.json'} lists {order.replace(' ', ', ')}. This library supports Transformer, Pooling, "
+            "any number of Dense, and Normalize, in this order; otherwise vectors would differ from the authors'."
         )
     if steps[0].folder != path:
-        raise CheckpointError(f"{path / 'modules.json'} puts the encoder into {steps[0].folder.name}, not the root.")
+        raise CheckpointError(
+            f"{path / 'modules.json'} puts the encoder into {steps[0].folder.name}, not into the root."
+        )
     return steps
 
 
-def _kind(name: str) -> str:
-    """``Pooling`` of ``sentence_transformers.models.Pooling``; the whole name of code that is not its own."""
+def _module_type(name: str) -> str:
+    """``Pooling`` for ``sentence_transformers.models.Pooling``; the full name of other packages' classes."""
     return name.rsplit(".", 1)[-1] if name.startswith("sentence_transformers.") else name
 
 
-def _folders(path: Path) -> list[Step]:
+def _steps_from_folders(path: Path) -> list[Step]:
     found = [folder for folder in path.glob("*_*") if folder.name.partition("_")[0].isdigit() and folder.is_dir()]
     ordered = sorted(found, key=lambda folder: int(folder.name.partition("_")[0]))
     return [Step(folder.name.partition("_")[2], folder) for folder in ordered]
@@ -112,13 +127,14 @@ def _folders(path: Path) -> list[Step]:
 def transformer_settings(path: Path) -> TransformerSettings:
     """The settings in sentence_bert_config.json, which older releases named after the encoder.
 
-    CheckpointError: a setting this library does not honour, so that vectors would differ.
+    Raises:
+        CheckpointError: A setting that affects vectors is not supported.
     """
     files = [path / f"sentence_{name}_config.json" for name in _ENCODERS]
     file = next((file for file in files if file.is_file()), files[0])
     config = read_json(file)
     for key, value in config.items():
-        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _NEUTRAL.get(key, _NOTHING):
+        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _DEFAULTS.get(key, _EMPTY):
             raise CheckpointError(f"{file} sets {key} to {value!r}, which is not supported.")
     limit = config.get("max_seq_length")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
@@ -127,7 +143,11 @@ def transformer_settings(path: Path) -> TransformerSettings:
 
 
 def trained_pooling(steps: Sequence[Step]) -> str | None:
-    """``mean``, ``cls`` or ``last`` from the pooling step's config.json; None where there is no such file."""
+    """The strategy in the pooling module's config.json; None if there is no such file.
+
+    Raises:
+        CheckpointError: The strategy is not supported.
+    """
     files = [step.folder / "config.json" for step in steps if step.kind == "Pooling"]
     if not files or not files[0].is_file():
         return None
@@ -146,45 +166,56 @@ def trained_pooling(steps: Sequence[Step]) -> str | None:
 
 
 def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:
-    """The dense layers, each beginning where the one before ends, the first at ``width``.
+    """The dense layers.
 
-    A layer whose folder a conversion dropped is read off its tensors, ``dense.0.weight`` and so on; such layers have
-    no activation, as in EmbeddingGemma.
+    If a conversion dropped a layer's folder, the layer is inferred from its tensors (``dense.0.weight``, …). It has no
+    activation then, as in EmbeddingGemma.
+
+    Args:
+        steps: The modules.
+        tensors: The locations of the tensors by name.
+        quantization: config.json's ``quantization``.
+        width: The number of inputs of the first layer.
+
+    Raises:
+        CheckpointError: A layer is not supported, is missing, or does not fit the previous one.
     """
     folders = [step.folder for step in steps if step.kind == "Dense"]
     stored = sum(f"dense.{index}.weight" in tensors for index in range(16))
     layers = []
     for index in range(max(len(folders), stored)):
         file = folders[index] / "config.json" if index < len(folders) else None
-        layer = _described(file) if file and file.is_file() else _measured(index, tensors, quantization)
+        layer = (
+            _dense_from_config(file) if file and file.is_file() else _dense_from_tensors(index, tensors, quantization)
+        )
         if layer.inputs != width:
-            raise CheckpointError(f"Dense layer {index} takes {layer.inputs} values, but {width} reach it.")
+            raise CheckpointError(f"Dense layer {index} takes {layer.inputs} inputs, but gets {width}.")
         layers.append(layer)
         width = layer.outputs
     return layers
 
 
-def _described(file: Path) -> Dense:
+def _dense_from_config(file: Path) -> Dense:
     config = read_json(file)
     name = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
     if name not in _ACTIVATIONS or config.get("use_residual"):
-        raise CheckpointError(f"{file} asks for {name} or a residual; supported: {', '.join(_ACTIVATIONS)}.")
+        raise CheckpointError(f"{file} sets {name} or a residual; supported: {', '.join(_ACTIVATIONS)}.")
     for key in ("module_input_name", "module_output_name"):
-        if config.get(key, _VECTOR) != _VECTOR:
-            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {_VECTOR!r} is computed.")
+        if config.get(key, _SENTENCE_EMBEDDING) != _SENTENCE_EMBEDDING:
+            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {_SENTENCE_EMBEDDING!r} is supported.")
     try:
         return Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), name)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file} does not give in_features and out_features ({error!r}).") from None
 
 
-def _measured(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> Dense:
+def _dense_from_tensors(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> Dense:
     if f"dense.{index}.weight" not in tensors:
-        raise CheckpointError(f"modules.json names dense layer {index}, but neither its folder nor its weights exist.")
+        raise CheckpointError(f"modules.json lists dense layer {index}, but neither its folder nor its weights exist.")
     outputs, inputs = tensors[f"dense.{index}.weight"].shape
     if f"dense.{index}.scales" in tensors:
-        own = quantization.get(f"dense.{index}")
-        entry = own if isinstance(own, Mapping) else quantization
+        override = quantization.get(f"dense.{index}")
+        entry = override if isinstance(override, Mapping) else quantization
         if "group_size" not in entry:
             raise CheckpointError(f"dense.{index} is quantized, but config.json's quantization gives no group_size.")
         inputs = tensors[f"dense.{index}.scales"].shape[1] * int(entry["group_size"])

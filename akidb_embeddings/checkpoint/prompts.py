@@ -1,4 +1,4 @@
-"""A model's prompts: by name, and with an instruction of the caller's own in the place of the trained one."""
+"""A model's prompts: by name, or with the caller's instruction instead of the trained one."""
 
 import re
 from collections.abc import Mapping
@@ -6,57 +6,73 @@ from difflib import get_close_matches
 
 from akidb_embeddings.errors import ConfigurationError
 
-# sentence-transformers' names for the prompt of a document, in its order.
+# sentence-transformers' names for the document prompt, by precedence.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
-# Query prompts that hold an instruction. Models differ in the white space around it, and it decides vectors: Qwen3 has
-# no space after "Query:", Harrier and E5 have one. So a model's own prompt is kept, and only its instruction replaced.
+# Query prompts with an instruction. Models differ in the white space around it, which affects vectors: Qwen3 has no
+# space after "Query:", Harrier and E5 have one. So only the instruction in the model's own prompt is replaced.
 _INSTRUCTIONS = (
     re.compile(r"Instruct: ?(?P<task>\S.*?)\s*\n\s*Query: ?", re.DOTALL),
     re.compile(r"task: (?P<task>[^|\s][^|]*?) \| query: ?"),
 )
 
 
-def with_kinds(own: Mapping[str, str]) -> dict[str, str]:
-    """The model's ``own`` prompts, with ``query`` and ``document`` always among them, empty where it has none.
+def with_query_and_document(trained: Mapping[str, str]) -> dict[str, str]:
+    """The model's prompts, with empty ones for ``query`` and ``document`` if it has none.
 
-    A prompt for queries under another name, such as Harrier's ``web_search_query``, is not taken for ``query``:
-    sentence-transformers does not either, and which of several is meant is for the caller to say.
+    A query prompt with another name, such as Harrier's ``web_search_query``, does not become ``query``, as in
+    sentence-transformers: there may be several, and the caller has to choose.
     """
-    documents = [own[name] for name in _DOCUMENT_PROMPTS if name in own]
-    # Not the default prompt: sentence-transformers keeps it for texts of which nobody says what they are.
-    prompts = dict(own) | {"document": documents[0] if documents else ""}
+    documents = [trained[name] for name in _DOCUMENT_PROMPTS if name in trained]
+    # Not the default prompt, which sentence-transformers uses for texts that are neither queries nor documents.
+    prompts = dict(trained) | {"document": documents[0] if documents else ""}
     prompts.setdefault("query", "")
     return prompts
 
 
 def find_prompt(prompts: Mapping[str, str], name: str, field: str = "prompt_name") -> str:
-    """The prompt called ``name``; ConfigurationError says what ``field`` may be, and what may have been meant."""
+    """The prompt ``name``.
+
+    Args:
+        prompts: Prompts by name.
+        name: The name of the prompt.
+        field: The argument or setting that gave the name.
+
+    Raises:
+        ConfigurationError: There is no such prompt. The message lists the prompts and suggests a similar one.
+    """
     if isinstance(name, str) and name in prompts:
         return prompts[name]
     known = ", ".join(map(repr, prompts))
-    # By their small letters: "sts" is near to "STS" for people only.
-    small = {one.lower(): one for one in prompts}
-    nearest = get_close_matches(str(name).lower(), small, n=1)
-    guess = f" Did you mean {small[nearest[0]]!r}?" if nearest else ""
+    # Lowercase, because "sts" should match "STS".
+    lowercase = {one.lower(): one for one in prompts}
+    nearest = get_close_matches(str(name).lower(), lowercase, n=1)
+    suggestion = f" Did you mean {lowercase[nearest[0]]!r}?" if nearest else ""
     raise ConfigurationError(
         field=field,
-        reason=f"is {name!r}; this model has {known}.{guess}",
+        reason=f"is {name!r}; this model has {known}.{suggestion}",
         hint=f"Or give {{{field.removesuffix('_name')}}}=TEXT.",
     )
 
 
-def instruct(own: Mapping[str, str], task: str, prefix: str = "") -> str:
-    """The prompt of queries with ``task`` as its instruction, white space around it removed.
+def instruct(trained: Mapping[str, str], task: str, prefix: str = "") -> str:
+    """The query prompt with another instruction.
 
-    Its form is that of the query prompt among the model's ``own``, or, where it has none, of all its prompts that hold
-    an instruction, if they agree. ConfigurationError: there is no such form; ``prefix`` begins the names of what else
-    may be given.
+    The template is the model's query prompt. If it has none, the template is that of its prompts with an instruction,
+    if they agree.
+
+    Args:
+        trained: The model's prompts by name.
+        task: The instruction; surrounding white space is removed.
+        prefix: The prefix of the arguments that the error message suggests: "query_" for settings.
+
+    Raises:
+        ConfigurationError: There is no such template.
     """
-    query = own.get("query", "")
-    forms = {_form(text) for text in ([query] if query else own.values())} - {None}
-    if len(forms) == 1 and (form := forms.pop()):
-        before, after = form
+    query = trained.get("query", "")
+    templates = {_template(text) for text in ([query] if query else trained.values())} - {None}
+    if len(templates) == 1 and (template := templates.pop()):
+        before, after = template
         return f"{before}{task.strip()}{after}"
     raise ConfigurationError(
         field="task",
@@ -65,8 +81,8 @@ def instruct(own: Mapping[str, str], task: str, prefix: str = "") -> str:
     )
 
 
-def _form(prompt: str) -> tuple[str, str] | None:
-    """What stands before and after a prompt's instruction; None: it has none."""
+def _template(prompt: str) -> tuple[str, str] | None:
+    """The text before and after a prompt's instruction; None if it has none."""
     for pattern in _INSTRUCTIONS:
         if found := pattern.fullmatch(prompt):
             begin, end = found.span("task")

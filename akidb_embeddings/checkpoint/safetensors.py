@@ -1,6 +1,6 @@
-"""Safetensors files: which a model folder has, whether they are whole, and where each tensor stands.
+"""A model folder's safetensors files: whether they are complete, and where each tensor is.
 
-Only headers are read. The format: 8 bytes of header length, little-endian; a JSON header; the tensors' bytes.
+Only headers are read. The format: 8 bytes with the header's length, little-endian; a JSON header; the tensors' bytes.
 """
 
 import json
@@ -12,13 +12,19 @@ from typing import Any
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.errors import CheckpointError
 
-_CURE = "copy the model again, or download it again"
-_LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+_REMEDY = "copy the model again, or download it again"
+_LARGEST_HEADER = 100_000_000  # bytes; the format's limit
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor stands: the file, its key in there, and its shape as stored."""
+    """Where a tensor is stored.
+
+    Attributes:
+        file: The safetensors file.
+        key: The tensor's name in the file.
+        shape: The shape as stored.
+    """
 
     file: Path
     key: str
@@ -29,10 +35,15 @@ Tensors = Mapping[str, Location]
 
 
 def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> Tensors:
-    """Every tensor of a model by the name this library knows it by.
+    """The locations of a model's tensors, by this library's names.
 
-    ``prefix``, which some exporters put before all names, is left out. Dense layers' own files, where there are such,
-    give ``dense.0.weight`` and so on.
+    Args:
+        folder: The model folder.
+        prefix: A prefix that some exporters add to all names; it is removed.
+        dense_folders: The folders of dense layers, whose tensors are named ``dense.0.weight`` and so on.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or two tensors have the same name.
     """
     found: dict[str, Location] = {}
 
@@ -53,9 +64,10 @@ def locate_tensors(folder: Path, prefix: str, dense_folders: Sequence[Path]) -> 
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files the encoder's weights should be in, whether they exist or not: one, or the shards an index names.
+    """The files that should contain the encoder's weights, existing or not: one file, or the shards in the index.
 
-    CheckpointError: the index is damaged.
+    Raises:
+        CheckpointError: The index is damaged.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file() or not index.is_file():
@@ -63,12 +75,20 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = {Path(name).name for name in read_json(index)["weight_map"].values()}
     except (AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{index} has no 'weight_map' that names the weight files; {_CURE}") from error
+        raise CheckpointError(f"{index} has no 'weight_map' that names the weight files; {_REMEDY}") from error
     return [folder / name for name in sorted(names)]
 
 
-def read_header(file: Path, cure: str = _CURE) -> dict[str, Location]:
-    """The tensors of a safetensors file. CheckpointError, ending with the cure, unless the file is there and whole."""
+def read_header(file: Path, remedy: str = _REMEDY) -> dict[str, Location]:
+    """The tensors of a safetensors file, by the names in the file.
+
+    Args:
+        file: The file.
+        remedy: What to do about a damaged file, the end of error messages.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -76,19 +96,19 @@ def read_header(file: Path, cure: str = _CURE) -> dict[str, Location]:
             length = int.from_bytes(start, "little")
             header = stream.read(length) if length <= _LARGEST_HEADER else b""
     except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing; {cure}") from None
+        raise CheckpointError(f"{file} is missing; {remedy}") from None
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {cure}") from error
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
     if start == b"version ":
-        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull`, or {cure}")
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights: run `git lfs pull`, or {remedy}")
     try:
         tensors = _entries(header)
         end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         located = {key: Location(file, key, tuple(entry["shape"])) for key, entry in tensors.items()}
     except (ValueError, AttributeError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged: its header cannot be read; {cure}") from error
+        raise CheckpointError(f"{file} is damaged: its header cannot be read; {remedy}") from error
     if 8 + length + end != size:
-        raise CheckpointError(f"{file} is damaged: it has {size} bytes instead of {8 + length + end}; {cure}")
+        raise CheckpointError(f"{file} is damaged: it has {size} bytes instead of {8 + length + end}; {remedy}")
     return located
 
 

@@ -1,4 +1,4 @@
-"""A configuration applied to a checkpoint: what is asked for, what the model allows, what was trained."""
+"""A configuration applied to a checkpoint: requested settings, within the model's limits, else trained ones."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_kinds
+from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_query_and_document
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 
@@ -16,10 +16,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """What is in force for one service.
+    """The effective settings of a service.
 
-    ``dimensions`` is the length of its vectors, ``prompts`` by name; ``layer_norm``: whether one comes before vectors
-    are cut; ``integers``: whether the model's own vectors are integers within int8.
+    Attributes:
+        pooling: The pooling strategy.
+        normalize: Whether vectors are scaled to length 1.
+        dimensions: The length of vectors.
+        max_tokens: The largest number of tokens of a text, special tokens included.
+        prompts: Prompts by name.
+        default_prompt: The prompt of texts for which none is requested.
+        layer_norm: Whether a LayerNorm precedes truncation.
+        integers: Whether the model's vectors are integers within int8.
     """
 
     pooling: str
@@ -32,12 +39,20 @@ class Settings:
     integers: bool = False
 
     def prompt(self, name: str) -> str:
-        """The prompt called ``name``; ConfigurationError lists the known ones."""
+        """The prompt ``name``.
+
+        Raises:
+            ConfigurationError: There is no such prompt.
+        """
         return find_prompt(self.prompts, name)
 
 
 def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
-    """What ``config`` means for ``checkpoint``. ConfigurationError where the model cannot do what is asked."""
+    """The effective settings of ``config`` with ``checkpoint``.
+
+    Raises:
+        ConfigurationError: The model does not support a setting.
+    """
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
@@ -52,14 +67,14 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
 
 
 def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
-    """A name for the space that vectors lie in: where it is equal, equal texts give equal vectors.
+    """An identifier of the vector space. With equal fingerprints, equal texts give equal vectors.
 
-    It covers the model's files (so revision and quantization), pooling, dimensions, normalization, the limit of tokens
-    and the prompt. The words before the hash are for people.
+    It covers the model's files (and so revision and quantization), pooling, dimensions, normalization, ``max_tokens``
+    and the prompt. The part before the hash is for readability.
     """
-    facts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
-    facts += ["layer_norm"] if settings.layer_norm else []
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+    parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
+    parts += ["layer_norm"] if settings.layer_norm else []
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
     bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
     return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
 
@@ -70,59 +85,59 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
             raise ConfigurationError(
                 field="pooling",
                 source=config.source_of("pooling"),
-                reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed through "
-                f"{checkpoint.architecture.through}, allows {' or '.join(allowed)}.",
+                reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed by "
+                f"{checkpoint.architecture.computed_by}, allows {' or '.join(allowed)}.",
             )
         return config.pooling
     if checkpoint.pooling is None:
         raise ConfigurationError(
-            f"Nothing in the folder {checkpoint.path.name} says how this {checkpoint.config['model_type']} model was "
-            "pooled (there is no 1_Pooling/config.json). Set pooling to "
-            f"{_listed(checkpoint.architecture.poolings)}, as its authors trained it."
+            f"The folder {checkpoint.path.name} does not say how this {checkpoint.config['model_type']} model was "
+            "pooled (it has no 1_Pooling/config.json). Set pooling to "
+            f"{_join_alternatives(checkpoint.architecture.poolings)}, as its authors trained it."
         )
     return checkpoint.pooling
 
 
-def _listed(words: tuple[str, ...]) -> str:
+def _join_alternatives(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
-    """Warn where vectors are normalized because ``normalize`` is None, though their authors' are not."""
+    """Warn if vectors are normalized because ``normalize`` is None, although the authors' are not."""
     if config.normalize is None and not checkpoint.normalize:
         _log.warning(
-            "%s was trained without normalization, and its vectors are normalized here. Set normalize to False for "
-            "its authors' vectors, or to True to turn this warning off.",
+            "%s was trained without normalization, but its vectors are normalized here. Set normalize to False for the "
+            "authors' vectors, or to True to disable this warning.",
             config.model_name,
         )
 
 
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
-    asked, full = config.dimensions, checkpoint.dimension
-    if asked is None:
+    requested, full = config.dimensions, checkpoint.dimension
+    if requested is None:
         return checkpoint.truncate_dim or full
-    if asked > full:
+    if requested > full:
         raise ConfigurationError(
             field="dimensions",
             source=config.source_of("dimensions"),
             limit=full,
-            reason=f"is {asked}; this model gives {full} at most.",
+            reason=f"is {requested}; this model gives {full} at most.",
         )
-    if asked != full and asked not in checkpoint.matryoshka and not config.untrained_dimensions:
+    if requested != full and requested not in checkpoint.matryoshka and not config.untrained_dimensions:
         trained = {length for length in checkpoint.matryoshka if length < full} | {full}
         alone = " alone" if len(trained) == 1 else ""
         raise ConfigurationError(
             field="dimensions",
             source=config.source_of("dimensions"),
-            reason=f"is {asked}; this model was trained for {describe_lengths(trained)}{alone}.",
-            hint="With {untrained_dimensions} in the configuration vectors are cut there all the same, at an unknown "
-            "loss of quality.",
+            reason=f"is {requested}; this model was trained for {describe_lengths(trained)}{alone}.",
+            hint="With {untrained_dimensions} in the configuration vectors are truncated anyway, at an unknown loss of "
+            "quality.",
         )
-    return asked
+    return requested
 
 
 def describe_lengths(lengths: Collection[int]) -> str:
-    """In words, three in a row or more as a range: "8, 32 to 1024"."""
+    """Lengths as text, with three or more consecutive ones as a range: "8, 32 to 1024"."""
     runs: list[list[int]] = []
     for length in sorted(lengths):
         if not runs or length != runs[-1][-1] + 1:
@@ -132,7 +147,7 @@ def describe_lengths(lengths: Collection[int]) -> str:
 
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
-    """The configured limit, or without one the model's own up to ``DEFAULT_MAX_TOKENS``."""
+    """The configured limit; without one, the model's, but at most ``DEFAULT_MAX_TOKENS``."""
     if config.max_tokens is None:
         return min(DEFAULT_MAX_TOKENS, checkpoint.max_tokens)
     if config.max_tokens > checkpoint.max_tokens:
@@ -146,8 +161,8 @@ def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
 
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
-    """The model's prompts, with those for queries and documents as configured."""
-    prompts = with_kinds(checkpoint.prompts)
+    """The model's prompts, with the configured ones for queries and documents."""
+    prompts = with_query_and_document(checkpoint.prompts)
     chosen = {}
     for kind, text, name in (
         ("query", config.query_prompt, config.query_prompt_name),
@@ -163,6 +178,6 @@ def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def lacks_query_prompt(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
-    """Whether queries go without a prompt though the model has prompts, and nobody said that it is meant so."""
+    """Whether queries get no prompt, although the model has prompts and the configuration does not ask for none."""
     chosen = config.query_prompt, config.query_prompt_name, config.task
     return any(checkpoint.prompts.values()) and "query" not in checkpoint.prompts and chosen == (None, None, None)

@@ -153,7 +153,7 @@ def _read(info: ModelInfo) -> dict[str, str]:
 
 
 def _architecture(checkpoint: Checkpoint) -> str:
-    name, through = str(checkpoint.config["model_type"]), checkpoint.architecture.through
+    name, through = str(checkpoint.config["model_type"]), checkpoint.architecture.computed_by
     return f"{name} (through {through})" if through else name
 
 

@@ -1,5 +1,6 @@
-"""MLX, and what a forward pass is made of. Only ``runtime`` imports it, after ``blas`` has put a fast BLAS in place.
+"""MLX, and the parts of a forward pass. Only ``runtime`` imports MLX, together with the fast BLAS of ``blas``.
 
-``backend`` says what this machine computes with, ``kernels`` are functions whose best form depends on that, ``layers``
-hold weights, ``weights`` takes them from a checkpoint, ``pooling`` makes one vector of a text's hidden states.
+``backend`` selects the device and its settings, ``kernels`` holds functions whose fastest form depends on the device,
+``layers`` hold weights, ``weights`` loads them from a checkpoint, ``pooling`` reduces a text's hidden states to one
+vector.
 """

@@ -1,9 +1,9 @@
 """A fast BLAS for MLX on Linux CPUs.
 
-The Linux wheel of MLX links a reference BLAS, some eighty times slower than OpenBLAS. MLX calls its matrix product
-through one entry of its library's jump table. ``take_over`` points that entry at the product of the OpenBLAS that
-NumPy's and SciPy's maintainers build for every x86-64 and ARM processor, whose functions have names of their own and
-so meet no other BLAS in the process.
+The Linux wheel of MLX links a reference BLAS, about eighty times slower than OpenBLAS. MLX calls the matrix product
+through one entry of its library's global offset table (GOT). ``use_openblas`` redirects that entry to the OpenBLAS that
+NumPy's and SciPy's maintainers build for x86-64 and ARM. Its functions have a prefix, so they do not conflict with
+another BLAS in the process.
 """
 
 import ctypes
@@ -25,43 +25,50 @@ _READ, _WRITE = 1, 2  # mprotect's PROT_READ and PROT_WRITE
 
 @dataclass(frozen=True)
 class Blas:
-    """Whose products MLX uses: ``path`` of the library that answers, or None and, if that is slow, the ``problem``."""
+    """The BLAS that MLX uses.
+
+    Attributes:
+        path: The OpenBLAS library; None for the BLAS that MLX brings.
+        problem: Why OpenBLAS is not used where it would be faster; else None.
+    """
 
     path: str | None
     problem: str | None = None
 
     def set_threads(self, count: int) -> None:
-        """Use ``count`` threads in the next matrix products."""
+        """Use ``count`` threads in subsequent matrix products."""
         if self.path:
-            _library(self.path).scipy_openblas_set_num_threads(count)
+            _load_library(self.path).scipy_openblas_set_num_threads(count)
 
     @property
     def description(self) -> str | None:
-        """The library's own words on its version, kernels and threads."""
+        """The library's description of its version, kernels and threads; None without OpenBLAS."""
         if not self.path:
             return None
-        describe = _library(self.path).scipy_openblas_get_config
+        describe = _load_library(self.path).scipy_openblas_get_config
         describe.restype = ctypes.c_char_p
         return str(describe().decode())
 
 
 @functools.cache
-def take_over() -> Blas:
-    """Have OpenBLAS answer MLX's matrix products, once a process and after MLX is imported.
+def use_openblas() -> Blas:
+    """Redirect MLX's matrix products to OpenBLAS, once per process and after MLX is imported.
 
-    Linux only; elsewhere MLX has what it needs. ``AKIDB_BLAS=mlx`` in the environment leaves MLX as it comes.
-    ConfigurationError: AKIDB_BLAS is something else.
+    Linux only; on other systems MLX brings a fast BLAS. ``AKIDB_BLAS=mlx`` in the environment leaves MLX unchanged.
+
+    Raises:
+        ConfigurationError: AKIDB_BLAS has another value.
     """
     choice = os.environ.get("AKIDB_BLAS") or "auto"
     if choice not in ("auto", "mlx"):
-        raise ConfigurationError(f"AKIDB_BLAS is {choice!r}; allowed: 'auto', 'mlx'.")
+        raise ConfigurationError(field="AKIDB_BLAS", reason=f"is {choice!r}; allowed: 'auto', 'mlx'.")
     if sys.platform != "linux":
         return Blas(None)
     if choice == "mlx":
-        return Blas(None, "AKIDB_BLAS=mlx asks for the BLAS that MLX brings")
+        return Blas(None, "AKIDB_BLAS=mlx selects the BLAS that MLX brings")
     try:
-        path = _installed()
-        product = ctypes.cast(getattr(_library(path), f"scipy_{_PRODUCT}"), ctypes.c_void_p).value
+        path = _find_openblas()
+        product = ctypes.cast(getattr(_load_library(path), f"scipy_{_PRODUCT}"), ctypes.c_void_p).value
         assert product
         _redirect("libmlx.so", _PRODUCT, product)
     except (OSError, ImportError, LookupError) as error:
@@ -70,23 +77,23 @@ def take_over() -> Blas:
 
 
 @functools.cache
-def _library(path: str) -> ctypes.CDLL:
-    _choose_settings()
+def _load_library(path: str) -> ctypes.CDLL:
+    _set_environment_defaults()
     return ctypes.CDLL(path)
 
 
-def _choose_settings() -> None:
-    """What OpenBLAS reads from the environment when it is loaded, unless the user has set it."""
-    # OpenBLAS's idle threads spin for 2^26 clock ticks before they sleep. Beside other busy programs that costs a query
-    # ten times its time; on a quiet machine a tenth, for the spinning takes the core on which MLX plans ahead.
+def _set_environment_defaults() -> None:
+    """Set variables that OpenBLAS reads when it is loaded, unless the user has set them."""
+    # OpenBLAS's idle threads spin for 2^26 clock ticks before they sleep. Next to other busy programs that makes a
+    # query ten times slower; on an idle machine a tenth slower, because it occupies the core that builds MLX's graph.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-    # Zen 4 runs AVX-512 in halves, and OpenBLAS's AVX2 kernels are faster there: 5 % at 480 rows, 25 % at 16.
+    # Zen 4 splits AVX-512 operations in two, so OpenBLAS's AVX2 kernels are faster: 5 % at 480 rows, 25 % at 16.
     processor = _first_processor()
     if (processor.get("vendor_id"), processor.get("cpu family")) == ("AuthenticAMD", "25"):
         os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
 
 
-def _installed() -> str:
+def _find_openblas() -> str:
     """The OpenBLAS that the ``cpu`` extra installs."""
     try:
         files = importlib.metadata.files("scipy-openblas32") or []
@@ -99,20 +106,22 @@ def _installed() -> str:
 
 
 def _redirect(library: str, function: str, target: int) -> None:
-    """Let the loaded ``library`` call what is at the address ``target`` wherever it calls ``function``.
+    """Make the loaded ``library`` call the address ``target`` wherever it calls ``function``.
 
-    LookupError: no such library is loaded, or it does not call the function by name. OSError: the system forbids it.
+    Raises:
+        LookupError: The library is not loaded, or does not call the function through its GOT.
+        OSError: The system does not allow it.
     """
-    base, path = _place_of(library)
-    entry = base + _jump_table_entry(path, function)
-    # The page may be read-only, as loaders leave it in libraries that are bound at once.
+    base, path = _find_loaded_library(library)
+    entry = base + _got_entry(path, function)
+    # The page is read-only in libraries that were bound at load time.
     page = entry & -mmap.PAGESIZE
     _protect(page, _READ | _WRITE)
     ctypes.c_void_p.from_address(entry).value = target
 
 
-def _place_of(library: str) -> tuple[int, str]:
-    """Where the loaded library begins in this process's memory, and its file."""
+def _find_loaded_library(library: str) -> tuple[int, str]:
+    """The base address of the loaded library in this process's memory, and its file."""
     for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         fields = line.split(maxsplit=5)  # addresses, permissions, offset, device, inode, path
         if len(fields) == 6 and Path(fields[5]).name == library and int(fields[2], 16) == 0:
@@ -120,9 +129,9 @@ def _place_of(library: str) -> tuple[int, str]:
     raise LookupError(f"{library} is not loaded")
 
 
-def _jump_table_entry(path: str, function: str) -> int:
-    """The entry's offset from where the library begins."""
-    # Imported here, for nothing but Linux with the ``cpu`` extra needs it.
+def _got_entry(path: str, function: str) -> int:
+    """The offset of the function's GOT entry from the library's base address."""
+    # Imported here, because only Linux with the ``cpu`` extra needs it.
     from elftools.elf.elffile import ELFFile
     from elftools.elf.relocation import RelocationSection
     from elftools.elf.sections import SymbolTableSection
@@ -147,7 +156,7 @@ def _protect(page: int, protection: int) -> None:
 
 
 def _first_processor() -> dict[str, str]:
-    """The first processor's entries in /proc/cpuinfo; none where it cannot be read."""
+    """The first processor's entries in /proc/cpuinfo; empty if it cannot be read."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:

@@ -1,8 +1,8 @@
-"""The functions whose best form depends on the machine: activations, and attention with its mask.
+"""The functions whose fastest form depends on the device: activations, and attention with its mask.
 
-``FUSED`` uses MLX's own kernels. ``POLYNOMIAL`` is for CPUs, where MLX calls erf, tanh and exp element by element:
-the same functions from multiply, add and one divide, their error at most 3e-7 of |x|. The coefficients and errors come
-from ``scripts/fit_kernels.py``; ``tests/test_kernels.py`` holds them to it.
+``FUSED`` uses MLX's own kernels. ``POLYNOMIAL`` is for CPUs, where MLX calls erf, tanh and exp per element. It computes
+the same functions from multiplications, additions and one division, with an error of at most 3e-7 |x|. The coefficients
+come from ``scripts/fit_kernels.py``; ``tests/compute/test_kernels.py`` checks the errors.
 """
 
 import math
@@ -16,17 +16,22 @@ from akidb_embeddings.compute.runtime import mx
 
 Activation = Callable[[mx.array], mx.array]
 Allowed = NDArray[np.bool_]
-# What ``mask`` and ``bias`` make for ``attention`` of the same set, and nobody else looks into.
+# Opaque: ``mask`` and ``bias`` make it for ``attention`` of the same set.
 AttentionMask = Any
 
 
 class Kernels(NamedTuple):
-    """One machine's set.
+    """The functions for one kind of device.
 
-    ``mask``: bool ``[B or 1, 1, L or 1, L]``, True where a key may be seen -> what ``attention`` takes as its mask.
-    ``bias(bias, allowed)``: ``[1, heads, L, L]``, to be added to scores that are scaled already -> the same, with what
-    ``allowed`` hides, if it is not None.
-    ``attention(q, k, v, scale, mask)``: ``[B, heads, L, D]``, keys and values ``[B, kv_heads, L, D]`` -> like q.
+    Attributes:
+        gelu: The exact GELU, [...] to [...].
+        gelu_tanh: GELU's tanh approximation, [...] to [...].
+        silu: SiLU, [...] to [...].
+        mask: ``mask(allowed)`` makes an attention mask from bool [B or 1, 1, L or 1, L], True where a key is visible.
+        bias: ``bias(bias, allowed)`` makes an attention mask from a bias [1, heads, L, L], added to scaled scores, and
+            ``allowed`` as for ``mask``, or None.
+        attention: ``attention(q, k, v, scale, mask)`` computes [B, heads, L, D] from queries of that shape, and keys
+            and values [B, kv_heads, L, D].
     """
 
     gelu: Activation
@@ -41,8 +46,8 @@ def _fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: 
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
 
-def _hide(bias: mx.array, allowed: Allowed | None) -> mx.array:
-    """The bias, and next to nothing where a key is hidden: finite, for a row that sees nothing must not become NaN."""
+def _masked_bias(bias: mx.array, allowed: Allowed | None) -> mx.array:
+    """The bias, with a large negative value at hidden keys: finite, so that a fully masked row does not become NaN."""
     return bias if allowed is None else mx.where(mx.array(allowed), bias, mx.finfo(bias.dtype).min / 2)
 
 
@@ -50,25 +55,25 @@ FUSED = Kernels(
     gelu=lambda x: 0.5 * x * (1.0 + mx.erf(x * math.sqrt(0.5))),
     gelu_tanh=lambda x: 0.5 * x * (1.0 + mx.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
     silu=lambda x: x * mx.sigmoid(x),
-    mask=mx.array,  # boolean: valid for every dtype, and a masked row stays finite
-    bias=_hide,
+    mask=mx.array,  # boolean: valid for every dtype, and a fully masked row stays finite
+    bias=_masked_bias,
     attention=_fused_attention,
 )
 
 
-def _gated(clip: float, above: tuple[float, ...], below: tuple[float, ...]) -> Activation:
+def _rational_gate(clip: float, numerator: tuple[float, ...], denominator: tuple[float, ...]) -> Activation:
     """``x * S(x)`` with ``S(x) = 1/2 + y P(y^2)/Q(y^2)``, ``y = clip(x, -clip, clip)``."""
 
     def activation(x: mx.array) -> mx.array:
         y = mx.clip(x, -clip, clip)
         t = y * y
-        return x * (y * (_horner(t, above) / _horner(t, below)) + 0.5)
+        return x * (y * (_horner(t, numerator) / _horner(t, denominator)) + 0.5)
 
     return activation
 
 
 def _horner(t: mx.array, coefficients: tuple[float, ...]) -> mx.array:
-    """The polynomial in ``t`` whose coefficients stand lowest degree first."""
+    """The polynomial in ``t`` with ``coefficients``, lowest degree first."""
     value = t * coefficients[-1] + coefficients[-2]
     for coefficient in coefficients[-3::-1]:
         value = value * t + coefficient
@@ -81,92 +86,92 @@ _LOG2_E = math.log2(math.e)
 # Adding 1.5 * 2^23 to a small float rounds it to an integer and leaves that integer in the low bits.
 _ROUND = 12582912.0
 _EXPONENT_BIAS = 127 << 23
-# Below this many scores, one call into MLX's scalar softmax costs less than twenty vectorized ones.
-_FEW_SCORES = 16_384
-# Above this many, queries go in blocks: the scores of a long text would leave the cache, and fill the memory.
-_MANY_SCORES = 1 << 19
-_HIDDEN = -1e30
+# Up to this many scores, one call of MLX's scalar softmax is faster than twenty vectorized operations.
+_MAX_FUSED_SCORES = 16_384
+# Above this many scores, queries are computed in blocks: a long text's scores would exceed the cache, and the memory.
+_MAX_BLOCK_SCORES = 1 << 19
+_MASKED_SCORE = -1e30
 
 
 def _exp2(x: mx.array) -> mx.array:
-    """2 to the power of ``x <= 0``; what is below -126 counts as -126, the smallest normal float32."""
+    """2 to the power of ``x <= 0``. Values below -126, where float32 becomes subnormal, count as -126."""
     x = mx.maximum(x, -126.0)
-    rounded = x + _ROUND
-    fraction = x - (rounded - _ROUND)
-    power = mx.view(mx.left_shift(mx.view(rounded, mx.int32), 23) + _EXPONENT_BIAS, mx.float32)
+    shifted = x + _ROUND
+    fraction = x - (shifted - _ROUND)
+    power = mx.view(mx.left_shift(mx.view(shifted, mx.int32), 23) + _EXPONENT_BIAS, mx.float32)
     return _horner(fraction, _EXP2) * power
 
 
-class _Added(NamedTuple):
-    """What is added to scores: to those for powers of e, and to those for powers of 2."""
+class _AdditiveMask(NamedTuple):
+    """Terms added to the scores of a softmax in base e, and to those of one in base 2."""
 
-    natural: mx.array
-    binary: mx.array
-
-
-def _additive_mask(allowed: Allowed) -> _Added:
-    mask = mx.array(np.where(allowed, np.float32(0), np.float32(_HIDDEN)))
-    return _Added(mask, mask)
+    base_e: mx.array
+    base_2: mx.array
 
 
-def _additive_bias(bias: mx.array, allowed: Allowed | None) -> _Added:
-    natural = _hide(bias, allowed)
-    return _Added(natural, natural * _LOG2_E)
+def _additive_mask(allowed: Allowed) -> _AdditiveMask:
+    mask = mx.array(np.where(allowed, np.float32(0), np.float32(_MASKED_SCORE)))
+    return _AdditiveMask(mask, mask)
 
 
-def _polynomial_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: _Added | None) -> mx.array:
+def _additive_bias(bias: mx.array, allowed: Allowed | None) -> _AdditiveMask:
+    base_e = _masked_bias(bias, allowed)
+    return _AdditiveMask(base_e, base_e * _LOG2_E)
+
+
+def _polynomial_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: _AdditiveMask | None) -> mx.array:
     batch, heads, length, _ = q.shape
     scores = batch * heads * length * length
-    if scores <= _FEW_SCORES:
-        natural = None if mask is None else mask.natural
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=natural)
-    added = None if mask is None else mask.binary
-    # Contiguous, for a product would copy keys and values again in every block.
+    if scores <= _MAX_FUSED_SCORES:
+        base_e = None if mask is None else mask.base_e
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=base_e)
+    additive = None if mask is None else mask.base_2
+    # Contiguous, because each block's product would otherwise copy keys and values again.
     q, k, v = q * (scale * _LOG2_E), mx.contiguous(k).swapaxes(-1, -2), mx.contiguous(v)
-    if scores <= _MANY_SCORES:
-        return _attend(q, k, v, added)
-    step = -(-length // min(-(-scores // _MANY_SCORES), -(-length // 16)))
+    if scores <= _MAX_BLOCK_SCORES:
+        return _attend(q, k, v, additive)
+    block_rows = -(-length // min(-(-scores // _MAX_BLOCK_SCORES), -(-length // 16)))
     blocks: list[mx.array] = []
-    for begin in range(0, length, step):
-        rows = slice(begin, begin + step)
-        seen = added if added is None or added.shape[2] == 1 else added[:, :, rows]
+    for start in range(0, length, block_rows):
+        rows = slice(start, start + block_rows)
+        block_mask = additive if additive is None or additive.shape[2] == 1 else additive[:, :, rows]
         queries = q[:, :, rows]
         if blocks:
-            # One block after the other. Left to itself MLX takes all of them in step, so that none stays in the cache;
-            # and a graph so wide it evaluates stream by stream, not side by side.
+            # One block after another. Otherwise MLX interleaves the blocks, so that none stays in the cache, and
+            # evaluates such a wide graph one stream after another instead of in parallel.
             queries = mx.depends(queries, blocks[-1])
-        blocks.append(_attend(queries, k, v, seen))
+        blocks.append(_attend(queries, k, v, block_mask))
     return mx.concatenate(blocks, axis=2)
 
 
 def _attend(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
-    """Attention of some queries, scaled for powers of 2, to all keys, transposed."""
+    """Attention of some queries, scaled for a softmax in base 2, to all keys, which are transposed."""
     batch, heads, rows, dim = q.shape
     groups, length = k.shape[1], k.shape[3]
-    # Query heads that share a key head stand under each other: one larger product, and no copy of the keys.
+    # Query heads that share a key head are stacked: one larger product, and no copy of the keys.
     scores = (q.reshape(batch, groups, heads // groups * rows, dim) @ k).reshape(batch, heads, rows, length)
     if mask is not None:
         scores = scores + mask
     weights = _exp2(scores - scores.max(axis=-1, keepdims=True))
-    total = weights @ mx.ones((length, 1))  # a product, which BLAS does; MLX sums rows slowly
-    mixed = weights.reshape(batch, groups, heads // groups * rows, length) @ v
-    return mixed.reshape(batch, heads, rows, dim) / total
+    denominator_sum = weights @ mx.ones((length, 1))  # a product, computed by BLAS, because MLX sums rows slowly
+    context = weights.reshape(batch, groups, heads // groups * rows, length) @ v
+    return context.reshape(batch, heads, rows, dim) / denominator_sum
 
 
 POLYNOMIAL = Kernels(
-    gelu=_gated(
+    gelu=_rational_gate(
         5.5,
         (0.39894193341062756, 0.03842594623866985, 0.004675800664576393, 0.00019755912417074794, 3.5883624641296266e-06,
          -2.286882443268634e-08, 1.1078363334112117e-10),
         (1.0, 0.2629812281656135, 0.03055902817592543, 0.001983532119787807, 7.187438884443831e-05),
     ),
-    gelu_tanh=_gated(
+    gelu_tanh=_rational_gate(
         5.0,
         (0.3989412458720596, 0.04330075337734985, 0.003909133873415352, 0.00021070096693790217, 3.5905295707626067e-06,
          -1.2659409109606807e-08),
         (1.0, 0.27601660169799813, 0.03047913267589012, 0.0016752682679973346, 8.148998017955736e-05),
     ),
-    silu=_gated(
+    silu=_rational_gate(
         18.0,
         (0.24999984339275214, 0.008334444542933472, 5.379490341197294e-05, 7.737693326371648e-08,
          1.2074516503872276e-11),

@@ -1,6 +1,6 @@
-"""The layers that hold weights, in the form a backend wants them: linear maps and embedding tables.
+"""Linear layers and embedding tables, with their weights in the form a backend uses.
 
-Every class is called with and returns arrays of the compute dtype. ``weights`` builds them from a checkpoint.
+Inputs and outputs are in the compute dtype. ``weights`` builds the layers from a checkpoint.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,13 @@ Linear = Callable[[mx.array], mx.array]
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a tensor is packed: ``group_size`` weights share a scale, ``bits`` each, in one of MLX's modes."""
+    """How a matrix is quantized.
+
+    Attributes:
+        group_size: Weights per scale.
+        bits: Bits per weight.
+        mode: One of MLX's quantization modes.
+    """
 
     group_size: int
     bits: int
@@ -22,9 +28,13 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Packed:
-    """A quantized matrix as stored: uint32 ``weight`` ``[out, in * bits / 32]``, ``scales`` and ``biases`` by group.
+    """A quantized matrix as stored.
 
-    ``biases`` is None in modes that have none (mxfp4).
+    Attributes:
+        weight: uint32 [out, in * bits / 32].
+        scales: [out, in / group_size].
+        biases: [out, in / group_size]; None in modes without biases (mxfp4).
+        quantization: How the matrix is quantized.
     """
 
     weight: mx.array
@@ -33,12 +43,12 @@ class Packed:
     quantization: Quantization
 
     def expand(self, dtype: mx.Dtype) -> mx.array:
-        """The matrix ``[out, in]`` these bits stand for."""
+        """The dequantized matrix, ``dtype`` [out, in]."""
         q = self.quantization
         return mx.dequantize(self.weight, self.scales, self.biases, q.group_size, q.bits, q.mode, dtype=dtype)
 
     def rows(self, indices: mx.array) -> "Packed":
-        """The chosen rows, still packed."""
+        """The rows ``indices``, still quantized."""
         biases = None if self.biases is None else self.biases[indices]
         return Packed(self.weight[indices], self.scales[indices], biases, self.quantization)
 
@@ -49,7 +59,7 @@ class Packed:
 
 
 class ExpandedLinear:
-    """``x W^T + b`` with the transposed matrix ``[in, out]`` in the compute dtype."""
+    """``x W^T + b`` with the transposed matrix [in, out] in the compute dtype."""
 
     def __init__(self, transposed: mx.array, bias: mx.array | None) -> None:
         self.transposed, self.bias = transposed, bias
@@ -59,7 +69,7 @@ class ExpandedLinear:
 
 
 class PackedLinear:
-    """``x W^T + b`` with a quantized matrix, multiplied as it is."""
+    """``x W^T + b`` with a quantized matrix, multiplied by MLX's quantized kernel."""
 
     def __init__(self, weight: Packed, bias: mx.array | None) -> None:
         self.weight, self.bias = weight, bias
@@ -70,7 +80,7 @@ class PackedLinear:
 
 
 class PerLayerLinear:
-    """``x W^T + b`` with matrices kept as stored, each expanded for its product alone, to save memory."""
+    """``x W^T + b`` with matrices kept as stored. Each is expanded only for its own product, to save memory."""
 
     def __init__(self, parts: list[Packed | mx.array], bias: mx.array | None, dtype: mx.Dtype) -> None:
         self.parts, self.bias, self.dtype = parts, bias, dtype
@@ -78,16 +88,16 @@ class PerLayerLinear:
     def __call__(self, x: mx.array) -> mx.array:
         outputs: list[mx.array] = []
         for part in self.parts:
-            # One after the other, and not before there is something to multiply: left to itself MLX expands those
-            # of several layers ahead, since nothing holds them back.
-            matrix = expanded(_after(part, outputs[-1] if outputs else x), self.dtype)
+            # Each matrix depends on the previous output. Without that, MLX expands the matrices of several layers
+            # ahead of time, because they depend on no activation.
+            matrix = expanded(_depend_on(part, outputs[-1] if outputs else x), self.dtype)
             outputs.append(x @ matrix.T)
         y = outputs[0] if len(outputs) == 1 else mx.concatenate(outputs, axis=-1)
         return y if self.bias is None else y + self.bias
 
 
-class SideBySide:
-    """Several linear maps of the same input whose outputs stand side by side; for parts that cannot be one matrix."""
+class ConcatenatedLinear:
+    """Several linear layers on the same input, their outputs concatenated. For parts that cannot be one matrix."""
 
     def __init__(self, parts: list[Linear]) -> None:
         self.parts = parts
@@ -97,22 +107,22 @@ class SideBySide:
 
 
 class Embedding:
-    """A table of rows, gathered as stored and only then expanded: the table of a large vocabulary stays small."""
+    """An embedding table. Rows are gathered as stored and expanded afterwards, so a large vocabulary stays small."""
 
     def __init__(self, table: Packed | mx.array, dtype: mx.Dtype) -> None:
         self.table, self.dtype = table, dtype
 
     def __call__(self, ids: mx.array) -> mx.array:
-        """``[...]`` int32 -> ``[..., dimension]``."""
+        """int32 [...] to [..., dimension]."""
         rows = self.table.rows(ids) if isinstance(self.table, Packed) else self.table[ids]
         return expanded(rows, self.dtype)
 
 
-def _after(matrix: Packed | mx.array, other: mx.array) -> Packed | mx.array:
-    """The matrix, available once ``other`` is computed."""
-    stored = matrix.weight if isinstance(matrix, Packed) else matrix
-    late: mx.array = mx.depends(stored, other)
-    return replace(matrix, weight=late) if isinstance(matrix, Packed) else late
+def _depend_on(matrix: Packed | mx.array, other: mx.array) -> Packed | mx.array:
+    """The matrix, evaluated only after ``other``."""
+    array = matrix.weight if isinstance(matrix, Packed) else matrix
+    dependent: mx.array = mx.depends(array, other)
+    return replace(matrix, weight=dependent) if isinstance(matrix, Packed) else dependent
 
 
 def expanded(matrix: Packed | mx.array, dtype: mx.Dtype) -> mx.array:
@@ -121,5 +131,5 @@ def expanded(matrix: Packed | mx.array, dtype: mx.Dtype) -> mx.array:
 
 
 def stack_rows(matrices: list[mx.array]) -> mx.array:
-    """Matrices under each other, so that one product computes all of their outputs."""
+    """Concatenate matrices along rows, so that one product computes all of their outputs."""
     return matrices[0] if len(matrices) == 1 else mx.concatenate(matrices)

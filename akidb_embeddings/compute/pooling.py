@@ -1,4 +1,4 @@
-"""Pooling on the device: one vector from the hidden states of each text."""
+"""Pooling of hidden states on the device. Truncation and normalization run on the host, in ``vectors``."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,5 +1,4 @@
-"""MLX itself, its matrix products taken over by a fast BLAS. Whoever needs ``mx`` takes it from here, never from
-``mlx``."""
+"""MLX, with its matrix products redirected to a fast BLAS. Modules import ``mx`` from here, never from ``mlx``."""
 
 from typing import Any
 
@@ -16,11 +15,11 @@ except ImportError as error:
         "[cuda13] for an NVIDIA GPU."
     ) from error
 
-BLAS = blas.take_over()
+BLAS = blas.use_openblas()
 
 
 def import_nn() -> tuple[Any, Any]:
-    """``mlx.nn`` and ``mlx.utils``, which mlx-lm's models alone are made of."""
+    """``mlx.nn`` and ``mlx.utils``, which only mlx-lm's models need."""
     import mlx.nn
     import mlx.utils
 

@@ -1,1 +1,1 @@
-"""Checkpoints to MLX's format: ``convert`` writes the weights, ``folder_writer`` the files beside them."""
+"""Conversion of checkpoints to MLX's format: ``convert`` writes weights, ``folder_writer`` the other files."""

@@ -1,7 +1,7 @@
-"""The files of a converted model beside its weights: tokenizer, config.json, and what sentence-transformers reads.
+"""The files of a converted model besides its weights: tokenizer, config.json, sentence-transformers' files.
 
-A converted folder has to stand alone: what only the registry knows of a model (pooling, prompts, limit, dimensions
-it may be cut to) is written down where the folder's own files are silent.
+A converted folder is self-contained: settings that only the registry has (pooling, prompts, maximum length, Matryoshka
+dimensions) are added where the source's files lack them.
 """
 
 import json
@@ -20,8 +20,8 @@ _COPIED = (
     "NOTICE*",
 )  # fmt: skip
 _DESCRIPTIONS = ("modules.json", "sentence_*_config.json", PROMPTS_FILE, "*/config.json")
-# A longer list is a range, and what may be cut anywhere says that much in one word.
-_MOST_DIMENSIONS = 64
+# A longer list is a range, of which only the minimum is written.
+_MAX_LISTED_DIMENSIONS = 64
 
 
 def write_files(
@@ -31,8 +31,16 @@ def write_files(
     quantization: Mapping[str, Any] | None,
     dtype: str | None,
 ) -> None:
-    """Write everything but the weights to ``folder``; ``spec`` is the registry's entry for the source, if there is."""
-    for file in _matching(checkpoint.path, (*_COPIED, *_DESCRIPTIONS)):
+    """Write all files except the weights.
+
+    Args:
+        checkpoint: The source.
+        spec: The source's entry in the registry, if it has one.
+        folder: The new folder.
+        quantization: config.json's ``quantization``; None for none.
+        dtype: The dtype of the weights; None for the source's.
+    """
+    for file in _matching_files(checkpoint.path, (*_COPIED, *_DESCRIPTIONS)):
         target = folder / file.relative_to(checkpoint.path)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target)
@@ -40,7 +48,7 @@ def write_files(
     if quantization:
         config |= {"quantization": quantization, "quantization_config": quantization}
     if dtype:
-        # Since release 5 transformers writes dtype; both it and earlier ones read torch_dtype.
+        # transformers 5 writes dtype; both it and earlier versions read torch_dtype.
         config |= dict.fromkeys([key for key in ("dtype", "torch_dtype") if key in config] or ["torch_dtype"], dtype)
     if spec:
         config |= _matryoshka(config, spec)
@@ -51,28 +59,28 @@ def write_files(
 
 
 def write_json(path: Path, content: object) -> None:
-    """JSON as people read it."""
+    """Write indented JSON."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _matching(folder: Path, patterns: Iterable[str]) -> set[Path]:
+def _matching_files(folder: Path, patterns: Iterable[str]) -> set[Path]:
     return {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
 
 
 def _matryoshka(config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """config.json's keys for the dimensions that vectors may be cut to, as other libraries write them."""
+    """config.json's keys for the Matryoshka dimensions, as other libraries write them."""
     dimensions = list(spec.matryoshka)
-    normed = {"matryoshka_layer_norm": True} if spec.matryoshka_layer_norm else {}
+    layer_norm = {"matryoshka_layer_norm": True} if spec.matryoshka_layer_norm else {}
     if not dimensions or "matryoshka_dimensions" in config:
-        return normed
-    if len(dimensions) <= _MOST_DIMENSIONS:
-        return {"is_matryoshka": True, "matryoshka_dimensions": dimensions, **normed}
-    return {"is_matryoshka": True, "matryoshka_minimum": min(dimensions), **normed}
+        return layer_norm
+    if len(dimensions) <= _MAX_LISTED_DIMENSIONS:
+        return {"is_matryoshka": True, "matryoshka_dimensions": dimensions, **layer_norm}
+    return {"is_matryoshka": True, "matryoshka_minimum": min(dimensions), **layer_norm}
 
 
 def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a pooling step and its config.json, where they are missing and pooling is known."""
+    """Write the pooling module and its config.json if they are missing and the pooling is known."""
     source = checkpoint.folder
     if checkpoint.pooling is None or source.pooling:
         return
@@ -87,7 +95,7 @@ def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def _modules(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """modules.json with what the checkpoint computes; modules that have a folder keep it."""
+    """The modules.json of the checkpoint. Modules that have a folder keep it."""
     kinds = ["Transformer", "Pooling", *["Dense"] * len(checkpoint.dense), *["Normalize"] * checkpoint.normalize]
     present = [step for step in checkpoint.folder.steps if step.kind != "Transformer"]
     modules = []
@@ -102,14 +110,14 @@ def _modules(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _write_prompts(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write the prompts in force, where the folder has none or fewer."""
+    """Write the effective prompts if the folder has none or fewer."""
     description = checkpoint.folder.description
     if checkpoint.prompts and description.get("prompts") != checkpoint.prompts:
         write_json(folder / PROMPTS_FILE, {**description, "prompts": dict(checkpoint.prompts)})
 
 
 def _write_limit(checkpoint: Checkpoint, spec: ModelSpec, folder: Path) -> None:
-    """Write the authors' limit of tokens, where the folder sets none."""
+    """Write the authors' maximum length if the folder has none."""
     transformer = checkpoint.folder.transformer
     if spec.max_tokens is not None and transformer.max_seq_length is None:
         write_json(folder / transformer.file, {**transformer.settings, "max_seq_length": spec.max_tokens})

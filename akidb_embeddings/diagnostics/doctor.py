@@ -171,8 +171,8 @@ def _model(path: str | Path | None) -> _Result:
     checkpoint = read_checkpoint(files.path, files.spec)
     settings = apply_config(config, checkpoint)
     text = f"{config.model_name} ({files.origin}): {settings.dimensions} dimensions, {settings.pooling} pooling"
-    if checkpoint.architecture.through:
-        text += f", {checkpoint.config['model_type']} through {checkpoint.architecture.through}"
+    if checkpoint.architecture.computed_by:
+        text += f", {checkpoint.config['model_type']} through {checkpoint.architecture.computed_by}"
     return _Result("ok", ", ".join([text, *offline]))
 
 

@@ -1,5 +1,5 @@
-"""The MLX thread and what runs on it.
+"""The MLX thread and the model that runs on it.
 
-``engine`` is the thread, ``scheduler`` decides what runs next, ``planner`` makes micro-batches, ``model`` computes
-them, ``statistics`` counts, ``table`` shares one engine between equal configurations.
+``engine`` is the thread, ``scheduler`` decides which texts run next, ``planner`` makes micro-batches, ``model``
+computes them, ``statistics`` counts, ``table`` shares one engine between equal configurations.
 """

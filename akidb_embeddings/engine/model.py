@@ -1,4 +1,4 @@
-"""A checkpoint on a backend: micro-batches in, float32 vectors out. Everything here stays on one thread."""
+"""A checkpoint on a backend: micro-batches in, float32 vectors out. It is used on one thread only."""
 
 from collections.abc import Sequence
 
@@ -24,10 +24,13 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 
 class MLXEmbeddingModel:
-    """The forward pass of a checkpoint, from token ids to pooled vectors, before truncation and normalization."""
+    """The forward pass of a checkpoint, from token ids to pooled vectors, before truncation and normalization.
+
+    Raises:
+        CheckpointError: A tensor or a setting does not fit the architecture.
+    """
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend) -> None:
-        """Load the weights. CheckpointError names the folder and the tensor that does not fit."""
         self._backend = backend
         self.streams, self.tokens_per_batch = backend.streams, backend.tokens_per_batch
         mx.set_cache_limit(backend.cache_limit)
@@ -37,9 +40,9 @@ class MLXEmbeddingModel:
             try:
                 self._build(checkpoint, dtype)
             except CheckpointError as error:
-                raise CheckpointError(f"{checkpoint.path}: {error}") from error
+                raise error.changed(source=str(checkpoint.path)) from error
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                # A setting of a type that nobody thought of.
+                # A setting of a type that the architecture does not check.
                 raise CheckpointError(f"{checkpoint.path / 'config.json'} cannot be used: {error!r}") from error
         mx.clear_cache()
 
@@ -54,7 +57,7 @@ class MLXEmbeddingModel:
         weights.finish(checkpoint.architecture.ignored)
 
     def forward(self, batches: Sequence[MicroBatch]) -> list[NDArray[np.float32]]:
-        """Vectors ``[B, dimension]`` for each of at most ``backend.streams`` micro-batches, computed side by side."""
+        """Vectors, float32 [B, dimension], for each of at most ``backend.streams`` micro-batches, run in parallel."""
         self._backend.share_cores(len(batches))
         outputs = []
         for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
@@ -64,7 +67,7 @@ class MLXEmbeddingModel:
         return [np.array(output) for output in outputs]
 
     def close(self) -> None:
-        """Let go of the weights and of the buffers kept for reuse."""
+        """Free the weights and MLX's buffer cache."""
         del self._encoder, self._dense
         mx.clear_cache()
 

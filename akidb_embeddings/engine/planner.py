@@ -1,4 +1,4 @@
-"""Token ids to micro-batches: texts of like length together, bounded in tokens, in few distinct shapes."""
+"""Token ids to micro-batches: texts of similar length together, limited in tokens, in few distinct shapes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Fewer tokens than this are sooner done in one piece than divided.
-_WORTH_DIVIDING = 64
+# Fewer tokens than this are faster in one micro-batch than in several.
+_MIN_SPLIT_TOKENS = 64
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Texts that go through the model together: ``ids`` int32 ``[B, L]`` padded on the right, ``lengths`` ``[B]``."""
+    """Texts that go through the model together.
+
+    Attributes:
+        ids: Token ids, int32 [B, L], padded on the right.
+        lengths: The number of tokens of each text, int32 [B].
+        pooling: The pooling strategy.
+    """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
@@ -20,20 +26,21 @@ class MicroBatch:
 
 
 def padded_length(length: int) -> int:
-    """The length a row of ``length`` tokens is padded to.
+    """The length to which a row of ``length`` tokens is padded.
 
-    Steps of 8 up to 64, then of a sixteenth to an eighth of the length: at most 7 tokens or an eighth are padding, and
-    few distinct shapes arise, so that MLX's buffer cache does not grow with every new one.
+    It is a multiple of 8 up to 64, then of a sixteenth to an eighth of the length. So at most 7 tokens or an eighth are
+    padding, and there are few distinct shapes: each new shape would grow MLX's buffer cache.
     """
     step = max(8, 1 << max(0, length.bit_length() - 4))
     return -(-length // step) * step
 
 
 class Packer:
-    """Counts the micro-batches that texts fill, one text after the other, longest first.
+    """Counts the micro-batches that texts fill, longest text first.
 
-    A micro-batch has at most ``max_rows`` texts, and at most ``max_tokens`` tokens counting padding; a single text may
-    have more.
+    Args:
+        max_tokens: The largest number of tokens of a micro-batch, padding included. A single text may have more.
+        max_rows: The largest number of texts of a micro-batch.
     """
 
     def __init__(self, max_tokens: int, max_rows: int) -> None:
@@ -41,13 +48,13 @@ class Packer:
         self.count = self._rows = self._width = 0
 
     def needs_another(self, padded: int) -> bool:
-        """Whether a text of so many tokens, padding included, begins a new micro-batch."""
+        """Whether a text of ``padded`` tokens, padding included, starts a new micro-batch."""
         if not self._rows or self._rows >= self.max_rows:
             return True
         return (self._rows + 1) * max(self._width, padded) > self.max_tokens
 
     def add(self, padded: int) -> None:
-        """Take such a text."""
+        """Add a text of ``padded`` tokens, padding included."""
         if self.needs_another(padded):
             self.count += 1
             self._rows = self._width = 0
@@ -55,51 +62,58 @@ class Packer:
         self._width = max(self._width, padded)
 
     def close(self) -> None:
-        """Let the next text begin a new micro-batch."""
+        """End the micro-batch: the next text starts a new one."""
         self._rows = self._width = 0
 
 
-def plan(lengths: Sequence[int], max_tokens: int, max_rows: int, side_by_side: int = 1) -> list[list[int]]:
-    """Divide texts of ``lengths`` tokens into micro-batches of indices, longest texts first.
+def plan(lengths: Sequence[int], max_tokens: int, max_rows: int, streams: int = 1) -> list[list[int]]:
+    """Divide texts into micro-batches of similar size, longest texts first.
 
-    ``Packer`` says what a micro-batch holds. Their number is a multiple of ``side_by_side``, and they are of about the
-    same size, since so many run at once: what is left over would run alone.
+    Args:
+        lengths: The number of tokens of each text.
+        max_tokens: See ``Packer``.
+        max_rows: See ``Packer``.
+        streams: How many micro-batches run in parallel. Where possible, the number of micro-batches is a multiple of
+            it, so that no stream is idle in the last step.
+
+    Returns:
+        The indices of each micro-batch's texts.
     """
     padded = [padded_length(length) for length in lengths]
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    fewest = Packer(max_tokens, max_rows)
+    minimum = Packer(max_tokens, max_rows)
     for index in order:
-        fewest.add(padded[index])
-    wanted = -(-fewest.count // side_by_side) * side_by_side
-    batches = _divide(order, padded, Packer(max_tokens, max_rows), wanted)
-    if len(batches) > wanted:  # where equal shares do not come out, full micro-batches do
-        batches = _divide(order, padded, Packer(max_tokens, max_rows), 1)
+        minimum.add(padded[index])
+    target = -(-minimum.count // streams) * streams
+    batches = _pack(order, padded, Packer(max_tokens, max_rows), target)
+    if len(batches) > target:  # equal sizes do not fit, so fill each micro-batch
+        batches = _pack(order, padded, Packer(max_tokens, max_rows), 1)
     return batches
 
 
-def _divide(order: Sequence[int], padded: Sequence[int], packer: Packer, wanted: int) -> list[list[int]]:
-    """Texts in ``order`` as micro-batches of equal shares, ``wanted`` of them if they can hold all."""
+def _pack(order: Sequence[int], padded: Sequence[int], packer: Packer, target: int) -> list[list[int]]:
+    """Texts in ``order`` as micro-batches of about equal size, ``target`` of them if all texts fit."""
     batches: list[list[int]] = []
-    left, share, filled = sum(padded), 0, 0
+    remaining, batch_target, batch_tokens = sum(padded), 0, 0
     for index in order:
-        # ``filled`` counts each row's own length, so that rounding never makes one micro-batch more than planned.
-        if filled >= share or packer.needs_another(padded[index]):
+        # ``batch_tokens`` counts each row's own length, so that rounding never adds a micro-batch.
+        if batch_tokens >= batch_target or packer.needs_another(padded[index]):
             batches.append([])
             packer.close()
-            share, filled = max(-(-left // max(1, wanted - len(batches) + 1)), _WORTH_DIVIDING), 0
+            batch_target, batch_tokens = max(-(-remaining // max(1, target - len(batches) + 1)), _MIN_SPLIT_TOKENS), 0
         packer.add(padded[index])
         batches[-1].append(index)
-        filled += padded[index]
-        left -= padded[index]
+        batch_tokens += padded[index]
+        remaining -= padded[index]
     return batches
 
 
 def pad(rows: Sequence[NDArray[np.int32]], pooling: str) -> MicroBatch:
-    """Rows of token ids as one micro-batch. Which id pads does not matter: masks come from the lengths."""
+    """Rows of token ids as one micro-batch. The padding id is arbitrary, because masks depend on lengths only."""
     lengths = np.array([row.size for row in rows], dtype=np.int32)
     longest = int(lengths.max())
-    # A short text alone goes as it is: no padding to compute, and no mask.
-    width = longest if len(rows) == 1 and longest <= _WORTH_DIVIDING else padded_length(longest)
+    # A single short text needs neither padding nor a mask.
+    width = longest if len(rows) == 1 and longest <= _MIN_SPLIT_TOKENS else padded_length(longest)
     ids = np.zeros((len(rows), width), dtype=np.int32)
     for padded, row in zip(ids, rows, strict=True):
         padded[: row.size] = row

@@ -1,6 +1,6 @@
-"""Which texts go next: requests wait in two lanes, small before large, and leave in rounds bounded by tokens.
+"""Which texts run next: requests wait in two queues, small before large, and leave in rounds limited in tokens.
 
-Plain data without threads or locks; the engine guards it.
+The classes are not thread-safe; the engine locks them.
 """
 
 import sys
@@ -16,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.engine.planner import Packer, padded_length
-from akidb_embeddings.errors import DeadlineError
-from akidb_embeddings.vectors.finish import Vectors
+from akidb_embeddings.errors import DeadlineError, NonFiniteVectorError
+from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
 
-# Small requests go first, but after this many rounds of them in a row a large one gets its turn.
-_SMALL_ROUNDS_IN_A_ROW = 8
+# Small requests go first, but after this many consecutive rounds of them a large one runs.
+_MAX_CONSECUTIVE_SMALL_ROUNDS = 8
 
 
 class VectorsFuture(Future[Vectors]):
-    """The future of a request, which also tells how far it is: ``delivered`` texts have their vectors.
+    """The future of a request, with its progress.
 
-    ``begun``: when the first of them left the queue, in seconds of ``time.monotonic``; None before.
+    Attributes:
+        delivered: How many texts have their vectors.
+        begun: When the first text left the queue, in ``time.monotonic`` seconds; None before that.
     """
 
     delivered = 0
@@ -35,9 +37,18 @@ class VectorsFuture(Future[Vectors]):
 
 @dataclass(eq=False)
 class Request:
-    """A caller's texts as token ids, and its future. ``deadline`` and ``since`` are seconds of ``time.monotonic``.
+    """A caller's texts and their future.
 
-    ``alone``: its rounds have no other request's texts, so that they depend on nothing but its own.
+    Attributes:
+        rows: The token ids of each text, int32 [L].
+        pooling: The pooling strategy.
+        max_rows: The largest number of texts in a micro-batch.
+        deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
+        alone: Whether its rounds contain no other request's texts, so that its vectors do not depend on them.
+        future: The future of the vectors.
+        queued_at: When the request was made, in ``time.monotonic`` seconds.
+        waiting: The indices of the queued texts.
+        waiting_tokens: The number of queued tokens.
     """
 
     rows: list[NDArray[np.int32]]
@@ -46,18 +57,18 @@ class Request:
     deadline: float | None = None
     alone: bool = False
     future: VectorsFuture = field(default_factory=VectorsFuture)
-    since: float = field(default_factory=time.monotonic)
+    queued_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        # Longest first: neighbours are of like length, and what needs most memory comes at once.
+        # Longest first: neighbours have similar lengths, and the largest memory use comes first.
         self.waiting = deque(sorted(range(len(self.rows)), key=lambda index: -self.rows[index].size))
         self.waiting_tokens = sum(row.size for row in self.rows)
         self._vectors: Vectors | None = None
-        self._ending = threading.Lock()
+        self._end_lock = threading.Lock()
         self._ended = False
 
     def deliver(self, position: int, vector: Vectors) -> None:
-        """Take the vector of one text; the last one resolves the future, in the order the texts came in."""
+        """Store the vector of one text. The last one resolves the future, with vectors in the texts' order."""
         if self._vectors is None:
             self._vectors = np.empty((len(self.rows), vector.size), dtype=np.float32)
         self._vectors[position] = vector
@@ -66,13 +77,13 @@ class Request:
             self.future.set_result(self._vectors)
 
     def fail(self, error: Exception) -> None:
-        """Resolve the future with an error, unless it is resolved or cancelled already."""
+        """Resolve the future with an error, unless it is already resolved or cancelled."""
         if self._end():
             self.future.set_exception(error)
 
     def _end(self) -> bool:
-        """Whether the caller of this may resolve the future: the first to come, unless it was cancelled."""
-        with self._ending:  # the MLX thread delivers what another thread may be failing
+        """Whether the caller may resolve the future: only the first caller, and only if it was not cancelled."""
+        with self._end_lock:  # the MLX thread may deliver while another thread fails the request
             first, self._ended = not self._ended, True
         return first and self.future.set_running_or_notify_cancel()
 
@@ -83,19 +94,33 @@ class Request:
 
 
 class Item(NamedTuple):
-    """One text of a request."""
+    """One text of a request, the one with index ``position``."""
 
     request: Request
     position: int
 
     @property
     def row(self) -> NDArray[np.int32]:
-        """Its token ids."""
+        """The token ids, int32 [L]."""
         return self.request.rows[self.position]
 
 
+def deliver(items: list[Item], vectors: Vectors) -> None:
+    """Deliver each text's vector, float32 [len(items), dimension]. NaN or infinity fails only the row's own request."""
+    non_finite = set(non_finite_rows(vectors))
+    for row, (request, position) in enumerate(items):
+        if row in non_finite:
+            request.fail(NonFiniteVectorError(position, request.rows[position].size))
+        else:
+            request.deliver(position, vectors[row])
+
+
 class Scheduler:
-    """Requests in two lanes. Small ones, of at most ``small`` tokens, go before large ones, which take turns."""
+    """Requests in two queues: small ones go before large ones, and large ones take turns.
+
+    Args:
+        small: The largest number of tokens of a small request.
+    """
 
     def __init__(self, small: int) -> None:
         self._small_limit = small
@@ -110,26 +135,32 @@ class Scheduler:
         lane.append(request)
         self.waiting_tokens += request.waiting_tokens
 
-    def next_round(self, max_tokens: int, now: float, side_by_side: int = 1) -> list[Item]:
-        """Texts for the next round: of one pooling, as many as ``side_by_side`` micro-batches of ``max_tokens`` hold.
+    def next_round(self, max_tokens: int, now: float, streams: int = 1) -> list[Item]:
+        """Take the texts of the next round out of the queue.
 
-        They are one text at least.
+        Args:
+            max_tokens: The largest micro-batch, in tokens including padding. A single text may have more.
+            now: The current time, in ``time.monotonic`` seconds.
+            streams: The number of micro-batches in a round.
+
+        Returns:
+            Texts with the same pooling; empty if none is queued.
         """
-        large_first = self._large and self._small_rounds >= _SMALL_ROUNDS_IN_A_ROW
+        large_first = self._large and self._small_rounds >= _MAX_CONSECUTIVE_SMALL_ROUNDS
         for lane in (self._large, self._small) if large_first else (self._small, self._large):
-            if items := list(self._take(lane, max_tokens, now, side_by_side)):
+            if items := list(self._take(lane, max_tokens, now, streams)):
                 self._small_rounds = self._small_rounds + 1 if lane is self._small and self._large else 0
                 if lane is self._large and lane and lane[0] is items[-1].request:
-                    lane.rotate(-1)  # it had its turn and is not done; others come before its next
+                    lane.rotate(-1)  # not done yet: other large requests run before its next round
                 return items
         return []
 
     def oldest(self) -> float | None:
-        """Since when the request waits that waits longest; None where none does."""
-        return min((request.since for request in (*self._small, *self._large)), default=None)
+        """When the oldest queued request was made, in ``time.monotonic`` seconds; None if none is queued."""
+        return min((request.queued_at for request in (*self._small, *self._large)), default=None)
 
     def drain(self) -> list[Request]:
-        """Remove and return every waiting request."""
+        """Remove and return all queued requests."""
         requests = [*self._small, *self._large]
         self._small.clear()
         self._large.clear()
@@ -137,13 +168,13 @@ class Scheduler:
         return requests
 
     def drop_finished(self, now: float) -> None:
-        """Remove requests that were cancelled, failed or expired while they waited."""
+        """Remove requests that were cancelled, failed or expired in the queue."""
         for request in self.drain():
             request.expire(now)
             if not request.future.done():
                 self.add(request)
 
-    def _take(self, lane: deque[Request], max_tokens: int, now: float, side_by_side: int) -> Iterator[Item]:
+    def _take(self, lane: deque[Request], max_tokens: int, now: float, streams: int) -> Iterator[Item]:
         packer, first = Packer(max_tokens, sys.maxsize), None
         while lane:
             request = lane[0]
@@ -158,7 +189,7 @@ class Scheduler:
             packer.max_rows = min(packer.max_rows, request.max_rows)
             while request.waiting:
                 size = request.rows[request.waiting[0]].size
-                if packer.count == side_by_side and packer.needs_another(padded_length(size)):
+                if packer.count == streams and packer.needs_another(padded_length(size)):
                     return
                 packer.add(padded_length(size))
                 if request.future.begun is None:

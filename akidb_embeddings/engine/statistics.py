@@ -1,4 +1,4 @@
-"""What an engine counts, and what it tells of it."""
+"""An engine's counters."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,11 +6,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Statistics:
-    """What an engine did since it was started, and what waits for it.
+    """A snapshot of an engine's counters since its start.
 
-    ``running``: its thread has the model and takes rounds. ``waiting_seconds``: how long the oldest request waits.
-    ``compute_seconds`` is the time in forward passes, whose ``failures`` were raised errors; ``restarts`` of the thread
-    followed upon its death. ``idle_seconds``: since the last forward pass that succeeded, or since the start.
+    Attributes:
+        running: Whether its thread has loaded the model and runs rounds.
+        waiting_tokens: The number of queued tokens.
+        waiting_seconds: How long the oldest queued request has waited.
+        rounds: The number of rounds.
+        texts: The number of embedded texts.
+        tokens: The number of embedded tokens, padding not included.
+        compute_seconds: The time spent in forward passes that succeeded.
+        failures: The number of forward passes that raised an error.
+        restarts: How often the thread was restarted.
+        idle_seconds: The time since the last successful forward pass, or since the start.
     """
 
     running: bool
@@ -27,7 +35,7 @@ class Statistics:
 
 @dataclass
 class Counts:
-    """Written by the engine's thread alone."""
+    """The counters behind ``Statistics``. Only the engine's thread writes them."""
 
     rounds: int = 0
     texts: int = 0

@@ -1,4 +1,4 @@
-"""The engines of this process, shared between equal configurations: one set of weights however many ask for it."""
+"""The engines of this process, shared between equal configurations, so that weights are loaded once."""
 
 import atexit
 import json
@@ -14,18 +14,23 @@ from akidb_embeddings.errors import WorkerError
 _lock = threading.Lock()
 _engines: dict[Hashable, Engine] = {}
 _users: dict[Engine, int] = {}
-# The garbage collector may release an engine at any allocation, also while this thread holds the lock. So a release is
-# noted here, and whoever can get the lock, or has it, settles it.
-_released: deque[Engine] = deque()
+# The garbage collector may release an engine at any allocation, even while this thread holds the lock. So releases are
+# queued here and processed as soon as a thread can acquire the lock.
+_pending_releases: deque[Engine] = deque()
 _used = False
 _forked = False
 
 
 def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
-    """The engine that computes ``checkpoint`` with ``memory`` (``fast`` or ``compact``), loaded.
+    """The engine for a checkpoint, loaded. It must be released once per call.
 
-    Every acquired engine is to be released once. CheckpointError: the weights do not fit. WorkerError: MLX cannot be
-    loaded, or this process was forked from one that runs it.
+    Args:
+        checkpoint: The checkpoint.
+        memory: "fast" or "compact".
+
+    Raises:
+        CheckpointError: The weights do not fit the architecture.
+        WorkerError: MLX cannot be loaded, or this process was forked from one that runs MLX.
     """
     global _used
     if _forked:
@@ -40,7 +45,7 @@ def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
         if engine is None or not engine.alive:
             engine = _engines[key] = Engine(lambda: _load(checkpoint, memory))
         _users[engine] = _users.get(engine, 0) + 1
-    _settle()
+    _release_pending()
     try:
         engine.wait_until_loaded()
     except BaseException:
@@ -50,25 +55,25 @@ def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
 
 
 def retain_engine(engine: Engine) -> Engine:
-    """Count one more user of an engine that has some; it is to be released once more."""
+    """Add a user to an engine that is in use. It must be released once per call."""
     with _lock:
         _users[engine] = _users.get(engine, 0) + 1
-    _settle()
+    _release_pending()
     return engine
 
 
 def release_engine(engine: Engine) -> None:
-    """Give an engine back; the last user's release stops it and frees its weights."""
-    _released.append(engine)
-    _settle()
+    """Release an engine. The last user's release stops it and frees its weights."""
+    _pending_releases.append(engine)
+    _release_pending()
 
 
-def _settle() -> None:
-    while _released and _lock.acquire(blocking=False):
+def _release_pending() -> None:
+    while _pending_releases and _lock.acquire(blocking=False):
         unused = []
         try:
-            while _released:
-                engine = _released.popleft()
+            while _pending_releases:
+                engine = _pending_releases.popleft()
                 _users[engine] -= 1
                 if not _users[engine]:
                     del _users[engine]
@@ -82,7 +87,7 @@ def _settle() -> None:
 
 
 def _load(checkpoint: Checkpoint, memory: str) -> Model:
-    """Called on the engine's thread: that thread, and no other, imports and uses MLX."""
+    """Load the model. Called on the engine's thread, the only one that imports and uses MLX."""
     try:
         from akidb_embeddings.compute.backend import select_backend
         from akidb_embeddings.engine.model import MLXEmbeddingModel
@@ -92,7 +97,7 @@ def _load(checkpoint: Checkpoint, memory: str) -> Model:
 
 
 def _key(checkpoint: Checkpoint, memory: str) -> Hashable:
-    """What an engine computes. A folder whose weights or settings were written anew since is another model."""
+    """What an engine computes. A folder whose weights or settings have been rewritten is another model."""
     files = {location.file.resolve() for location in checkpoint.tensors.values()}
     stats = [(str(file), file.stat()) for file in files]
     versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
@@ -101,7 +106,7 @@ def _key(checkpoint: Checkpoint, memory: str) -> Hashable:
 
 
 def _close_all() -> None:
-    """Stop the threads before the interpreter goes: MLX must not run while it is torn down."""
+    """Stop the threads before the interpreter is finalized, because MLX must not run at that time."""
     for engine in list(_users):
         engine.close()
 
@@ -109,7 +114,7 @@ def _close_all() -> None:
 def _after_fork() -> None:
     global _forked, _lock
     _forked = _forked or _used
-    _lock = threading.Lock()  # another thread may have held it at the moment of the fork
+    _lock = threading.Lock()  # another thread may have held it during the fork
 
 
 atexit.register(_close_all)

@@ -1,1 +1,1 @@
-"""Where models are: ``resolve`` finds them on this machine, ``download`` fetches them, ``cache`` is their layout."""
+"""Model files: ``resolve`` finds them on this machine, ``download`` downloads them, ``cache`` manages the cache."""

@@ -1,14 +1,14 @@
-"""Where models lie on disk: the cache's layout, manifests, locks, removal.
+"""The cache of models: its layout, manifests, locks, removal.
 
-Below the cache folder::
+The cache folder contains::
 
-    models/<name>                 one whole model with its manifest, ``akidb.json``
-    models/<name>@<revision>      the same model at a revision somebody asked for
-    models/.partial/<folder>/     what an unfinished download has so far
+    models/<name>                 a complete model with its manifest, ``akidb.json``
+    models/<name>@<revision>      the model at a requested revision
+    models/.partial/<folder>/     the files of an unfinished download
     models/.locks/<folder>.lock   held while a model is written or removed
 
-A model appears under its final name by one rename, after its manifest was written. A folder without a manifest
-was not put there by this library: it is neither loaded nor removed.
+A model gets its final name by one rename, after its manifest was written. A folder without a manifest was not written
+by this library: it is neither loaded nor removed.
 """
 
 import contextlib
@@ -34,7 +34,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one download brought: ``files`` maps names to bytes, ``requested`` is the revision asked for."""
+    """The description of a downloaded model.
+
+    Attributes:
+        name: The registry name or repository.
+        repo: The repository.
+        requested: The requested or pinned revision; None for the main branch.
+        commit: The commit hash.
+        files: The sizes of the files by name, in bytes.
+        date: The time of the download, ISO 8601 in UTC.
+    """
 
     name: str
     repo: str
@@ -49,7 +58,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return a model folder's manifest; ``None`` when there is none that can be read."""
+    """Read a model folder's manifest; None if it is missing or malformed."""
     try:
         manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -58,20 +67,21 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def get_cache_dir(cache_dir: str | Path | None = None) -> Path:
-    """Return the absolute cache folder; it need not exist.
+    """Return the absolute path of the cache folder, which need not exist.
 
-    The argument, else ``$AKIDB_CACHE_DIR``, else ``$XDG_CACHE_HOME/akidb``, else ``~/.cache/akidb``. An empty
-    variable counts as unset.
+    Args:
+        cache_dir: The folder; None for ``$AKIDB_CACHE_DIR``, else ``$XDG_CACHE_HOME/akidb``, else ``~/.cache/akidb``.
+            An empty variable counts as unset.
     """
     chosen = cache_dir or os.environ.get("AKIDB_CACHE_DIR") or _user_cache() / "akidb"
     return Path(chosen).expanduser().absolute()
 
 
 def hugging_face_cache() -> Path:
-    """Return the folder in which huggingface_hub keeps its models.
+    """Return the folder of huggingface_hub's cache.
 
-    huggingface_hub reads these variables once, at its import; reading them here follows later changes, and
-    finding a model does not have to wait for that import.
+    huggingface_hub reads these variables once, at import. Reading them here follows later changes, and finds models
+    without that import.
     """
     home = Path(os.environ.get("HF_HOME") or _user_cache() / "huggingface")
     chosen = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or home / "hub"
@@ -83,7 +93,7 @@ def _user_cache() -> Path:
 
 
 def model_folder(name: str, revision: str | None, cache_dir: str | Path | None = None) -> Path:
-    """Return where our cache keeps a registry name or a repository ``org/name``; it need not exist."""
+    """Return the cache's folder for a registry name or a repository ``org/name``; it need not exist."""
     # Escaping, not replacing: the revisions "a/b" and "a-b" must not share a folder.
     suffix = f"@{quote(revision, safe='')}" if revision else ""
     return get_cache_dir(cache_dir) / "models" / (_folder_name(name) + suffix)
@@ -94,35 +104,49 @@ def _folder_name(name: str) -> str:
 
 
 def partial_folder(folder: Path) -> Path:
-    """Return where the unfinished download of a model folder collects its files."""
+    """Return the folder with the files of a model folder's unfinished download."""
     return folder.parent / ".partial" / folder.name
 
 
 def snapshot_folder(repo: str, revision: str | None) -> Path:
-    """Return where the Hugging Face cache keeps a branch, tag or commit hash (``None``: main); it need not exist."""
+    """Return the Hugging Face cache's folder for a branch, tag or commit hash (None: main); it need not exist."""
     root = hugging_face_cache() / f"models--{_folder_name(repo)}"
     commit = revision or "main"
     if not COMMIT_HASH.fullmatch(commit):
         reference = root / "refs" / commit
-        # A revision such as "../x" must not lead out of the cache.
+        # A revision such as "../x" must not leave the cache.
         known = ".." not in reference.parts and reference.is_relative_to(root) and reference.is_file()
         commit = reference.read_text(encoding="utf-8").strip() if known else quote(commit, safe="")
     return root / "snapshots" / commit
 
 
-def check_sizes(folder: Path, manifest: Manifest, cure: str) -> None:
-    """Raise CheckpointError, ending with the cure, for a file whose size is not the downloaded one."""
+def check_sizes(folder: Path, manifest: Manifest, remedy: str) -> None:
+    """Check that files have the sizes that were downloaded.
+
+    Args:
+        folder: The model folder.
+        manifest: Its manifest.
+        remedy: What to do about a damaged file, the end of error messages.
+
+    Raises:
+        CheckpointError: A file has another size.
+    """
     for name, size in manifest.files.items():
         found = (folder / name).stat().st_size
         if found != size:
-            raise CheckpointError(f"{folder / name} is damaged: {found} bytes, but {size} were downloaded; {cure}")
+            raise CheckpointError(f"{folder / name} is damaged: {found} bytes, but {size} were downloaded; {remedy}")
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Keep other threads and processes from writing or removing a model folder of the cache meanwhile.
+def folder_lock(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Lock a model folder of the cache against writing and removal by other threads and processes.
 
-    Raises EmbeddingError at once when another one holds it and ``wait`` is false.
+    Args:
+        folder: The model folder.
+        wait: Whether to wait for the lock.
+
+    Raises:
+        EmbeddingError: The folder is locked and ``wait`` is false.
     """
     from filelock import FileLock, Timeout
 
@@ -143,13 +167,13 @@ def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
 
 
 def staging_folder(folder: Path, commit: str) -> Path:
-    """Make and return the folder that collects a download, with what an earlier one got of the same commit.
+    """Create and return the folder for a download, with the files that an earlier one has of the same commit.
 
-    Files of another commit must not mix with these and are removed.
+    Files of other commits are removed.
     """
-    # Not the whole hash: huggingface_hub 0.34.0 fails at paths beyond 255 characters, and adds 130 itself.
+    # Not the full hash: huggingface_hub 0.34.0 fails for paths beyond 255 characters, and adds 130 itself.
     staging = partial_folder(folder) / commit[:12]
-    for path in _children(partial_folder(folder)):
+    for path in _subpaths(partial_folder(folder)):
         if path != staging:
             shutil.rmtree(path, ignore_errors=True)
     staging.mkdir(parents=True, exist_ok=True)
@@ -157,19 +181,23 @@ def staging_folder(folder: Path, commit: str) -> Path:
 
 
 def check_ownership(folder: Path) -> None:
-    """Raise EmbeddingError for a folder of the cache without a manifest: what others put there is not replaced."""
+    """Check that a folder of the cache, if it exists, was written by this library and may be replaced.
+
+    Raises:
+        EmbeddingError: The folder has no manifest.
+    """
     if folder.exists() and read_manifest(folder) is None:
         raise EmbeddingError(f"{folder} was not downloaded by this library (no {MANIFEST}); move it away first")
 
 
 def publish(staging: Path, folder: Path) -> None:
-    """Give a finished download its final name, in place of what stood there. Needs ``exclusive``.
+    """Move a finished download to its final name, and replace an earlier model. The caller must hold the lock.
 
-    A folder cannot be renamed over a full one, so a replacement takes two renames; ``await_replacement`` is for
-    readers who come between them.
+    A folder cannot be renamed to a non-empty one, so a replacement takes two renames; ``await_replacement`` is for
+    readers in between.
     """
-    shutil.rmtree(staging / ".cache", ignore_errors=True)  # huggingface_hub's notes for an interrupted download
-    previous = _retire(folder) if folder.exists() else None
+    shutil.rmtree(staging / ".cache", ignore_errors=True)  # huggingface_hub's metadata for resuming
+    previous = _move_aside(folder) if folder.exists() else None
     try:
         staging.rename(folder)
     except OSError:
@@ -180,7 +208,7 @@ def publish(staging: Path, folder: Path) -> None:
 
 
 def await_replacement(folder: Path) -> None:
-    """Wait, a second at most, while ``publish`` has moved the old model away and not yet put the new one there."""
+    """Wait at most one second while ``publish`` has moved the old model away but not the new one into place."""
     deadline = time.monotonic() + 1.0
     while _previous(folder).exists() and not folder.exists() and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -190,8 +218,8 @@ def _previous(folder: Path) -> Path:
     return partial_folder(folder) / "previous"
 
 
-def _retire(folder: Path) -> Path:
-    """Move a model out of sight in one step: a removal that is interrupted must not leave half a model."""
+def _move_aside(folder: Path) -> Path:
+    """Rename a model atomically, so that an interrupted removal does not leave an incomplete model."""
     previous = _previous(folder)
     shutil.rmtree(previous, ignore_errors=True)
     previous.parent.mkdir(parents=True, exist_ok=True)
@@ -199,33 +227,42 @@ def _retire(folder: Path) -> Path:
 
 
 def cached_folders(cache_dir: str | Path | None = None) -> list[tuple[Path, Manifest]]:
-    """Return our cache's model folders that carry a manifest, sorted by name."""
-    folders = [(folder, read_manifest(folder)) for folder in _children(get_cache_dir(cache_dir) / "models")]
+    """Return the cache's model folders that have a manifest, sorted by name."""
+    folders = [(folder, read_manifest(folder)) for folder in _subpaths(get_cache_dir(cache_dir) / "models")]
     return [(folder, manifest) for folder, manifest in folders if manifest is not None]
 
 
-def _children(folder: Path) -> list[Path]:
+def _subpaths(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def folder_size(folder: Path, *, follow_symlinks: bool) -> int:
-    """Return the bytes of all files below a folder; linked folders are never entered."""
+    """Return the size of all files below a folder, in bytes. Symbolic links to folders are not followed."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sum(path.stat(follow_symlinks=follow_symlinks).st_size for path in files)
 
 
 def clear_cache(name: str | None = None, *, cache_dir: str | Path | None = None) -> int:
-    """Remove a model, with all its revisions and unfinished downloads, or every model from our cache.
+    """Remove models from the cache. The bundled model and the Hugging Face cache are not changed.
 
-    Returns the bytes freed. Symbolic links are removed, never followed; the bundled model and the Hugging Face
-    cache are not touched. Raises ModelNotFoundError for an unknown name that is not in the cache, and
-    EmbeddingError when the model is being downloaded.
+    Symbolic links are removed, not followed.
+
+    Args:
+        name: The model to remove, with all revisions and unfinished downloads; None for all models.
+        cache_dir: The cache folder; None for the default one.
+
+    Returns:
+        The number of bytes freed.
+
+    Raises:
+        ModelNotFoundError: The name is unknown and not in the cache.
+        EmbeddingError: The model is being downloaded.
     """
     models = get_cache_dir(cache_dir) / "models"
     if (models / ".partial").is_symlink():
         (models / ".partial").unlink()
     folders = {folder for folder, _ in cached_folders(cache_dir)}
-    folders.update(models / unfinished.name for unfinished in _children(models / ".partial"))
+    folders.update(models / unfinished.name for unfinished in _subpaths(models / ".partial"))
     if name is not None:
         folders = {folder for folder in folders if folder.name.partition("@")[0] == _folder_name(name)}
         if not folders and name not in MODELS:
@@ -235,11 +272,11 @@ def clear_cache(name: str | None = None, *, cache_dir: str | Path | None = None)
 
 def _remove(folder: Path) -> int:
     partial = partial_folder(folder)
-    with exclusive(folder, wait=False):
+    with folder_lock(folder, wait=False):
         if partial.is_symlink():
             partial.unlink()
         if read_manifest(folder) is not None:
-            _retire(folder)
+            _move_aside(folder)
         freed = folder_size(partial, follow_symlinks=False)
         shutil.rmtree(partial, ignore_errors=True)
     return freed

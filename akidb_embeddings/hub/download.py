@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, and what is on this machine already; ``finder`` knows the places here."""
+"""Downloads from the Hugging Face hub, and information about models, downloaded or not."""
 
 import difflib
 import errno
@@ -24,20 +24,31 @@ from akidb_embeddings.hub.resolve import (
     from_cache,
     from_folder,
     local_folder,
-    not_here,
+    not_found_error,
 )
 from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
 
-_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
-_WANTED_IN_FOLDERS = ("config.json", "model.safetensors")
-_UNWANTED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
+_ALLOWED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
+_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
+_IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_TIMEOUT = 30.0  # seconds, for the one request made here; huggingface_hub has its own for the files
+_TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model without loading it; ``size_on_disk`` is in bytes, 0 when it is not here."""
+    """A description of a model that need not be loaded or downloaded.
+
+    Attributes:
+        name: The model's name.
+        repo: The repository; None for a folder.
+        spec: The model's entry in the registry, if it has one.
+        cached: Whether the complete model is on this machine.
+        origin: Where it was found; None if it was not.
+        path: The folder; None if the model is not on this machine.
+        size_on_disk: The size of its files in bytes; 0 if the model is not on this machine.
+        revision: The commit hash; None if it is unknown.
+    """
 
     name: str
     repo: str | None
@@ -52,21 +63,28 @@ class ModelInfo:
 def resolve_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
 ) -> ModelFiles:
-    """Return a model's files, downloading them first when they are not on this machine.
+    """Return a model's files. Download them if they are not on this machine.
 
-    Raises what ``find_model`` and ``download_model`` raise; without ``auto_download``, a ModelNotFoundError for
-    a model that is not here.
+    Args:
+        name: A registry name, a folder or a repository.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+        auto_download: Whether to download missing models.
+
+    Raises:
+        ModelNotFoundError: The model is missing and ``auto_download`` is false.
+        EmbeddingError: As in ``find_model`` and ``download_model``.
     """
     found = find_model(name, revision=revision, cache_dir=cache_dir)
     if found is not None:
         return found
     if auto_download:
         return download_model(name, revision=revision, cache_dir=cache_dir)
-    raise not_here(find_source(name, revision, cache_dir), offline=_is_offline())
+    raise not_found_error(find_source(name, revision, cache_dir), offline=_is_offline())
 
 
 def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
-    """Return whether a whole, undamaged model is on this machine, whatever of the places it is in."""
+    """Return whether a complete, undamaged model is on this machine, in any of the places of ``find_model``."""
     try:
         return find_model(name, revision=revision, cache_dir=cache_dir) is not None
     except (ModelNotFoundError, CheckpointError):
@@ -74,7 +92,16 @@ def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | 
 
 
 def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelInfo:
-    """Describe a model, on this machine or not, without touching the network. Raises what ``find_model`` raises."""
+    """Describe a model, on this machine or not, without the network.
+
+    Args:
+        name: A registry name, a folder or a repository.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+
+    Raises:
+        EmbeddingError: As in ``find_model``.
+    """
     files = find_model(name, revision=revision, cache_dir=cache_dir)
     if files is None:
         source = find_source(name, revision, cache_dir)
@@ -85,31 +112,39 @@ def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | P
 
 
 def list_cached_models(cache_dir: str | Path | None = None) -> list[ModelInfo]:
-    """Describe every model in our cache; ``cached`` is false for one that is damaged."""
+    """Describe every model in the cache. ``cached`` is false for incomplete and damaged ones."""
     return [_cached_info(folder, manifest) for folder, manifest in cache.cached_folders(cache_dir)]
 
 
 def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
     source = Source(manifest.name, manifest.repo, manifest.requested, find_spec(manifest.name), folder, None)
     try:
-        whole = from_cache(source) is not None
+        is_complete = from_cache(source) is not None
     except CheckpointError:
-        whole = False
+        is_complete = False
     size = cache.folder_size(folder, follow_symlinks=True)
-    return ModelInfo(source.name, source.repo, source.spec, whole, "cache", folder, size, manifest.commit)
+    return ModelInfo(source.name, source.repo, source.spec, is_complete, "cache", folder, size, manifest.commit)
 
 
 def download_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, force: bool = False
 ) -> ModelFiles:
-    """Return a model's files, fetching into our cache what is not on this machine yet.
+    """Return a model's files. Download them into the cache if they are not on this machine.
 
-    ``force`` fetches again what is already in a cache; a bundled model or a folder is never fetched. Concurrent
-    calls, from threads or processes, end with one good copy. After an interruption, the next call goes on.
+    Concurrent calls, from threads or processes, result in one good copy. The call after an interruption resumes.
 
-    Raises ModelNotFoundError when the hub has no such model or revision, wants a token, or may not be asked
-    (``HF_HUB_OFFLINE``); DownloadError when the network or the disk fails; CheckpointError when the repository
-    lacks what a model needs.
+    Args:
+        name: A registry name, a folder or a repository. A bundled model or a folder is never downloaded.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+        force: Whether to download again what is in a cache.
+
+    Raises:
+        ModelNotFoundError: The hub does not have the model or revision, requires a token, or may not be accessed
+            (``HF_HUB_OFFLINE``).
+        DownloadError: The network or the disk failed.
+        CheckpointError: The repository lacks required files.
+        ConfigurationError: A revision is given for a folder.
     """
     folder = local_folder(name)
     if folder is not None:
@@ -119,14 +154,14 @@ def download_model(
     if found is not None:
         return found
     if _is_offline():
-        raise not_here(source, offline=True)
+        raise not_found_error(source, offline=True)
     try:
-        with cache.exclusive(source.folder, wait=True):
+        with cache.folder_lock(source.folder, wait=True):
             return (None if force else from_cache(source)) or _fetch(source, force)
     except EmbeddingError:
         raise
-    except Exception as error:  # huggingface_hub has had three HTTP clients, each with errors of its own
-        raise _failure(source, error) from error
+    except Exception as error:  # huggingface_hub has had three HTTP clients, each with its own errors
+        raise _translate_error(source, error) from error
 
 
 def _is_offline() -> bool:
@@ -146,14 +181,16 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT)
     commit = info.sha or ""
     if not cache.COMMIT_HASH.fullmatch(commit):
-        raise DownloadError(f"{_endpoint()} names no commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?")
-    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_wanted(file.rfilename)}
+        raise DownloadError(
+            f"{_endpoint()} does not give a commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?"
+        )
+    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_allowed(file.rfilename)}
     _check_listing(source, sizes)
     staging = cache.staging_folder(source.folder, commit)
     snapshot_download(
         source.repo,
         revision=commit,
-        cache_dir=cache.hugging_face_cache(),  # files that lie there are copied, not fetched again
+        cache_dir=cache.hugging_face_cache(),  # files in there are copied, not downloaded
         local_dir=staging,
         endpoint=_endpoint(),
         force_download=force,
@@ -166,51 +203,53 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
 
 
-def _is_wanted(name: str) -> bool:
+def _is_allowed(name: str) -> bool:
     folder, _, file = name.rpartition("/")
     if "\\" in name or "/" in folder or name == cache.MANIFEST:
         return False
     if folder:
-        return file in _WANTED_IN_FOLDERS and not any(fnmatchcase(folder, pattern) for pattern in _UNWANTED_FOLDERS)
-    return any(fnmatchcase(file, pattern) for pattern in _WANTED)
+        return file in _ALLOWED_FILES_IN_FOLDERS and not any(
+            fnmatchcase(folder, pattern) for pattern in _IGNORED_FOLDERS
+        )
+    return any(fnmatchcase(file, pattern) for pattern in _ALLOWED_FILES)
 
 
 def _check_listing(source: Source, names: Collection[str]) -> None:
-    lacking = [name for name in ("config.json", "tokenizer.json") if name not in names]
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in names]
     if not any(fnmatchcase(name, "*.safetensors") for name in names):
-        lacking.append("model.safetensors")
-    if lacking:
-        near = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
-        guess = f"; {near[0]!r} may be the model you want" if near and source.spec is None else ""
+        missing.append("model.safetensors")
+    if missing:
+        closest = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
+        suggestion = f"; {closest[0]!r} may be the model you want" if closest and source.spec is None else ""
         raise CheckpointError(
-            f"{source.repo} has no {', '.join(lacking)}{guess}. Weights are read from safetensors alone; transformers' "
-            "save_pretrained writes them."
+            f"{source.repo} has no {', '.join(missing)}{suggestion}. Weights are read from safetensors files only; "
+            "transformers' save_pretrained writes them."
         )
 
 
 def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
-    """Return the files' sizes; huggingface_hub passes over some failures once the folder holds a file."""
+    """Return the files' sizes in bytes. huggingface_hub ignores some failures if the folder is not empty."""
     found = {name: (staging / name).stat().st_size for name in sizes if (staging / name).is_file()}
-    wrong = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
-    for name in wrong:
+    incomplete = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]
+    for name in incomplete:
         (staging / name).unlink(missing_ok=True)
-    if wrong:
+    if incomplete:
         raise DownloadError(
-            f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(wrong)}. "
+            f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(incomplete)}. "
             f"Run `{source.command}` again, with --force if that does not help"
         )
     check_model(staging, f"run `{source.command} --force`")
     return found
 
 
-def _failure(source: Source, error: Exception) -> EmbeddingError:
-    """Translate what went wrong between us and the hub into our own errors, with the way out."""
+def _translate_error(source: Source, error: Exception) -> EmbeddingError:
+    """Translate huggingface_hub's error into this library's, with the remedy."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     where = f"{source.repo} at {_endpoint()}"
-    if isinstance(error, OfflineModeIsEnabled):  # set when huggingface_hub was imported, unset since
-        return not_here(source, offline=True)
+    if isinstance(error, OfflineModeIsEnabled):  # HF_HUB_OFFLINE was set at huggingface_hub's import
+        return not_found_error(source, offline=True)
     if isinstance(error, RevisionNotFoundError):
         return ModelNotFoundError(f"{where} has no revision {source.revision!r}; see its page for branches and tags")
     if isinstance(error, GatedRepoError):
@@ -221,10 +260,10 @@ def _failure(source: Source, error: Exception) -> EmbeddingError:
             "HF_TOKEN to a token that may read it"
         )
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        way_out = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
+        remedy = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
     else:
-        way_out = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
+        remedy = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
     return DownloadError(
-        f"Downloading {where} failed ({type(error).__name__}: {error}); {way_out}. "
+        f"Downloading {where} failed ({type(error).__name__}: {error}); {remedy}. "
         f"{BUNDLED!r} is bundled and works offline"
     )

@@ -1,7 +1,7 @@
-"""Where a model's files are on this machine: bundled, a folder, our cache, the Hugging Face cache. No network.
+"""Finding of a model's files on this machine, without the network: in the bundle, a folder, or one of two caches.
 
-A name is one of three things: a registry name (``minilm-l6-v2``), a folder (``./my-model``), or a repository of
-the hub (``org/name``). Nothing here ever answers with another model than the one asked for.
+A name is a registry name (``minilm-l6-v2``), a folder (``./my-model``), or a repository of the hub (``org/name``). A
+model is never substituted by another one.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from akidb_embeddings.checkpoint.integrity import check_model, snapshot_flaw
+from akidb_embeddings.checkpoint.integrity import check_model, snapshot_problem
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.hub import cache
 from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
@@ -28,7 +28,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A whole model on this machine. ``revision`` is the commit hash where it is known."""
+    """A complete model on this machine.
+
+    Attributes:
+        name: The requested name.
+        path: The folder.
+        origin: Where it was found.
+        spec: The model's entry in the registry, if it has one.
+        revision: The commit hash; None if it is unknown.
+    """
 
     name: str
     path: Path
@@ -39,7 +47,16 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Source:
-    """A registry name or a repository, the revision asked for or pinned, and where its files may be."""
+    """Where a model's files may be.
+
+    Attributes:
+        name: The requested name.
+        repo: The repository.
+        revision: The requested or pinned revision; None for the main branch.
+        spec: The model's entry in the registry, if it has one.
+        folder: The folder in the cache.
+        bundle: The folder in this package, if the model is bundled.
+    """
 
     name: str
     repo: str
@@ -50,18 +67,28 @@ class Source:
 
     @property
     def command(self) -> str:
-        """What downloads it."""
+        """The command that downloads the model."""
         return f"akidb-embed download {self.name}" + (f" --revision {self.revision}" if self.revision else "")
 
 
 def find_model(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelFiles | None:
-    """Return a model's files without touching the network, or ``None`` when they are not on this machine.
+    """Find a model's files, without the network.
 
-    A registry name is looked for in the bundle (unless a revision is asked for), our cache and the Hugging Face
-    cache; anything else is a folder if it exists, or else a repository in the two caches.
+    A registry name is searched for in the bundle (unless a revision is requested), the cache and the Hugging Face
+    cache. Any other name is a folder if it exists, else a repository in the two caches.
 
-    Raises ModelNotFoundError for a name that is neither known nor a folder nor a repository, CheckpointError for
-    damaged files, ConfigurationError for the revision of a folder.
+    Args:
+        name: A registry name, a folder or a repository.
+        revision: A branch, tag or commit hash; None for the registry's or the main branch.
+        cache_dir: The cache folder; None for the default one.
+
+    Returns:
+        The files; None if they are not on this machine.
+
+    Raises:
+        ModelNotFoundError: The name is neither known nor a folder nor a repository.
+        CheckpointError: The files are damaged.
+        ConfigurationError: A revision is given for a folder.
     """
     folder = local_folder(name)
     if folder is not None:
@@ -71,11 +98,15 @@ def find_model(name: str, *, revision: str | None = None, cache_dir: str | Path 
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder that a name means; None for the name of a model. ModelNotFoundError: a path that leads nowhere."""
+    """The folder with this name; None if the name can be a model's.
+
+    Raises:
+        ModelNotFoundError: The name is a path that does not exist.
+    """
     if not name or name in MODELS:
         return None
     path = Path(name).absolute()
-    with contextlib.suppress(RuntimeError):  # "~nobody" has no home
+    with contextlib.suppress(RuntimeError):  # the user after "~" does not exist
         path = Path(name).expanduser().absolute()
     if path.is_dir():
         return path
@@ -89,10 +120,14 @@ def _is_repo(name: str) -> bool:
 
 
 def find_source(name: str, revision: str | None, cache_dir: str | Path | None) -> Source:
-    """The repository, revision and places of a model. ModelNotFoundError: neither a known name nor a repository."""
+    """The repository, revision and possible folders of a model.
+
+    Raises:
+        ModelNotFoundError: The name is neither known nor a repository.
+    """
     spec = find_spec(name)
     if spec is None and not _is_repo(name):
-        raise _unknown(name)
+        raise _unknown_model_error(name)
     folder = cache.model_folder(name, revision, cache_dir)
     if spec is None or spec.name != name:
         return Source(name, name, revision or None, spec, folder, None)
@@ -105,43 +140,54 @@ def find_spec(name: str) -> ModelSpec | None:
     return next((spec for spec in MODELS.values() if name in (spec.name, spec.repo)), None)
 
 
-def _unknown(name: str) -> ModelNotFoundError:
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else "."
+def _unknown_model_error(name: str) -> ModelNotFoundError:
+    closest = difflib.get_close_matches(name.lower(), MODELS, n=1)
+    suggestion = f"; did you mean {closest[0]!r}?" if closest else "."
     return ModelNotFoundError(
-        f"Unknown model {name!r}{guess} Known models: {', '.join(MODELS)}. "
+        f"Unknown model {name!r}{suggestion} Known models: {', '.join(MODELS)}. "
         "A Hugging Face repository ('org/name') or a folder ('./my-model') works too."
     )
 
 
-def not_here(source: Source, *, offline: bool) -> ModelNotFoundError:
-    """The error for a model that is not on this machine: where it was looked for, and the ways out."""
+def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
+    """The error for a model that is not on this machine, with the folders that were searched and the remedy."""
     snapshot = cache.snapshot_folder(source.repo, source.revision)
-    flaw = snapshot_flaw(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
+    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
     places = [
         f"the bundle {source.bundle}" if source.bundle else "",
         f"the folder {Path(source.name).absolute()}" if "/" in source.name else "",
         f"the cache {source.folder}",
-        f"the Hugging Face cache {snapshot}" + (f" ({flaw})" if flaw else ""),
+        f"the Hugging Face cache {snapshot}" + (f" ({problem})" if problem else ""),
     ]
     advice = "HF_HUB_OFFLINE is set, so the hub was not asked: unset it and run" if offline else "Run"
     bundled = "" if source.name == BUNDLED else f" {BUNDLED!r} is bundled and works offline."
     return ModelNotFoundError(
-        f"Model {source.name!r} is not on this machine; looked in {', '.join(filter(None, places))}. "
+        f"Model {source.name!r} is not on this machine; searched {', '.join(filter(None, places))}. "
         f"{advice} `{source.command}`.{bundled}"
     )
 
 
 def from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles:
-    """The model in a folder of the user's. CheckpointError: it is not whole."""
+    """The model in a user's folder.
+
+    Raises:
+        CheckpointError: The model is incomplete or damaged.
+        ConfigurationError: A revision is given.
+    """
     if revision:
-        raise ConfigurationError(f"{folder} is a folder and has no revisions; leave revision={revision!r} out")
+        raise ConfigurationError(
+            field="revision", reason=f"is {revision!r}, but {folder} is a folder, which has no revisions; leave it out."
+        )
     check_model(folder, "copy it again")
     return ModelFiles(name, folder, "folder", None, None)
 
 
 def from_bundle(source: Source) -> ModelFiles | None:
-    """The model from the bundle, if it is in there."""
+    """The model from the bundle; None if it is not bundled.
+
+    Raises:
+        CheckpointError: The model is incomplete or damaged.
+    """
     if source.bundle is None or not source.bundle.is_dir():
         return None
     check_model(source.bundle, "reinstall akidb-embeddings")
@@ -149,27 +195,31 @@ def from_bundle(source: Source) -> ModelFiles | None:
 
 
 def from_cache(source: Source) -> ModelFiles | None:
-    """The model from our cache, if it is there whole. CheckpointError: it is damaged."""
+    """The model from the cache; None if it is not there or incomplete.
+
+    Raises:
+        CheckpointError: The model is damaged.
+    """
     with contextlib.suppress(CheckpointError, FileNotFoundError):
         found = _check_cached(source)
         if found is not None:
             return found
-    # The folder may have been replaced under our eyes; what is missing or damaged now really is.
+    # Another process may have just replaced the folder. If files are missing or damaged now, they really are.
     cache.await_replacement(source.folder)
     return _check_cached(source)
 
 
 def _check_cached(source: Source) -> ModelFiles | None:
     manifest = cache.read_manifest(source.folder)
-    # A later registry may know another repository or revision by the same name.
+    # Another version of the registry may have another repository or revision for the name.
     if manifest is None or (manifest.repo, manifest.requested) != (source.repo, source.revision):
         return None
     if not all((source.folder / name).is_file() for name in manifest.files):
         _log.debug("%s is incomplete and not used", source.folder)
         return None
-    cure = f"run `{source.command} --force`"
-    cache.check_sizes(source.folder, manifest, cure)
-    check_model(source.folder, cure)
+    remedy = f"run `{source.command} --force`"
+    cache.check_sizes(source.folder, manifest, remedy)
+    check_model(source.folder, remedy)
     return ModelFiles(source.name, source.folder, "cache", source.spec, manifest.commit)
 
 
@@ -177,8 +227,8 @@ def _from_hugging_face(source: Source) -> ModelFiles | None:
     snapshot = cache.snapshot_folder(source.repo, source.revision)
     if not snapshot.is_dir():
         return None
-    flaw = snapshot_flaw(snapshot, pooling_known=source.spec is not None)
-    if flaw:
-        _log.warning("%s is not used: %s", snapshot, flaw)
+    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None)
+    if problem:
+        _log.warning("%s is not used: %s", snapshot, problem)
         return None
     return ModelFiles(source.name, snapshot, "huggingface", source.spec, snapshot.name)

@@ -1,9 +1,9 @@
-"""The models known by a short name. Data only; ``hub`` finds their files, ``checkpoint`` reads them.
+"""The models with a short name, as data. ``hub`` finds their files, ``checkpoint`` reads them.
 
-The folder of a model always has the last word: what stands here fills in what a conversion dropped (pooling, prompts,
-maximum length) and is checked against the folder where both speak (dimension).
+A model's folder takes precedence. The registry fills in what a conversion dropped (pooling, prompts, maximum length);
+the dimension is checked against the folder's.
 
-Revisions, sizes and prompts are from the models' own pages, and from the registry of mteb, which pins them.
+Revisions, sizes and prompts are from the models' pages, and from mteb's registry, which pins them.
 """
 
 from collections.abc import Mapping
@@ -18,4 +18,4 @@ __all__ = ["BUNDLED", "MODELS", "CardExample", "ModelSpec"]
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS)})
 BUNDLED = next(spec.name for spec in MODELS.values() if spec.bundled)
-"""The model that is always there."""
+"""The model that is part of this package."""

@@ -1,7 +1,4 @@
-"""The architectures this library computes itself, one line each in ``ARCHITECTURES``: data only.
-
-``module`` names the file in ``architectures/`` that computes it.
-"""
+"""The architectures that this library implements, as data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,34 +11,40 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is true of every checkpoint of an architecture.
+    """The properties that all checkpoints of an architecture share.
 
-    ``pooling``: how it is pooled as trained where the model's files do not say, or None where that differs from model
-    to model. ``final_token``: the token that must end every text pooled from its last. ``special_tokens``: how many its
-    tokenizer adds to every text, at least. ``limit``: beyond how many tokens nothing is computed, None where only the
-    number of positions says. ``float16``: whether its activations stay within float16. ``prefix``: what some exporters
-    put before every name. ``ignored``: tensors of heads that embeddings do not pass through. ``poolings``: those that
-    make sense. ``aliases``: other names of config.json's keys. ``code``: the class of the code that its models bring
-    along (auto_map) and that is computed here instead. ``words``: the last part of the name of its table of token
-    embeddings. ``through``: the library that computes it, "" for this one.
+    Attributes:
+        module: The file in ``architectures/`` that computes it.
+        pooling: The trained pooling, from config.json, for models whose files do not give it; None if models differ.
+        final_token: The token that must end every text for last-token pooling.
+        special_tokens: The smallest number of special tokens that its tokenizer adds to a text.
+        max_tokens: The largest number of tokens, from config.json; None if only the number of positions limits it.
+        float16: Whether its activations fit float16.
+        prefix: The prefix that some exporters add to all tensors' names.
+        ignored: The prefixes of the names of tensors that embeddings do not use, such as heads.
+        remote_code: The class of the code in its models' repositories (auto_map) that this library reimplements.
+        embed_tokens: The possible last parts of the name of its table of token embeddings.
+        poolings: The supported pooling strategies.
+        aliases: Other names of config.json's keys.
+        computed_by: The library that computes it; "" for this one.
     """
 
     module: str
     pooling: Callable[[Config], str | None]
     final_token: str | None = None
     special_tokens: int = 0
-    limit: Callable[[Config], int | None] = lambda config: None
+    max_tokens: Callable[[Config], int | None] = lambda config: None
     float16: bool = True
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
-    code: str | None = None
-    words: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
+    remote_code: str | None = None
+    embed_tokens: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
     poolings: tuple[str, ...] = POOLINGS
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    through: str = ""
+    computed_by: str = ""
 
     def canonical(self, config: Config) -> Config:
-        """``config`` with the keys this library reads, taken from their aliases where they lack."""
+        """``config`` with the keys that this library reads, missing ones taken from their aliases."""
         added = {
             key: config[alias]
             for key, aliases in self.aliases.items()
@@ -52,45 +55,45 @@ class Architecture:
         return {**config, **added}
 
 
-def _unknown(config: Config) -> None:
-    """Pooling that differs from model to model."""
+def _pooling_varies(config: Config) -> None:
+    """The ``pooling`` of architectures whose models differ."""
 
 
-def _behind_padding(config: Config) -> int | None:
-    """Positions count from behind the padding token's id, mostly 1."""
+def _positions_after_padding(config: Config) -> int | None:
+    """The number of positions where position ids start after the padding token's id."""
     positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
     return positions - padding - 1 if isinstance(positions, int) and isinstance(padding, int) else None
 
 
-def _behind_one(config: Config) -> int | None:
-    """The same where the padding's id is 1 whatever config.json says."""
-    return _behind_padding({**config, "pad_token_id": 1})
+def _positions_after_padding_id_1(config: Config) -> int | None:
+    """The same where the padding token's id is 1, independent of config.json."""
+    return _positions_after_padding({**config, "pad_token_id": 1})
 
 
 _BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
 
 ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
-    "bert": Architecture("bert", _unknown, special_tokens=2, prefix="bert.", ignored=_BERT_HEADS),
+    "bert": Architecture("bert", _pooling_varies, special_tokens=2, prefix="bert.", ignored=_BERT_HEADS),
     "xlm-roberta": Architecture(
         "xlm_roberta",
-        _unknown,
+        _pooling_varies,
         special_tokens=2,
-        limit=_behind_padding,
+        max_tokens=_positions_after_padding,
         prefix="roberta.",
         ignored=(*_BERT_HEADS, "lm_head."),
     ),
     "mpnet": Architecture(
         "mpnet",
-        _unknown,
+        _pooling_varies,
         special_tokens=2,
-        limit=_behind_one,
+        max_tokens=_positions_after_padding_id_1,
         prefix="mpnet.",
         ignored=(*_BERT_HEADS, "lm_head."),
     ),
-    "modernbert": Architecture("modernbert", _unknown, special_tokens=2, ignored=("head.", "decoder.")),
+    "modernbert": Architecture("modernbert", _pooling_varies, special_tokens=2, ignored=("head.", "decoder.")),
     "nomic_bert": Architecture(
         "nomic_bert",
-        _unknown,
+        _pooling_varies,
         special_tokens=2,
         prefix="bert.",
         ignored=_BERT_HEADS,
@@ -102,11 +105,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
             "max_position_embeddings": ("n_positions",),
             "layer_norm_eps": ("layer_norm_epsilon",),
         },
-        code="NomicBertModel",
+        remote_code="NomicBertModel",
     ),
     "qwen3": Architecture("qwen3", lambda config: "last", final_token="<|endoftext|>", ignored=("lm_head.",)),
     "bidirectional_pplx_qwen3": Architecture(
-        "pplx_qwen3", lambda config: "mean", ignored=("lm_head.",), code="PPLXQwen3Model"
+        "pplx_qwen3", lambda config: "mean", ignored=("lm_head.",), remote_code="PPLXQwen3Model"
     ),
     "gemma3_text": Architecture(
         "gemma3",

@@ -1,4 +1,4 @@
-"""BERT itself, in English."""
+"""English BERT models."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Similarities that models' authors published, with their sources."""
+"""Similarities published by models' authors, with their sources."""
 
 from akidb_embeddings.registry.spec import CardExample
 

@@ -1,4 +1,4 @@
-"""Decoders turned into embedders: Qwen3 and Gemma 3, and what was made of them."""
+"""Embedding models made from the decoders Qwen3 and Gemma 3."""
 
 from dataclasses import replace
 

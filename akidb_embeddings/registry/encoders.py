@@ -1,4 +1,4 @@
-"""Descendants of BERT: multilingual, or for long texts."""
+"""Encoders after BERT: multilingual, or for long texts."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ _ARCTIC_L_V2 = ModelSpec(
     matryoshka=(256,),
     card=cards.ARCTIC_L_V2,
 )
-# The authors' own repository has no safetensors.
+# The authors' repository has no safetensors files.
 _BGE_M3 = replace(
     _ARCTIC_L_V2,
     name="bge-m3",

@@ -1,4 +1,4 @@
-"""What the registry knows of a model: plain values."""
+"""The registry's entries."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -6,15 +6,20 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class CardExample:
-    """Similarities a model's authors published, to be reproduced by ``akidb-embed verify``.
+    """Similarities published by a model's authors, which ``akidb-embed verify`` reproduces.
 
-    The names of prompts are those the card puts before queries and documents; None where it puts none, or what the
-    model has for texts of no kind.
+    Attributes:
+        queries: The example's queries.
+        documents: The example's documents.
+        scores: Cosine similarities, [len(queries)][len(documents)].
+        source: The URL of the model card.
+        query_prompt_name: The prompt of queries; None for the model's default prompt.
+        document_prompt_name: The prompt of documents; None for the model's default prompt.
     """
 
     queries: tuple[str, ...]
     documents: tuple[str, ...]
-    scores: tuple[tuple[float, ...], ...]  # cosine similarity, [len(queries)][len(documents)]
+    scores: tuple[tuple[float, ...], ...]
     source: str
     query_prompt_name: str | None = "query"
     document_prompt_name: str | None = "document"
@@ -22,13 +27,28 @@ class CardExample:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One entry of the registry.
+    """One model of the registry.
 
-    ``architecture`` is config.json's ``model_type``; ``weights`` says how they are stored. ``pooling``, ``prompts`` and
-    ``max_tokens`` are what the authors trained; ``None`` or empty means that the model's own files say it.
-    ``matryoshka``: the lengths, below the full one, to which they trained vectors to be cut. ``matryoshka_layer_norm``:
-    whether a LayerNorm without weights comes before the cut; whole vectors get none, as in sentence-transformers,
-    though the authors' example has one there too. ``size_bytes`` is the download's size, for display.
+    ``pooling``, ``max_tokens`` and ``prompts`` are as trained; None or empty means that the model's files give them.
+
+    Attributes:
+        name: The short name.
+        repo: The Hugging Face repository.
+        architecture: config.json's ``model_type``.
+        dimension: The length of its vectors.
+        weights: How weights are stored: a dtype, or "4 bits" and "8 bits".
+        license: The license's name.
+        size_bytes: The size of the download in bytes, for display.
+        description: One line for display.
+        revision: The commit hash; None for the main branch.
+        bundled: Whether the model is part of this package.
+        pooling: The pooling strategy.
+        max_tokens: The largest number of tokens, special tokens included.
+        prompts: Prompts by name.
+        matryoshka: The lengths, below ``dimension``, to which vectors can be truncated.
+        matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation. Full vectors get none, as in
+            sentence-transformers, although the authors' example applies it to them too.
+        card: Similarities published by the authors.
     """
 
     name: str
@@ -50,7 +70,7 @@ class ModelSpec:
 
 
 def variant(spec: ModelSpec, weights: str, repo: str, size_bytes: int, revision: str | None = None) -> ModelSpec:
-    """The same model with other weights, converted by mlx-community; its name ends with how they are stored."""
+    """The same model with other weights, converted by mlx-community. A suffix of its name says how they are stored."""
     ending = {"4 bits": "4bit", "8 bits": "8bit", "bfloat16": "bf16", "float16": "fp16"}[weights]
     return replace(
         spec,

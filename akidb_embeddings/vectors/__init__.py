@@ -1,4 +1,7 @@
-"""Finished vectors, in NumPy alone: ``finish`` cuts and normalizes them, ``precision`` converts and compares them."""
+"""Vectors in NumPy: ``finish`` truncates and normalizes them, ``precision`` quantizes and compares them.
+
+``arrays`` checks arrays that callers pass.
+"""
 
 PRECISIONS = ("float32", "float16", "int8", "uint8", "binary", "ubinary")
 """The forms that vectors come in."""

@@ -1,4 +1,4 @@
-"""What is done to finished vectors, on any thread: Matryoshka truncation, normalization, the check for NaN."""
+"""Postprocessing of vectors, on any thread: Matryoshka truncation, normalization, the check for NaN."""
 
 from typing import Any
 
@@ -7,16 +7,23 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-
-# PyTorch's, with which models that have a LayerNorm before the cut were trained.
+# PyTorch's default, with which models with a LayerNorm before truncation were trained.
 _EPSILON = 1e-5
 
 
 def finish(vectors: Vectors, dimensions: int | None, normalize: bool, layer_norm: bool = False) -> Vectors:
-    """``[n, d]`` -> ``[n, dimensions or d]``: of mean 0 and variance 1 if ``layer_norm``, truncated, then of length 1
-    if ``normalize``.
+    """Apply LayerNorm, truncation and normalization, in this order. A zero vector remains zero.
 
-    The order matters: a truncated unit vector is no unit vector. A zero vector stays zero.
+    Normalization comes last, because truncating a unit vector does not give a unit vector.
+
+    Args:
+        vectors: float32 [n, d].
+        dimensions: The length to truncate to; None for no truncation.
+        normalize: Whether to scale each vector to length 1.
+        layer_norm: Whether to scale each vector to mean 0 and variance 1 first.
+
+    Returns:
+        float32 [n, dimensions or d].
     """
     if layer_norm:
         wide = vectors.astype(np.float64)
@@ -49,5 +56,5 @@ def row_cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def non_finite_rows(vectors: Vectors) -> list[int]:
-    """The indices of rows with a NaN or an infinity."""
+    """The indices of rows with NaN or infinity."""
     return np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()

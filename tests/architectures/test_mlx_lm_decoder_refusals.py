@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.architectures.mlx_lm_decoder import Decoder, _probe
+from akidb_embeddings.architectures.mlx_lm_decoder import Decoder, _check_causality
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.conversion.convert import convert
@@ -33,11 +33,11 @@ def test_a_tensor_nobody_uses_and_one_that_lacks_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"is_causal": False}, "is_causal to False.*causal attention only"),
+        ({"is_causal": False}, "is_causal to False.*only causal attention"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention to True"),
         ({"architectures": ["LlamaBidirectionalModel"]}, "names LlamaBidirectionalModel"),
         ({"auto_map": {"AutoModel": "modeling.Custom"}}, "auto_map"),
-        ({"text_config": {}}, "more than text"),
+        ({"text_config": {}}, "multimodal llama model"),
         ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantized by 'awq'"),
         ({"num_attention_heads": None}, "llama cannot be built from config.json.*num_attention_heads"),
         ({"hidden_size": None}, "hidden_size as None"),
@@ -89,14 +89,14 @@ def states(peek: bool) -> Any:
 
 def test_a_decoder_whose_tokens_see_what_follows_is_refused() -> None:
     config = {"hidden_size": 3, "vocab_size": 100}
-    _probe(Decoder(states(peek=False)), config, "it")
-    with pytest.raises(CheckpointError, match="tokens see what follows"):
-        _probe(Decoder(states(peek=True)), config, "it")
+    _check_causality(Decoder(states(peek=False)), config, "it")
+    with pytest.raises(CheckpointError, match="tokens attend to later ones"):
+        _check_causality(Decoder(states(peek=True)), config, "it")
     with pytest.raises(CheckpointError, match=r"\(2, 16, 3\).*of size 4"):
-        _probe(Decoder(states(peek=False)), config | {"hidden_size": 4}, "it")
+        _check_causality(Decoder(states(peek=False)), config | {"hidden_size": 4}, "it")
 
 
 def test_convert_leaves_them_to_mlx_lm(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"through mlx-lm .*mlx_lm\.convert"):
+    with pytest.raises(CheckpointError, match=r"by mlx-lm .*mlx_lm\.convert"):
         convert(LLAMA, tmp_path / "out", bits=4)
     assert not (tmp_path / "out").exists()

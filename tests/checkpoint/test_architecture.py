@@ -16,7 +16,7 @@ OURS = ", ".join(ARCHITECTURES)
 def test_what_is_computed_here_is_never_left_to_mlx_lm() -> None:
     for name, architecture in ARCHITECTURES.items():
         assert find_architecture({"model_type": name}) is architecture
-        assert architecture.through == ""
+        assert architecture.computed_by == ""
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import pytest
 
 from akidb_embeddings.checkpoint.arguments import (
-    layer_kinds,
     mapping,
     number,
+    read_layer_types,
     required,
     rope_theta,
     supported,
@@ -68,16 +68,16 @@ def test_positive_numbers() -> None:
 
 def test_kinds_of_layers_are_as_many_as_layers() -> None:
     kinds = ["full_attention", "sliding_attention"]
-    assert layer_kinds({"layer_types": kinds}, 2) == kinds
-    assert layer_kinds({}, 2) == []
+    assert read_layer_types({"layer_types": kinds}, 2) == kinds
+    assert read_layer_types({}, 2) == []
     for given in (kinds[:1], [*kinds, "full_attention"], 5, "full_attention"):
-        with pytest.raises(CheckpointError, match=r"layer_types as .*; it must list the kinds of 2 layers"):
-            layer_kinds({"layer_types": given}, 2)
+        with pytest.raises(CheckpointError, match=r"layer_types as .*; it must list the types of 2 layers"):
+            read_layer_types({"layer_types": given}, 2)
 
 
 def test_rope_for_all_layers_alike_is_not_passed_over_where_kinds_differ() -> None:
     for rope in ({"rope_theta": 8e4}, {"rope_type": "yarn", "factor": 4}):
-        with pytest.raises(CheckpointError, match="for all layers alike"):
+        with pytest.raises(CheckpointError, match="the same rope_parameters for all layers"):
             rope_theta({"rope_parameters": rope}, "full_attention", "global_rope_theta", 1e4)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings.checkpoint.integrity import check_model, missing_files, snapshot_flaw
+from akidb_embeddings.checkpoint.integrity import check_model, missing_files, snapshot_problem
 from akidb_embeddings.errors import CheckpointError
 from tests.hub_server import safetensors, tiny_model, write_files
 
@@ -43,19 +43,19 @@ def test_damaged_dense_weights_are_found(tmp_path: Path) -> None:
 
 def test_a_snapshot_needs_the_files_that_decide_its_vectors(tmp_path: Path) -> None:
     write_files(tmp_path, tiny_model())
-    assert "modules.json" in snapshot_flaw(tmp_path, pooling_known=False)
-    assert snapshot_flaw(tmp_path, pooling_known=True) == ""
+    assert "modules.json" in snapshot_problem(tmp_path, pooling_known=False)
+    assert snapshot_problem(tmp_path, pooling_known=True) == ""
     write_files(tmp_path, {"README.md": b""})
-    assert snapshot_flaw(tmp_path, pooling_known=False) == ""
+    assert snapshot_problem(tmp_path, pooling_known=False) == ""
     write_files(tmp_path, {"modules.json": modules("Normalize", "Pooling", "Dense"), "2_Dense/config.json": b"{}"})
-    assert "1_Pooling/config.json" in snapshot_flaw(tmp_path, pooling_known=False)
-    assert "1_Pooling" not in snapshot_flaw(tmp_path, pooling_known=True)
-    assert "2_Dense/model.safetensors" in snapshot_flaw(tmp_path, pooling_known=True)
+    assert "1_Pooling/config.json" in snapshot_problem(tmp_path, pooling_known=False)
+    assert "1_Pooling" not in snapshot_problem(tmp_path, pooling_known=True)
+    assert "2_Dense/model.safetensors" in snapshot_problem(tmp_path, pooling_known=True)
     write_files(tmp_path, {"1_Pooling/config.json": b"{}", "2_Dense/model.safetensors": safetensors()})
-    assert snapshot_flaw(tmp_path, pooling_known=False) == ""
+    assert snapshot_problem(tmp_path, pooling_known=False) == ""
 
 
 @pytest.mark.parametrize("text", [b"{", b"{}x", b"[1]", b'[{"path": ""}]', b'[{"type": 1, "path": ""}]'])
 def test_unreadable_modules_are_a_flaw(tmp_path: Path, text: bytes) -> None:
     write_files(tmp_path, tiny_model() | {"modules.json": text})
-    assert "modules.json" in snapshot_flaw(tmp_path, pooling_known=True)
+    assert "modules.json" in snapshot_problem(tmp_path, pooling_known=True)

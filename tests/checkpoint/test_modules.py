@@ -153,7 +153,7 @@ def test_dense_layers_follow_each_other(tmp_path: Path) -> None:
     first, last = dense_layers(read_steps(tmp_path), {}, {}, width=4)
     assert (first.outputs, first.bias, first.activation) == (8, False, "Identity")
     assert (last.outputs, last.bias, last.activation) == (2, True, "Tanh")
-    with pytest.raises(CheckpointError, match="takes 4 values, but 5 reach it"):
+    with pytest.raises(CheckpointError, match="takes 4 inputs, but gets 5"):
         dense_layers(read_steps(tmp_path), {}, {}, width=5)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_kinds
+from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_query_and_document
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import MODELS
 
@@ -86,4 +86,4 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_a_near_one(name: str
 
 
 def test_no_prompt_of_another_name_is_taken_for_that_of_queries() -> None:
-    assert with_kinds(HARRIER) == HARRIER | {"document": "", "query": ""}
+    assert with_query_and_document(HARRIER) == HARRIER | {"document": "", "query": ""}

@@ -127,7 +127,7 @@ def test_lowercasing_of_sentence_bert_config(tmp_path: Path) -> None:
 
 def test_a_lone_surrogate_names_text_and_character() -> None:
     with pytest.raises(InputError, match=r"texts\[7\] has a lone surrogate at character 2"):
-        tokenizer("tiny-bert").encode(["fine", "ab\ud800"], begin=6)
+        tokenizer("tiny-bert").encode(["fine", "ab\ud800"], first_index=6)
 
 
 def test_a_text_without_tokens_names_it(tmp_path: Path) -> None:

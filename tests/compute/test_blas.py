@@ -16,8 +16,8 @@ import ctypes
 from pathlib import Path
 from akidb_embeddings.compute import blas
 from akidb_embeddings.compute.runtime import mx
-base, path = blas._place_of("libmlx.so")
-target = ctypes.c_void_p.from_address(base + blas._jump_table_entry(path, "cblas_sgemm")).value
+base, path = blas._find_loaded_library("libmlx.so")
+target = ctypes.c_void_p.from_address(base + blas._got_entry(path, "cblas_sgemm")).value
 for line in Path("/proc/self/maps").read_text().splitlines():
     begin, end = (int(address, 16) for address in line.split()[0].split("-"))
     if begin <= target < end:
@@ -107,7 +107,7 @@ def test_no_library_names_the_extra() -> None:
 def test_a_setting_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AKIDB_BLAS", "fast")
     with pytest.raises(ConfigurationError, match="AKIDB_BLAS is 'fast'; allowed: 'auto', 'mlx'"):
-        blas.take_over.__wrapped__()
+        blas.use_openblas.__wrapped__()
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_kernels_that_suit_the_processor(
 ) -> None:
     monkeypatch.setattr(blas, "_first_processor", lambda: {"vendor_id": vendor, "cpu family": family})
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
-    blas._choose_settings()
+    blas._set_environment_defaults()
     assert os.environ.get("OPENBLAS_CORETYPE") == kernels
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
-    blas._choose_settings()
+    blas._set_environment_defaults()
     assert os.environ["OPENBLAS_CORETYPE"] == "Zen"
 
 
@@ -152,4 +152,4 @@ def test_the_processor_is_read() -> None:
 
 def test_other_systems_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert blas.take_over.__wrapped__() == blas.Blas(None)
+    assert blas.use_openblas.__wrapped__() == blas.Blas(None)

@@ -74,8 +74,8 @@ LENGTHS = np.array([40, 7, 150], dtype=np.int32)
 def test_attention_equals_float64(
     monkeypatch: pytest.MonkeyPatch, mask: Mask | None, heads: tuple[int, int], few: int, many: int
 ) -> None:
-    monkeypatch.setattr(kernels, "_FEW_SCORES", few)
-    monkeypatch.setattr(kernels, "_MANY_SCORES", many)
+    monkeypatch.setattr(kernels, "_MAX_FUSED_SCORES", few)
+    monkeypatch.setattr(kernels, "_MAX_BLOCK_SCORES", many)
     generator = np.random.default_rng(3)
     q, k, v = (generator.standard_normal((3, n, 152, 16), np.float32) for n in (heads[0], heads[1], heads[1]))
     expected = reference(q.astype(np.float64), k.astype(np.float64), v.astype(np.float64), 0.3, mask)
@@ -91,8 +91,8 @@ def test_attention_equals_float64(
 def test_attention_with_a_bias_equals_float64(
     monkeypatch: pytest.MonkeyPatch, mask: Mask | None, few: int, many: int
 ) -> None:
-    monkeypatch.setattr(kernels, "_FEW_SCORES", few)
-    monkeypatch.setattr(kernels, "_MANY_SCORES", many)
+    monkeypatch.setattr(kernels, "_MAX_FUSED_SCORES", few)
+    monkeypatch.setattr(kernels, "_MAX_BLOCK_SCORES", many)
     generator = np.random.default_rng(4)
     q, k, v = (generator.standard_normal((3, 4, 152, 16), np.float32) for _ in range(3))
     bias = generator.standard_normal((1, 4, 152, 152), np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.compute.backend import Backend, WeightStorage, cpu, metal
-from akidb_embeddings.compute.layers import ExpandedLinear, PackedLinear, PerLayerLinear, SideBySide
+from akidb_embeddings.compute.layers import ConcatenatedLinear, ExpandedLinear, PackedLinear, PerLayerLinear
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.errors import CheckpointError
@@ -53,7 +53,7 @@ def test_three_maps_become_one(backend: Backend, kind: type) -> None:
 def test_quantized_maps_become_one_where_they_can(backend: Backend, bits: dict[str, int]) -> None:
     linear = packed(bits, backend).linear(["q", "k", "v"], 64, [32, 32, 32], bias=False)
     if backend is PACKED:
-        assert isinstance(linear, PackedLinear if len(set(bits.values())) == 1 else SideBySide)
+        assert isinstance(linear, PackedLinear if len(set(bits.values())) == 1 else ConcatenatedLinear)
     np.testing.assert_allclose(np.array(linear(X)), expected(bits), atol=1e-4)
 
 

@@ -68,7 +68,7 @@ def test_values_that_are_not_allowed(tmp_path: Path, bits: int, group_size: int,
 
 def test_an_existing_destination_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("data")
-    with pytest.raises(ConfigurationError, match="exists already"):
+    with pytest.raises(ConfigurationError, match="already exists"):
         convert(model_path("tiny-bert"), tmp_path)
     assert (tmp_path / "precious").read_text() == "data"
 
@@ -76,12 +76,12 @@ def test_an_existing_destination_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_quantized_source_is_refused(tmp_path: Path) -> None:
     random_model(tmp_path / "model", QWEN3)
     convert(tmp_path / "model", tmp_path / "once", bits=4, group_size=32)
-    with pytest.raises(CheckpointError, match="quantized already"):
+    with pytest.raises(CheckpointError, match="already quantized"):
         convert(tmp_path / "once", tmp_path / "twice", bits=8)
 
 
 def test_nothing_is_left_behind_by_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="divisible by group_size 128"):
+    with pytest.raises(CheckpointError, match=r"group_size is 128, but no matrix of .* has rows divisible by it"):
         convert(model_path("tiny-gemma3"), tmp_path / "out", bits=4, group_size=128)
     assert list(tmp_path.iterdir()) == []
 
@@ -117,7 +117,7 @@ def test_mixed_is_named_as_mlx_lm_names_layers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [None, 8])
 def test_mixed_needs_fewer_bits_for_the_rest(tmp_path: Path, bits: int | None) -> None:
-    with pytest.raises(ConfigurationError, match=f"bits is {bits}. Give bits as one of 2, 3, 4, 5, 6"):
+    with pytest.raises(ConfigurationError, match=f"Set bits, which is {bits}, to one of 2, 3, 4, 5, 6"):
         convert(model_path("tiny-bert"), tmp_path / "out", bits=bits, mixed=True)
 
 
@@ -126,7 +126,7 @@ def test_mixed_of_a_model_whose_table_is_not_known(tmp_path: Path) -> None:
     tensors = load_file(source / "model.safetensors")
     tensors["embeddings.lexicon.weight"] = tensors.pop("embeddings.word_embeddings.weight")
     save_file(tensors, source / "model.safetensors")
-    with pytest.raises(CheckpointError, match="no table of token embeddings by a name that is known"):
+    with pytest.raises(CheckpointError, match="no table of token embeddings with a known name"):
         convert(source, tmp_path / "out", bits=4, mixed=True)
 
 

@@ -121,7 +121,9 @@ def test_a_full_queue_refuses_and_says_so(start: Start) -> None:
     submit(engine, [1])
     model.entered()
     large = submit(engine, [2] * 50, max_waiting_tokens=10)  # an empty queue takes any request, or it never ran
-    with pytest.raises(OverloadError, match=r"50 tokens wait already and this request has 3; max_queued_tokens is 52"):
+    with pytest.raises(
+        OverloadError, match=r"50 tokens are already queued and this request has 3; max_queued_tokens is 52"
+    ):
         submit(engine, [3] * 3, max_waiting_tokens=52)
     fits = submit(engine, [3] * 3, max_waiting_tokens=53)
     assert engine.waiting_tokens == 53

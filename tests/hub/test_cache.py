@@ -147,7 +147,7 @@ def test_clearing_a_known_model_that_is_not_cached_frees_nothing() -> None:
 
 def test_clearing_does_not_disturb_a_download() -> None:
     folder = cached_model()
-    with cache.exclusive(folder, wait=True), pytest.raises(EmbeddingError, match="being downloaded"):
+    with cache.folder_lock(folder, wait=True), pytest.raises(EmbeddingError, match="being downloaded"):
         cache.clear_cache("org/name")
     assert folder.is_dir()
 

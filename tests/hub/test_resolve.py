@@ -74,7 +74,9 @@ def test_a_truncated_weight_file_in_a_folder_is_named(home: Path) -> None:
 
 def test_a_folder_has_no_revisions(home: Path) -> None:
     write_files(home / "model", tiny_model())
-    with pytest.raises(ConfigurationError, match="revision='main'"):
+    with pytest.raises(
+        ConfigurationError, match=r"revision is 'main', but .*model is a folder, which has no revisions; leave it out"
+    ):
         resolve.find_model("./model", revision="main")
 
 

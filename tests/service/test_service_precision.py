@@ -67,7 +67,7 @@ def test_a_long_list_is_converted_window_by_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "message"), [("uint8", "needs ranges.*neighbours"), ("int4", "it must be one of float32, float16")]
+    ("precision", "message"), [("uint8", "needs ranges.*the others"), ("int4", "it must be one of float32, float16")]
 )
 async def test_a_precision_that_cannot_be_had_is_refused_before_anything_is_computed(
     bundled: EmbeddingService, precision: str, message: str

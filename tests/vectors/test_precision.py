@@ -142,9 +142,9 @@ GOOD = [[1.0, 2.0], [3.0, 4.0]]
     ("vectors", "precision", "options", "message"),
     [
         (GOOD, "int4", {}, r"precision is 'int4'; it must be one of float32, float16, int8, uint8, binary, ubinary"),
-        (GOOD, "uint8", {}, "precision is 'uint8', which needs ranges.*neighbours.*calibration=VECTORS.*choose int8"),
-        (GOOD, "binary", {"ranges": GOOD}, r"precision is 'binary'; ranges and calibration are for int8 and uint8"),
-        (GOOD, "float32", {"calibration": GOOD}, "ranges and calibration are for int8 and uint8"),
+        (GOOD, "uint8", {}, "precision is 'uint8', which needs ranges.*the others.*calibration=VECTORS.*choose int8"),
+        (GOOD, "binary", {"ranges": GOOD}, "precision is 'binary'; ranges and calibration are only for int8 and uint8"),
+        (GOOD, "float32", {"calibration": GOOD}, "ranges and calibration are only for int8 and uint8"),
         (GOOD, "int8", {"ranges": GOOD, "calibration": GOOD}, "ranges or calibration, not both"),
         (GOOD, "int8", {"ranges": [[0.0], [1.0]]}, r"have shape \(2, 1\); \[2, 2\] is expected"),
         (GOOD, "int8", {"ranges": [*GOOD, *GOOD]}, r"have shape \(4, 2\)"),
@@ -162,7 +162,7 @@ GOOD = [[1.0, 2.0], [3.0, 4.0]]
         ([[1.0, 2.0], [np.nan, 0.0]], "int8", {"first_index": 5}, r"vectors\[6\] has NaN or infinity"),
         ([[-np.inf, 0.0]], "binary", {}, r"vectors\[0\] has NaN or infinity"),
         ([[1e39, 0.0]], "float32", {}, r"vectors\[0\] has NaN or infinity, or a value beyond float32"),
-        (np.zeros((1, 2), dtype=np.int8), "binary", {}, "vectors is int8, quantized already"),
+        (np.zeros((1, 2), dtype=np.int8), "binary", {}, "vectors is int8, already quantized"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_converted_is_refused(
@@ -215,14 +215,14 @@ def test_similarity_of_coarser_values_is_near_that_of_floats(texts: NDArray[np.f
 @pytest.mark.parametrize(
     ("a", "b", "options", "message"),
     [
-        (normal(2, 4), normal(2, 3), {}, r"a has shape \(2, 4\) and b \(2, 3\); their rows must have one length"),
+        (normal(2, 4), normal(2, 3), {}, r"a has shape \(2, 4\) and b \(2, 3\); their rows must have the same length"),
         (normal(4), normal(2, 4), {}, r"a has shape \(4,\).*give \[a\]"),
         (normal(2, 4), [[np.nan] * 4], {}, r"b\[0\] has NaN"),
         (normal(2, 4), normal(2, 4), {"precision": "int8"}, r"a is float32, and int8 is int8; quantize\(a, 'int8'\)"),
         (normal(2, 4), normal(2, 4), {"precision": "bits"}, "precision is 'bits'; similarity takes float32, .*ubinary"),
         (normal(2, 4), normal(2, 4), {"dimension": 5}, "dimension is 5; the vectors have 4"),
-        (np.ones((1, 2), np.uint8), np.ones((1, 2), np.uint8), {"precision": "uint8"}, "turn them back first, by min"),
-        (np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {}, "a is int8; say what it holds: precision='int8'"),
+        (np.ones((1, 2), np.uint8), np.ones((1, 2), np.uint8), {"precision": "uint8"}, "dequantize them first, by min"),
+        (np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {}, "a is int8; give its precision: precision='int8'"),
         (np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {"precision": "ubinary"}, "a is int8, and ubinary is ui"),
         (
             np.ones((1, 2), np.int8), np.ones((1, 2), np.int8), {"precision": "binary", "dimension": 8},
