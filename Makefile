@@ -32,9 +32,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --ignore=tests/ray -m "not long" $(PARALLEL) $(PYTEST_ARGS)
 
-# Load, kills, fuzzing, memory, a browser: one after the other, for some measure what the machine does meanwhile.
+# Load, kills, fuzzing, memory, a browser, and what takes seconds: one after the other, for some measure what the machine
+# does meanwhile.
 test-long: $(VENV)/.dev browser
-	$(BIN)/python -m pytest --ignore=tests/ray -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/ray -m "long or cores" $(PYTEST_ARGS)
 
 # Clusters, in a process of their own: Ray's threads and signal handlers are no company for the other tests. What waits
 # for a cluster in Ray's own code does not hear of a timeout's signal; a thread ends it.

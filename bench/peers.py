@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.vectors.finish import Vectors
+from akidb_embeddings.vectors.finish import Vectors, row_cosines
 
 WORKER = Path(__file__).parent / "peer_worker.py"
 # Vectors further apart than this are not the same computation, and a time for them is no comparison.
@@ -150,7 +150,4 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], pairs: int
 
 def lowest_cosine(a: Vectors, b: Vectors) -> float:
     """The cosine of the two vectors that differ most, in float64; -1 where even their lengths differ."""
-    if a.shape != b.shape:
-        return -1.0
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    return float(((x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)).min())
+    return float(row_cosines(a, b).min()) if a.shape == b.shape else -1.0

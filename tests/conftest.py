@@ -31,6 +31,12 @@ from tests.fixtures import BUNDLED
 # ``test_parity.test_the_machines_own_backend``, which takes what is there.
 os.environ.setdefault("AKIDB_BACKEND", "cpu")
 
+# Each of several workers has its share of the cores, and so have the programs that its tests start. The threads of a
+# matrix product spin until all are done, which takes long where others have the cores.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(max(1, share)))
+
 # A shell without job control has what it runs in the background ignore Ctrl-C, and so would the tests' own children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -200,9 +206,9 @@ def start(threads: object) -> Iterator[Start]:
         engine.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def minilm() -> Iterator[EmbeddingService]:
-    """The bundled model, shared: do not close it."""
+    """The bundled model, shared: do not close it. While it is there, other services on that model load no weights."""
     with EmbeddingService(str(BUNDLED)) as service:
         yield service
 

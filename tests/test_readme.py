@@ -12,6 +12,7 @@ from tests.conftest import REPOSITORY
 READMES = ["README.md", "integrations/langchain/README.md", "integrations/llama-index/README.md"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("readme", READMES)
 def test_every_python_example_runs(readme: str, tmp_path: Path) -> None:
     examples = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / readme).read_text(), re.DOTALL | re.MULTILINE)

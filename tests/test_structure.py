@@ -28,8 +28,8 @@ FLOORS = (
     ("compute",),
     ("hub",),
     ("checkpoint",),
-    ("vectors", "registry"),
     ("config",),
+    ("vectors", "registry"),
     ("extras", "__init__"),
     ("errors",),
 )
@@ -176,3 +176,14 @@ def test_no_error_is_read_back_from_its_message(file: Path) -> None:
         elif isinstance(node, ast.Subscript):
             taken_apart = [node.value]
         assert not [ast.unparse(node) for one in taken_apart if message.search(ast.unparse(one))]
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = {
+        f"{module_of(file)}.{node.name}": lines
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > 50
+    }
+    assert not long

@@ -1,5 +1,12 @@
 """Embedding whole files: ``akidb-embed file`` (extra ``bulk``).
 
-rows.py says what flows through, sources.py reads it (text_sources.py, table_sources.py), passages.py cuts long texts.
-All of it streams, in a fixed order, so that an interrupted run can go on where it stopped.
+``sources`` reads the input (``text_sources``, ``table_sources``), ``passages`` splits long texts, ``run`` embeds and
+writes to one of ``outputs``, and ``journal`` and ``resume`` keep track of the finished parts. Rows are streamed in a
+fixed order, so that an interrupted run can resume where it stopped.
 """
+
+INPUT_FORMATS = ("jsonl", "csv", "parquet", "lines", "folder")
+"""What ``sources`` reads."""
+
+OUTPUT_FORMATS = ("parquet", "npy", "jsonl")
+"""What ``outputs`` writes: also the suffixes of the files."""

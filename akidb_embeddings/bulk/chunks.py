@@ -1,22 +1,31 @@
-"""Rows as chunks that are embedded together, and as parts that are finished together; both follow from rows alone."""
+"""Grouping rows into chunks, which are embedded together, and parts, which are finished together.
+
+Both depend on the rows alone.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from akidb_embeddings.bulk.journal import Job
-from akidb_embeddings.bulk.rows import Item, Reject, Row
+from akidb_embeddings.bulk.journal import JobDescription
+from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 
-# One window of the engine's (see ``job``): enough to sort by length, and a second or so of work on a CPU.
-CHUNK_ROWS = 512
-CHUNK_CHARACTERS = 1 << 20
+# A chunk is one window of the service: enough to sort by length, and about a second of work on a CPU.
+CHUNK_ROWS = WINDOW_TEXTS
+CHUNK_CHARACTERS = WINDOW_CHARACTERS
 
 
 @dataclass
 class Chunk:
-    """Rows of one part to be embedded together, and rejects among them.
+    """Rows of one part to be embedded together, and the rejects among them.
 
-    ``position``: the source's, after them. ``next_row``: where the next part begins, if this chunk is its part's last;
-    in the part in which the input ends, none is known to be.
+    Attributes:
+        rows: The rows to embed.
+        rejects: Rows that could not be read.
+        position: Bytes of the input read when the chunk was complete; None if unknown.
+        characters: Total length of the rows' texts.
+        next_row: Number of the next part's first row if this chunk ends its part; else None. It is also None in the
+            last part, whose end is not known in advance.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -26,10 +35,21 @@ class Chunk:
     next_row: int | None = None
 
 
-def chunks(items: Iterable[Item], job: Job, position: Callable[[], int | None], first_row: int = 0) -> Iterator[Chunk]:
-    """Items as chunks of at most ``CHUNK_ROWS`` rows and ``CHUNK_CHARACTERS``, or one longer text, of one part each.
+def make_chunks(
+    items: Iterable[RowOrReject], job: JobDescription, position: Callable[[], int | None], first_row: int = 0
+) -> Iterator[Chunk]:
+    """Group rows into chunks of at most ``CHUNK_ROWS`` rows and ``CHUNK_CHARACTERS``, each within one part.
 
-    ``job``: how long parts are. ``first_row``: where one begins.
+    A text longer than ``CHUNK_CHARACTERS`` is a chunk of its own.
+
+    Args:
+        items: Rows and rejects in the input's order.
+        job: Gives the size of parts (``part_rows``, ``part_characters``).
+        position: Returns how many bytes of the input were read so far.
+        first_row: Number of the row with which a part begins.
+
+    Yields:
+        The chunks in the input's order.
     """
     chunk: Chunk | None = None
     characters, last_row = 0, first_row
@@ -54,7 +74,7 @@ def chunks(items: Iterable[Item], job: Job, position: Callable[[], int | None], 
         yield chunk
 
 
-def _is_full(chunk: Chunk, item: Item) -> bool:
+def _is_full(chunk: Chunk, item: RowOrReject) -> bool:
     if isinstance(item, Reject) or not chunk.rows:
         return False
     return len(chunk.rows) == CHUNK_ROWS or chunk.characters + len(item.text) > CHUNK_CHARACTERS

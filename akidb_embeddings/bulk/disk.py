@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written, flushed to the disk, and only then given their name."""
+"""Atomic files: written and flushed to the disk before they are renamed to their final name; and file locks."""
 
 import contextlib
 import fcntl
@@ -11,19 +11,19 @@ from typing import Any
 from akidb_embeddings.errors import InputError
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """The file or folder whose name is that of ``path`` and a suffix more."""
+def append_suffix(path: Path, suffix: str) -> Path:
+    """Return ``path`` with a suffix appended to its name."""
     return path.with_name(path.name + suffix)
 
 
 def flush_file(path: Path) -> None:
-    """Return when the disk has the file's content."""
+    """Flush a file's content to the disk."""
     with open(path, "rb") as stream:
         _flush(stream.fileno())
 
 
 def flush_folder(path: Path) -> None:
-    """Return when the disk has the folder's entries."""
+    """Flush a folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _flush(descriptor)
@@ -32,7 +32,7 @@ def flush_folder(path: Path) -> None:
 
 
 def _flush(descriptor: int) -> None:
-    """``fsync``; on macOS, where that leaves content in the drive's cache, what empties that as well."""
+    """``fsync``; on macOS ``F_FULLFSYNC``, because ``fsync`` leaves content in the drive's cache there."""
     if full := getattr(fcntl, "F_FULLFSYNC", None):
         with contextlib.suppress(OSError):  # not on every file system
             fcntl.fcntl(descriptor, full)
@@ -40,10 +40,10 @@ def _flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def write_whole(path: Path, content: object) -> None:
-    """Write ``content`` as JSON, so that whoever opens ``path`` finds all of it."""
-    partial = beside(path, ".partial")
-    # Names of files that are no valid UTF-8 become JSON's own escapes.
+def write_json_atomically(path: Path, content: object) -> None:
+    """Write ``content`` as JSON atomically: ``path`` never holds an incomplete file."""
+    partial = append_suffix(path, ".partial")
+    # File names that are not valid UTF-8 are written with JSON escapes.
     text = json.dumps(content, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
     partial.write_bytes(text + b"\n")
     flush_file(partial)
@@ -51,8 +51,8 @@ def write_whole(path: Path, content: object) -> None:
     flush_folder(path.parent)
 
 
-def read_whole(path: Path) -> dict[str, Any] | None:
-    """What ``write_whole`` wrote; None where there is no such file, or another's."""
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """Read what ``write_json_atomically`` wrote; None if the file is missing or is not a JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -61,10 +61,15 @@ def read_whole(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, name: Path) -> Iterator[None]:
-    """Be the only process that has ``path`` locked. The system lets go of it when the process ends, however it ends.
+def exclusive_lock(path: Path, name: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file. The system releases it when the process ends, even if it is killed.
 
-    InputError: another has it, and so is at work on ``name``.
+    Args:
+        path: The lock file; it and its folder are created.
+        name: What the lock protects, for the error message.
+
+    Raises:
+        InputError: Another process holds the lock.
     """
     while True:
         path.parent.mkdir(exist_ok=True)
@@ -75,7 +80,7 @@ def locked(path: Path, name: Path) -> Iterator[None]:
                 raise InputError(
                     f"another process is writing {name}. Wait for it, end it, or give another --out."
                 ) from None
-            # Whoever had it may have removed the file since it was opened here: then the lock is on nothing.
+            # The previous holder may have removed the file after it was opened here. Then this lock protects nothing.
             if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                 yield
                 return

@@ -1,8 +1,8 @@
-"""What a job has finished, in the folder ``OUT.parts`` beside its output, so that it can be killed at any moment.
+"""The finished parts of a job, in the folder ``OUT.parts`` next to its output; the job may be killed at any time.
 
-A part holds all that came of a fixed stretch of the input, whatever happened before (see ``chunks``). It is a folder
-that gets its name when it is whole and on the disk; what was being written when the process died has another name, and
-is thrown away.
+A part holds the results for a fixed range of the input's rows (see ``chunks``), independent of interruptions. It is a
+folder that is renamed to its final name once it is complete and on the disk. A part that was being written when the
+process died has another name, and is discarded.
 """
 
 import contextlib
@@ -13,22 +13,31 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from akidb_embeddings.bulk.disk import beside, flush_file, flush_folder, read_whole, write_whole
+from akidb_embeddings.bulk.disk import append_suffix, flush_file, flush_folder, read_json_object, write_json_atomically
 
 REJECTS = "rejects.jsonl"
-# In OUT.parts: finished parts, the one being written, and the output being put together.
-PART = "part-"
-OPEN = "open"
-FINAL = "final"
+# Names in OUT.parts: finished parts, the part being written, and the output being assembled.
+PART_PREFIX = "part-"
+OPEN_PART = "open"
+ASSEMBLY = "final"
 _COUNTS = "counts.json"
 _SIDE_FILES = (REJECTS, "ids.jsonl")
 
-Job = Mapping[str, Any]
+JobDescription = Mapping[str, Any]
+"""Everything that the output's bytes depend on: fingerprint, options, the input's identity, the size of parts."""
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Rows embedded, vectors they gave (more, where they were cut into passages), rows rejected, and more."""
+class RowCounts:
+    """What was done with the rows of a part or a job.
+
+    Attributes:
+        rows: Rows embedded.
+        vectors: Vectors of these rows; more than ``rows`` if texts were split into passages.
+        rejects: Rows or passages rejected.
+        truncated: Texts truncated to the model's limit.
+        tokens: Tokens embedded.
+    """
 
     rows: int = 0
     vectors: int = 0
@@ -41,44 +50,57 @@ class Counts:
 
 
 class Journal:
-    """The finished parts of a job that this process alone may go on with; ``opening`` makes one.
+    """The finished parts of a job, for the one process that holds the job's lock; ``open_journal`` makes one.
 
-    ``parts``: their folders, in order. ``rows_done``: how many rows of the input, rejects among them, need not be read
-    again. ``complete``: the last part has the input's end. ``finished``: the output is there, nothing is to be done.
+    Attributes:
+        out: The output file.
+        job: The job's description.
+        folder: The folder of the parts.
+        parts: Folders of the finished parts, in order.
+        counts: Totals over the finished parts.
+        rows_done: How many rows of the input, rejects included, the finished parts cover.
+        complete: Whether the finished parts cover the whole input.
+        finished: Whether the output exists, so that there is nothing left to do.
     """
 
-    def __init__(self, out: Path, job: Job, finished: Counts | None = None) -> None:
+    def __init__(self, out: Path, job: JobDescription, finished: RowCounts | None = None) -> None:
         self.out, self.job = out, job
-        self.folder = beside(out, ".parts")
+        self.folder = append_suffix(out, ".parts")
         self.parts: list[Path] = []
-        self.counts = finished or Counts()
+        self.counts = finished or RowCounts()
         self.finished = finished is not None
         self.complete = False
         self.rows_done = 0
 
     def load(self) -> None:
-        """Find the finished parts, and remove what is not finished."""
-        for name in (OPEN, FINAL):
+        """Find the finished parts, and remove unfinished ones."""
+        for name in (OPEN_PART, ASSEMBLY):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        while (counts := _counts_of(self._part(len(self.parts)))) is not None:
+        while (counts := _read_counts(self._part(len(self.parts)))) is not None:
             next_row = counts.pop("next_row")
             self.complete, self.rows_done = next_row is None, next_row or self.rows_done
-            self.counts += Counts(**counts)
+            self.counts += RowCounts(**counts)
             self.parts.append(self._part(len(self.parts)))
-        for rest in {*self.folder.glob(f"{PART}*")} - {*self.parts}:
+        for rest in {*self.folder.glob(f"{PART_PREFIX}*")} - {*self.parts}:
             shutil.rmtree(rest)
 
-    def begin_part(self) -> "OpenPart":
-        """A part to write to. There may be one at a time."""
-        folder = self.folder / OPEN
+    def begin_part(self) -> "PartWriter":
+        """Open a new part for writing. Only one may be open at a time."""
+        folder = self.folder / OPEN_PART
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return OpenPart(folder)
+        return PartWriter(folder)
 
-    def finish_part(self, part: "OpenPart", counts: Counts, next_row: int | None) -> None:
-        """Keep a part for good: the next one of the job, up to before ``next_row``; None: up to the input's end."""
+    def finish_part(self, part: "PartWriter", counts: RowCounts, next_row: int | None) -> None:
+        """Save a part as the job's next finished one.
+
+        Args:
+            part: The part, written completely.
+            counts: The part's own counts.
+            next_row: Number of the first row after the part; None if the part reaches the end of the input.
+        """
         part.close()
-        write_whole(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row, "sizes": part.sizes})
+        write_json_atomically(part.folder / _COUNTS, asdict(counts) | {"next_row": next_row, "sizes": part.sizes})
         for file in part.folder.iterdir():
             flush_file(file)
         flush_folder(part.folder)
@@ -90,26 +112,31 @@ class Journal:
         self.complete, self.rows_done = next_row is None, next_row or self.rows_done
 
     def publish(self, files: Mapping[str, Path], summary: Mapping[str, Any]) -> None:
-        """Give finished files their names, ``OUT`` and a suffix, then ``OUT.json``, which says that all is there.
+        """Move complete files to their final names, then write ``OUT.json``, which marks the output as complete.
 
-        ``summary``: what else it is to say.
+        Args:
+            files: Suffix of the final name -> file; ``""`` for ``OUT`` itself.
+            summary: Further entries of ``OUT.json``.
         """
-        final = beside(self.out, ".json")
+        final = append_suffix(self.out, ".json")
         final.unlink(missing_ok=True)
         for path in files.values():
             flush_file(path)
-        for suffix in set(_SIDE_FILES) - files.keys():  # an earlier output's
-            beside(self.out, f".{suffix}").unlink(missing_ok=True)
-        for suffix in sorted(files, reverse=True):  # "" last: where OUT is, what belongs to it is
-            files[suffix].replace(beside(self.out, f".{suffix}" if suffix else ""))
+        for suffix in set(_SIDE_FILES) - files.keys():  # left by an earlier output
+            append_suffix(self.out, f".{suffix}").unlink(missing_ok=True)
+        for suffix in sorted(files, reverse=True):  # "" last: if OUT exists, its side files do
+            files[suffix].replace(append_suffix(self.out, f".{suffix}" if suffix else ""))
         flush_folder(self.out.parent)
-        write_whole(final, {**summary, "counts": asdict(self.counts), "job": self.job})
+        write_json_atomically(final, {**summary, "counts": asdict(self.counts), "job": self.job})
         self.finished = True
 
     @contextlib.contextmanager
-    def assembly(self) -> Iterator[Path]:
-        """An empty folder for what ``publish`` gets, on the output's disk; then it is removed: a full disk has room."""
-        folder = self.folder / FINAL
+    def assembly_folder(self) -> Iterator[Path]:
+        """Make an empty folder on the output's disk for the files to ``publish``, and remove it afterwards.
+
+        It is also removed after an error, so that a full disk has room again.
+        """
+        folder = self.folder / ASSEMBLY
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
@@ -124,11 +151,16 @@ class Journal:
                 yield from map(json.loads, stream)
 
     def _part(self, index: int) -> Path:
-        return self.folder / f"{PART}{index:06d}"
+        return self.folder / f"{PART_PREFIX}{index:06d}"
 
 
-class OpenPart:
-    """The files of a part that is being written, by name."""
+class PartWriter:
+    """A part that is being written.
+
+    Attributes:
+        folder: The part's folder.
+        sizes: File name -> bytes written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -136,7 +168,7 @@ class OpenPart:
         self._streams: dict[str, BinaryIO] = {}
 
     def write(self, pieces: Mapping[str, bytes]) -> None:
-        """Append to files, each made when it is first named."""
+        """Append bytes to the part's files, by name. A file is created when it is first named."""
         for name, piece in pieces.items():
             if name not in self._streams:
                 self._streams[name] = open(self.folder / name, "wb")  # noqa: SIM115 - closed by close()
@@ -144,22 +176,26 @@ class OpenPart:
             self.sizes[name] = self.sizes.get(name, 0) + len(piece)
 
     def close(self) -> None:
-        """Close the files. OSError: what they held back could not be written."""
+        """Close the files.
+
+        Raises:
+            OSError: Buffered content could not be written.
+        """
         with contextlib.ExitStack() as stack:
             for stream in self._streams.values():
                 stack.callback(stream.close)
 
     def discard(self) -> None:
-        """Remove them, whatever state they are in: a full disk gets room again."""
+        """Remove the files even if they cannot be closed, so that a full disk has room again."""
         for stream in self._streams.values():
             with contextlib.suppress(OSError):
                 stream.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _counts_of(part: Path) -> dict[str, Any] | None:
-    """What a finished part says of itself; None where it, or one of its files, is not whole."""
-    counts = read_whole(part / _COUNTS)
+def _read_counts(part: Path) -> dict[str, Any] | None:
+    """The counts file of a part; None if it is missing, or the part's files do not have the sizes it lists."""
+    counts = read_json_object(part / _COUNTS)
     if counts is None:
         return None
     sizes = {file.name: file.stat().st_size for file in part.iterdir() if file.name != _COUNTS}

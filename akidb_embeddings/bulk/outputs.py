@@ -1,7 +1,7 @@
-"""The forms an output has: Parquet, a NumPy array with a file of ids, JSON lines. Each as parts, and as one whole.
+"""Output formats: Parquet, a NumPy array with a file of ids, and JSON lines; written in parts, then assembled.
 
-What a part's files hold, and what becomes of them, is a function of the rows and vectors alone: no times, no names, a
-fixed compression and fixed row groups, so that the same job always gives the same bytes.
+The bytes depend on the rows and vectors alone: there are no times or file names in them, and compression and row groups
+are fixed. So the same job always gives the same bytes.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from akidb_embeddings.bulk import OUTPUT_FORMATS
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.extras import require
@@ -25,18 +26,20 @@ IDS = "ids.jsonl"
 _LINES = "lines.jsonl"
 _VECTORS = "vectors"
 _ROWS = "rows.jsonl"
-# Rows in one row group of Parquet. Writing four times as many takes 50 MB more.
-_GROUP = 2048
+# Four times as many would take 50 MB more memory.
+_ROW_GROUP_ROWS = 2048
 
 Parts = Sequence[Path]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What all rows of an output have in common.
+    """Properties that all rows of an output share.
 
-    ``metadata``: fingerprint, model, precision, dimension. ``offsets``: rows are passages, and say where in their text
-    they begin and end. ``with_text``: rows carry their text (JSON lines).
+    Attributes:
+        metadata: Fingerprint, model, precision and dimension.
+        offsets: Whether rows are passages, and have their begin and end in characters of the text.
+        with_text: Whether rows contain their text (JSON lines only).
     """
 
     metadata: Mapping[str, Any]
@@ -45,13 +48,20 @@ class Layout:
 
     @property
     def empty(self) -> Quantized:
-        """The vectors of no rows, ``[0, values a row]``, of the precision's type."""
+        """An array ``[0, values per row]`` of the precision's type."""
         return quantize(np.empty((0, self.metadata["dimension"])), self.metadata["precision"])
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """Rows and their vectors ``[n, values a row]``, token counts and truncation flags."""
+class EmbeddedRows:
+    """Rows and their embeddings.
+
+    Attributes:
+        rows: The rows.
+        vectors: ``[n, values per row]``, in the job's precision.
+        tokens: Tokens of each row's text, prompt included.
+        truncated: Whether each row's text was truncated.
+    """
 
     rows: Sequence[Row]
     vectors: Quantized
@@ -60,34 +70,42 @@ class Embedded:
 
 
 class Output(Protocol):
-    """One form of output."""
+    """An output format."""
 
     layout: Layout
 
-    def pieces(self, embedded: Embedded) -> dict[str, bytes]:
-        """What rows add to the files of their part."""
+    def serialize(self, embedded: EmbeddedRows) -> dict[str, bytes]:
+        """Serialize rows: file name -> bytes to append to that file of the part."""
         ...
 
     def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
-        """Write the whole to ``folder``: the file for OUT under ``""``, others under the suffix of their name."""
+        """Write the complete output to ``folder``.
+
+        Args:
+            parts: Folders of the parts, in order.
+            folder: An empty folder.
+
+        Returns:
+            Suffix of the final name -> file; ``""`` for ``OUT`` itself.
+        """
         ...
 
 
-class JsonLines:
-    """One object a line: ``id``, ``embedding``, ``tokens``, ``truncated``, ``fingerprint``, as in ``embed``."""
+class JsonLinesOutput:
+    """One object per line: ``id``, ``embedding``, ``tokens``, ``truncated``, ``fingerprint``, as ``embed`` prints."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._fingerprint = layout.metadata["fingerprint"]
 
-    def pieces(self, embedded: Embedded) -> dict[str, bytes]:
-        """The lines. Numbers are the shortest that give the same ones again in their precision."""
+    def serialize(self, embedded: EmbeddedRows) -> dict[str, bytes]:
+        """Serialize rows as lines. Numbers are the shortest that read back as the same value in their precision."""
         import orjson
 
         options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
         lines = []
         for described, row, vector in zip(
-            _described(embedded, self.layout), embedded.rows, embedded.vectors, strict=True
+            _row_records(embedded, self.layout), embedded.rows, embedded.vectors, strict=True
         ):
             text = {"text": row.text} if self.layout.with_text else {}
             line = {"id": described.pop("id")} | text | {"embedding": vector} | described
@@ -95,29 +113,29 @@ class JsonLines:
         return {_LINES: b"".join(lines)}
 
     def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
-        """One file."""
-        return {"": _concatenated(parts, _LINES, folder / "out")}
+        """Concatenate the parts into one file."""
+        return {"": _concatenate(parts, _LINES, folder / "out")}
 
 
-class _Raw:
-    """Parts of an array and a file that says what its rows are."""
+class _ArrayOutput:
+    """Parts that consist of the vectors' bytes and a file with one JSON line per vector."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
-    def pieces(self, embedded: Embedded) -> dict[str, bytes]:
-        """The vectors' bytes, and a line for each."""
+    def serialize(self, embedded: EmbeddedRows) -> dict[str, bytes]:
+        """Serialize vectors as little-endian bytes, and the rows as JSON lines."""
         import orjson
 
-        lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in _described(embedded, self.layout)]
+        lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in _row_records(embedded, self.layout)]
         return {_VECTORS: little_endian(embedded.vectors).tobytes(), _ROWS: b"".join(lines)}
 
 
-class NumPy(_Raw):
-    """One array ``[n, values a row]``, and ``OUT.ids.jsonl`` with a line for each row."""
+class NumpyOutput(_ArrayOutput):
+    """One array ``[n, values per row]``, and ``OUT.ids.jsonl`` with one line per row."""
 
     def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
-        """The array, and the file of ids."""
+        """Write the array and the file of ids."""
         empty = little_endian(self.layout.empty)
         width = empty.shape[1] * empty.itemsize
         count = sum((part / _VECTORS).stat().st_size for part in parts if (part / _VECTORS).exists()) // width
@@ -125,20 +143,20 @@ class NumPy(_Raw):
         with open(folder / "out", "wb") as stream:
             np.lib.format.write_array_header_1_0(stream, header)
         return {
-            "": _concatenated(parts, _VECTORS, folder / "out"),
-            IDS: _concatenated(parts, _ROWS, folder / IDS),
+            "": _concatenate(parts, _VECTORS, folder / "out"),
+            IDS: _concatenate(parts, _ROWS, folder / IDS),
         }
 
 
-class Parquet(_Raw):
+class ParquetOutput(_ArrayOutput):
     """Columns ``id``, ``vector`` (a fixed-size list), ``tokens``, ``truncated``, and ``begin`` and ``end`` of passages.
 
-    The metadata of its schema has what ``Layout.metadata`` has. Vectors of floats are not compressed, for they would
-    not become smaller; those of bytes get a dictionary, without which Parquet takes four bytes for each.
+    ``Layout.metadata`` is stored in the schema's metadata. Float vectors are not compressed, because that would not
+    make them smaller. Byte vectors are dictionary-encoded; otherwise Parquet takes four bytes for each value.
     """
 
     def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
-        """One file, a row group after the other."""
+        """Write one file, row group by row group."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -147,7 +165,7 @@ class Parquet(_Raw):
         compression = dict.fromkeys(names, "zstd") | {"vector.list.element": "none"}
         small = ["vector.list.element"] if self.layout.empty.itemsize == 1 else []
         with (
-            open(folder / "out", "wb") as stream,  # pyarrow does not take every name that the system takes
+            open(folder / "out", "wb") as stream,  # pyarrow does not accept every file name that the system does
             pq.ParquetWriter(
                 stream, schema, compression=compression, use_dictionary=small, write_statistics=["id"]
             ) as writer,
@@ -155,8 +173,8 @@ class Parquet(_Raw):
             for rows, vectors in self._groups(parts):
                 columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names if name != "vector"}
                 columns["vector"] = vectors
-                arrays = [_column(columns[field.name], field.type) for field in schema]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_GROUP)
+                arrays = [_arrow_array(columns[field.name], field.type) for field in schema]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_ROW_GROUP_ROWS)
         return {"": folder / "out"}
 
     def _schema(self) -> Any:
@@ -175,33 +193,33 @@ class Parquet(_Raw):
         return pa.schema(fields, metadata={name: str(value) for name, value in self.layout.metadata.items()})
 
     def _groups(self, parts: Parts) -> Iterator[tuple[list[dict[str, Any]], Quantized]]:
-        """Rows and vectors of all parts, ``_GROUP`` at a time."""
+        """Rows and vectors of all parts, ``_ROW_GROUP_ROWS`` at a time."""
         empty = little_endian(self.layout.empty)
         rows, vectors = list[dict[str, Any]](), list[Quantized]()
         for part in parts:
             if not (part / _ROWS).exists():
                 continue
             with open(part / _ROWS, "rb") as lines, open(part / _VECTORS, "rb") as stream:
-                while more := list(map(json.loads, itertools.islice(lines, _GROUP - len(rows)))):
+                while more := list(map(json.loads, itertools.islice(lines, _ROW_GROUP_ROWS - len(rows)))):
                     flat = np.fromfile(stream, empty.dtype, len(more) * empty.shape[1])
                     rows += more
                     vectors.append(flat.reshape(len(more), -1))
-                    if len(rows) == _GROUP:
+                    if len(rows) == _ROW_GROUP_ROWS:
                         yield rows, np.concatenate(vectors)
                         rows, vectors = [], []
         if rows:
             yield rows, np.concatenate(vectors)
 
 
-def _column(values: Any, kind: Any) -> Any:
-    """Arrow's array over Python's or NumPy's values, none of them None.
+def _arrow_array(values: Any, kind: Any) -> Any:
+    """Make an Arrow array from Python or NumPy values without None.
 
-    Not ``pyarrow.array``: that loads pandas wherever it is installed, 70 MB at the very end of a job.
+    ``pyarrow.array`` would load pandas if it is installed: 70 MB at the end of a job.
     """
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(kind):
-        return pa.FixedSizeListArray.from_arrays(_column(values.ravel(), kind.value_type), type=kind)
+        return pa.FixedSizeListArray.from_arrays(_arrow_array(values.ravel(), kind.value_type), type=kind)
     if pa.types.is_string(kind):
         encoded = [value.encode() for value in values]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
@@ -214,33 +232,51 @@ def _column(values: Any, kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
 
 
-_FORMS: Mapping[str, type[JsonLines | NumPy | Parquet]] = {"parquet": Parquet, "npy": NumPy, "jsonl": JsonLines}
-FORMATS = tuple(_FORMS)
+# By each of ``OUTPUT_FORMATS``.
+_OUTPUTS: Mapping[str, type[JsonLinesOutput | NumpyOutput | ParquetOutput]] = {
+    "parquet": ParquetOutput,
+    "npy": NumpyOutput,
+    "jsonl": JsonLinesOutput,
+}
 _MODULES = {"parquet": ("orjson", "pyarrow")}
 
 
 def make_output(form: str, layout: Layout) -> Output:
-    """The output of one of ``FORMATS``.
+    """Make the output of a format.
+
+    Args:
+        form: One of ``OUTPUT_FORMATS``.
+        layout: Properties of all rows.
 
     Raises:
-        ConfigurationError: A library that it needs is not installed.
+        ConfigurationError: A library that the format needs is not installed.
     """
     require("bulk", form, *_MODULES.get(form, ("orjson",)))
     if form == "parquet":
-        importlib.import_module("pyarrow.parquet")  # now: its 30 MB are not to come as a surprise at the end
-    return _FORMS[form](layout)
+        importlib.import_module("pyarrow.parquet")  # takes 30 MB: better now than at the end of the job
+    return _OUTPUTS[form](layout)
 
 
-def form_of(path: Path, asked: str | None) -> str:
-    """The form that is asked for, else what the file's name ends in. InputError: neither says."""
+def output_format(path: Path, asked: str | None) -> str:
+    """Choose the output's format.
+
+    Args:
+        path: The output file.
+        asked: A format given explicitly; None for the one that the file's suffix stands for.
+
+    Raises:
+        InputError: No format is given, and the suffix is not known.
+    """
     if asked:
         return asked
-    if (suffix := path.suffix.lower().removeprefix(".")) in _FORMS:
+    if (suffix := path.suffix.lower().removeprefix(".")) in _OUTPUTS:
         return suffix
-    raise InputError(f"--out {path} does not end in .{', .'.join(FORMATS)}: say which it is to be, with --out-format.")
+    raise InputError(
+        f"--out {path} does not end in .{', .'.join(OUTPUT_FORMATS)}: say which it is to be, with --out-format."
+    )
 
 
-def _described(embedded: Embedded, layout: Layout) -> Iterator[dict[str, Any]]:
+def _row_records(embedded: EmbeddedRows, layout: Layout) -> Iterator[dict[str, Any]]:
     for row, tokens, truncated in zip(embedded.rows, embedded.tokens, embedded.truncated, strict=True):
         described = {"id": row.id, "tokens": int(tokens), "truncated": bool(truncated)}
         if layout.offsets:
@@ -248,8 +284,8 @@ def _described(embedded: Embedded, layout: Layout) -> Iterator[dict[str, Any]]:
         yield described
 
 
-def _concatenated(parts: Parts, name: str, path: Path) -> Path:
-    """What the parts' files of a name hold, appended to ``path``. A part of rejects alone has no such file."""
+def _concatenate(parts: Parts, name: str, path: Path) -> Path:
+    """Append the parts' files of a name to ``path``. A part that has only rejects has no such file."""
     with open(path, "ab") as whole:
         for part in parts:
             if (part / name).exists():

@@ -1,4 +1,4 @@
-"""Cutting long texts into passages: by the model's tokens, at sentence ends where possible, with an overlap."""
+"""Splitting long texts into passages: by the model's tokens, at sentence ends if possible, with an overlap."""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -6,34 +6,38 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from akidb_embeddings.bulk.rows import Item, Row
+from akidb_embeddings.bulk.rows import Row, RowOrReject
 from akidb_embeddings.errors import InputError
 
 Offsets = Sequence[tuple[int, int]]
 
-# Characters tokenized at a time: the tokens of a whole book need not be held.
+# Characters tokenized at a time, so that the tokens of a whole book are never in memory.
 _WINDOW = 1 << 17
-# Tokens at a window's end that may be others in the whole text.
+# Tokens at a window's end that may differ from those of the whole text.
 _MARGIN = 32
-# Tokens for text below which a single character may not fit: Unicode has one that becomes 18 others.
-_LEAST_ROOM = 20
-# What comes before a new sentence, unless a small letter follows ("e.g. this"): an end mark, what closes behind it, and
-# white space. No repetition of the mark itself: a long row of dots would take quadratic time.
+# With fewer tokens for text, a single character may not fit: Unicode normalization turns one into 18 others.
+_MIN_TEXT_TOKENS = 20
+# The end of a sentence, unless a lower-case letter follows ("e.g. this"): an end mark, closing quotes or brackets, and
+# white space. The mark is not repeated in the pattern: a long row of dots would take quadratic time.
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s+")  # noqa: RUF001
-# Chinese and Japanese marks, which no white space follows, and blank lines.
+# Chinese and Japanese end marks, which are not followed by white space, and blank lines.
 _BREAK = re.compile(r"[。！？][」』”’）]*\s*|\n\s*\n\s*")  # noqa: RUF001
-_LINE = re.compile(r"\n\s*")  # headings, lists and verses; but also sentences wrapped at a margin
+_LINE = re.compile(r"\n\s*")  # headings, lists and verses, but also wrapped sentences
 _SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
-class Cutter:
-    """Passages of at most ``size`` tokens as the model sees them, each repeating up to ``overlap`` of the one before.
+class PassageSplitter:
+    """Splits texts into overlapping passages.
 
-    offsets: a text's tokens, ``EmbeddingService.token_offsets``.
-    count: a text's tokens with prompt and special tokens, as the model would see it.
+    Attributes:
+        size: Largest number of tokens of a passage, prompt and special tokens included.
+        overlap: Largest number of tokens that a passage repeats of the one before.
+        offsets: Gives a text's tokens as (begin, end) in characters: ``EmbeddingService.token_offsets``.
+        count: Gives the number of a text's tokens, prompt and special tokens included.
 
-    InputError: ``size`` leaves less than 20 tokens for text, or ``overlap`` is not between 0 and half of that room.
+    Raises:
+        InputError: ``size`` leaves fewer than 20 tokens for text, or ``overlap`` is not between 0 and half of them.
     """
 
     size: int
@@ -42,51 +46,57 @@ class Cutter:
     count: Callable[[str], int]
 
     def __post_init__(self) -> None:
-        if self.room < _LEAST_ROOM:
-            least = self.size - self.room + _LEAST_ROOM
+        if self.text_tokens < _MIN_TEXT_TOKENS:
+            least = self.size - self.text_tokens + _MIN_TEXT_TOKENS
             raise InputError(
-                f"Passages of {self.size} tokens leave {self.room} for text, with prompt and special tokens counted; "
-                f"give at least {least}."
+                field="size",
+                reason=f"is {self.size} tokens, of which prompt and special tokens leave {self.text_tokens} for text; "
+                f"give at least {least}.",
             )
-        if not 0 <= self.overlap <= self.room // 2:
-            raise InputError(f"The overlap is {self.overlap} tokens; from 0 to {self.room // 2} are allowed.")
+        if not 0 <= self.overlap <= self.text_tokens // 2:
+            raise InputError(
+                field="overlap", reason=f"is {self.overlap} tokens; it must be from 0 to {self.text_tokens // 2}."
+            )
 
     @cached_property
-    def room(self) -> int:
+    def text_tokens(self) -> int:
         """How many tokens of a passage are left for text."""
         return self.size - self.count("a") + len(self.offsets("a"))
 
-    def rows(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Each row's passages as rows with its number and id; rejects as they are."""
+    def split_rows(self, items: Iterable[RowOrReject]) -> Iterator[RowOrReject]:
+        """Split rows into passages: rows with the original's number and id. Rejects are passed on unchanged."""
         for item in items:
             if isinstance(item, Row):
-                for begin, end in self.cut(item.text):
+                for begin, end in self.split(item.text):
                     yield Row(item.number, item.id, item.text[begin:end], begin, end, item.line)
             else:
                 yield item
 
-    def cut(self, text: str) -> Iterator[tuple[int, int]]:
-        """Begin and end of each passage, in characters.
+    def split(self, text: str) -> Iterator[tuple[int, int]]:
+        """Split a text.
 
-        A text that fits, or has no words, is one passage and stays as it is. Otherwise passages neither begin nor end
-        with white space, and all else is in one of them. They end where a sentence ends in their last third, or a
-        line, or a word; else between tokens.
+        A text that fits or has no words is one unchanged passage. Otherwise, passages neither begin nor end with white
+        space, and everything else is in at least one of them. A passage ends at the end of a sentence in its last
+        third; failing that, of a line, of a word, or of a token.
+
+        Yields:
+            Begin and end of each passage, in characters.
         """
         try:
             fits = not text.strip() or (len(text) <= _WINDOW and self.count(text) <= self.size)
-        except InputError:  # no tokens, or no Unicode: whoever embeds the text says so
+        except InputError:  # no tokens, or not valid Unicode: embedding reports it
             fits = True
         if fits:
             yield 0, len(text)
         else:
-            yield from self._cut(text)
+            yield from self._split_long(text)
 
-    def _cut(self, text: str) -> Iterator[tuple[int, int]]:
+    def _split_long(self, text: str) -> Iterator[tuple[int, int]]:
         begin = covered = _skip_space(text, 0)
         last = len(text.rstrip())
         window = self._window(text, begin, last)
         while covered < last:
-            if not window.is_last and window.tokens_from(begin) <= self.room + _MARGIN:
+            if not window.is_last and window.tokens_from(begin) <= self.text_tokens + _MARGIN:
                 window = self._window(text, begin, last)
             end = self._end(text, window, begin)
             if end <= covered:  # the overlap alone fills the passage
@@ -94,24 +104,24 @@ class Cutter:
                 continue
             yield begin, _trim(text, begin, end)
             covered = _skip_space(text, end)
-            begin = window.restart(begin, covered, self.overlap)
+            begin = window.next_begin(begin, covered, self.overlap)
 
     def _window(self, text: str, begin: int, last: int) -> "_Window":
         """A window from ``begin`` with more tokens than a passage, or up to ``last``."""
         width = _WINDOW
         while True:
             window = _Window(text, begin, min(begin + width, last), last, self.offsets)
-            if window.is_last or window.tokens_from(begin) > self.room + _MARGIN:
+            if window.is_last or window.tokens_from(begin) > self.text_tokens + _MARGIN:
                 return window
             width *= 2
 
     def _end(self, text: str, window: "_Window", begin: int) -> int:
-        """Where the passage ends.
+        """The end of the passage.
 
-        Tokens of a part are not quite those of the whole, and the prompt may change the first: a passage that comes out
-        too long is cut again, with less room.
+        The tokens of a part can differ from those of the whole, and the prompt may change the first one. A passage that
+        turns out too long is shortened.
         """
-        room = self.room
+        room = self.text_tokens
         while True:
             end = window.passage_end(begin, room)
             try:
@@ -124,7 +134,7 @@ class Cutter:
 
 
 class _Window:
-    """Tokens of ``text[begin:end]`` and the places at which it may be cut, all in characters of the text."""
+    """Tokens of ``text[begin:end]`` and the positions at which it may be split, all in characters of the text."""
 
     def __init__(self, text: str, begin: int, end: int, last: int, offsets: Callable[[str], Offsets]) -> None:
         self._text, self._last = text, last
@@ -138,45 +148,45 @@ class _Window:
         }
         sentences |= {found.end() for found in _BREAK.finditer(part)}
         lines, words = ([found.end() for found in kind.finditer(part)] for kind in (_LINE, _SPACE))
-        # In the order in which they are preferred.
-        self._places = [[begin + place for place in places] for places in (sorted(sentences), lines, words)]
+        # In order of preference.
+        self._boundaries = [[begin + place for place in places] for places in (sorted(sentences), lines, words)]
 
-    def _first(self, place: int) -> int:
-        """The first token that does not end before ``place``; some begin with the white space before it."""
-        return bisect_right(self._ends, place)
+    def _first_token(self, position: int) -> int:
+        """Index of the first token that ends behind ``position``; it may begin with the white space before it."""
+        return bisect_right(self._ends, position)
 
     def tokens_from(self, begin: int) -> int:
-        """How many tokens the window has from ``begin`` on."""
-        return len(self._ends) - self._first(begin)
+        """The number of the window's tokens from ``begin`` on."""
+        return len(self._ends) - self._first_token(begin)
 
     def passage_end(self, begin: int, room: int) -> int:
-        """Where a passage from ``begin`` of at most ``room`` tokens ends best; at least one character beyond."""
-        first = self._first(begin)
+        """The best end of a passage of at most ``room`` tokens; at least one character behind ``begin``."""
+        first = self._first_token(begin)
         if first + room >= len(self._begins):
             return self._last
         hard = self._begins[first + room]
         latest, third = _skip_space(self._text, hard), self._begins[first + room * 2 // 3]
-        for places in self._places:
+        for places in self._boundaries:
             index = bisect_right(places, latest) - 1
             if index >= 0 and places[index] > max(third, begin):
                 return places[index]
         return max(hard, begin + 1)
 
-    def restart(self, begin: int, covered: int, overlap: int) -> int:
-        """Where the passage after one from ``begin`` begins, at most ``overlap`` tokens before ``covered``.
+    def next_begin(self, begin: int, covered: int, overlap: int) -> int:
+        """The begin of the passage after one from ``begin``, at most ``overlap`` tokens before ``covered``.
 
-        At a sentence or line if half the overlap is left then, else at a word, else at a token.
+        It is at a sentence or line if that leaves half of the overlap, else at a word, else at a token.
         """
         earliest, half = (self._before(covered, tokens) for tokens in (overlap, (overlap + 1) // 2))
-        for places, latest in zip(self._places, (half, half, covered), strict=True):
+        for places, latest in zip(self._boundaries, (half, half, covered), strict=True):
             index = bisect_left(places, earliest)
             if index < len(places) and begin < places[index] < min(latest + 1, covered):
                 return places[index]
         return earliest if begin < earliest < covered else covered
 
     def _before(self, covered: int, tokens: int) -> int:
-        """Where at most so many tokens before ``covered`` begin: a character of several tokens is not divided."""
-        first = self._first(covered) - tokens
+        """Where the last ``tokens`` tokens before ``covered`` begin. A character of several tokens is not divided."""
+        first = self._first_token(covered) - tokens
         if tokens == 0 or first < 0:
             return covered
         if first > 0 and self._begins[first - 1] == self._begins[first]:

@@ -1,4 +1,4 @@
-"""How far a job is, for people: a bar where standard error is a terminal, a plain line now and then where it is not."""
+"""Progress reports of a job: a progress bar if standard error is a terminal, else a plain line every few seconds."""
 
 import sys
 import time
@@ -11,56 +11,69 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 PERIOD = 10.0  # seconds between plain lines
-_SAMPLES = 2.0  # seconds between looks at the footprint, each of which takes milliseconds
+_SAMPLE_PERIOD = 2.0  # seconds between memory measurements, each of which takes milliseconds
 
 
 class Progress:
-    """What a run did so far. ``total``: the input's bytes, None where nobody knows.
+    """Counts what a run has done, and reports it.
 
-    ``say`` gets plain lines, none if it is None. ``texts`` and ``tokens`` count what this run embedded, ``seconds`` how
-    long it has been at it, ``peak`` the bytes that the process alone held at most.
+    Args:
+        total: Size of the input in bytes; None if unknown.
+        log: Called with plain progress lines; None for no lines.
+        bar: Whether to show a progress bar.
+
+    Attributes:
+        texts: Texts embedded by this run.
+        tokens: Tokens embedded by this run.
+        peak_bytes: Largest memory measured so far that the process does not share with others, in bytes.
     """
 
-    def __init__(self, total: int | None, say: Callable[[str], None] | None = None, *, bar: bool = False) -> None:
-        self._total, self._say = total, say
+    def __init__(self, total: int | None, log: Callable[[str], None] | None = None, *, bar: bool = False) -> None:
+        self._total, self._log = total, log
         self._begin = self._position = 0
-        self.texts = self.tokens = self.peak = 0
-        self._started = self._spoke = time.monotonic()
+        self.texts = self.tokens = self.peak_bytes = 0
+        self._started = self._logged = time.monotonic()
         self._sampled = 0.0
         self._bar = self._make_bar() if bar else None
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self._started
 
     @property
     def rates(self) -> str:
-        """Texts and tokens a second of this run."""
+        """Texts and tokens per second of this run."""
         seconds = max(self.seconds, 1e-9)
         return f"{self.texts / seconds:,.0f} texts/s, {self.tokens / seconds:,.0f} tokens/s"
 
-    def begin_at(self, position: int | None) -> None:
-        """Let the time left count from there: what comes before was done by earlier runs."""
+    def start_at(self, position: int | None) -> None:
+        """Set the position in bytes at which this run starts, for the estimate of the time left."""
         self._begin = self._position = position or 0
         if self._bar is not None and self._total is not None:
             self._bar.initial = self._bar.n = self._begin
 
     def update(self, texts: int, tokens: int, position: int | None) -> None:
-        """Count what is done. ``position``: how many bytes of the input it takes one to."""
+        """Add to the counts, and report them if it is time.
+
+        Args:
+            texts: Texts embedded since the last call.
+            tokens: Their tokens.
+            position: Bytes of the input that are done; None if unknown.
+        """
         self.texts += texts
         self.tokens += tokens
         self._position = max(self._position, position or 0)
-        self.sample()
+        self.sample_memory()
         if self._bar is not None:
             self._bar.set_postfix_str(self.rates, refresh=False)
             self._bar.update(texts if self._total is None else self._position - self._bar.n)
-        elif self._say and time.monotonic() - self._spoke >= PERIOD:
-            self._spoke = time.monotonic()
-            self._say(self.line())
+        elif self._log and time.monotonic() - self._logged >= PERIOD:
+            self._logged = time.monotonic()
+            self._log(self.status_line())
 
-    def line(self) -> str:
-        """How far it is, how fast, and how long it will take."""
+    def status_line(self) -> str:
+        """Return a line with the texts done, the rates and the time left."""
         done = self._position - self._begin
         parts = [f"{self.texts:,} texts", self.rates]
         if self._total and done:
@@ -69,14 +82,18 @@ class Progress:
             parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
         return ", ".join(parts)
 
-    def sample(self, at_once: bool = False) -> None:
-        """Look at the footprint, if the last look is not too fresh."""
-        if at_once or time.monotonic() - self._sampled >= _SAMPLES:
+    def sample_memory(self, at_once: bool = False) -> None:
+        """Measure the process's memory, unless that was done recently.
+
+        Args:
+            at_once: Measure in any case.
+        """
+        if at_once or time.monotonic() - self._sampled >= _SAMPLE_PERIOD:
             self._sampled = time.monotonic()
-            self.peak = max(self.peak, int(psutil.Process().memory_full_info().uss))
+            self.peak_bytes = max(self.peak_bytes, int(psutil.Process().memory_full_info().uss))
 
     def close(self) -> None:
-        """Finish the bar, so that what follows it on the terminal begins on a line of its own."""
+        """Finish the progress bar, so that further output begins on a new line."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,4 +1,4 @@
-"""What the bulk command reads: rows to embed, and rows that cannot be."""
+"""Rows of an input: those to embed, and those that are rejected."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 class Row:
     """One text to embed.
 
-    number: position in the input from 0; rejected rows are counted, so that a number names the same row in every run.
-    begin, end: character offsets in the source text where ``text`` is a passage of it; ``end=None``: it is the whole.
-    line: the line of the input (from 1) on which the row begins; None where the input has no lines (Parquet, folders).
+    Attributes:
+        number: Position in the input, from 0. Rejected rows are counted, so that a number means the same row in every
+            run.
+        id: The row's id.
+        text: The text, or a passage of it.
+        begin: Where ``text`` begins in the source text, in characters.
+        end: Where it ends; None if ``text`` is the whole source text.
+        line: Line of the input on which the row begins, from 1; None for inputs without lines (Parquet, folders).
     """
 
     number: int
@@ -19,14 +24,18 @@ class Row:
     text: str
     begin: int = 0
     end: int | None = None
-    line: int | None = field(default=None, compare=False)  # where a row was read is no part of what it is
+    line: int | None = field(default=None, compare=False)  # not part of a row's identity
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that was read and cannot be embedded, with the reason.
+    """A row that cannot be embedded.
 
-    line: as of ``Row``. id: None when it could not be read.
+    Attributes:
+        number: As in ``Row``.
+        line: As in ``Row``.
+        id: The row's id; None if it could not be read.
+        reason: Why it is rejected.
     """
 
     number: int
@@ -35,4 +44,4 @@ class Reject:
     reason: str
 
 
-Item = Row | Reject
+RowOrReject = Row | Reject

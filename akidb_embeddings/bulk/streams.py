@@ -1,4 +1,4 @@
-"""Lines of a file or of standard input, decompressed, within bounds, and with an end that is told from damage."""
+"""Lines of a file or standard input: decompressed, limited in length, and with truncated files detected."""
 
 import contextlib
 import gzip
@@ -15,11 +15,11 @@ from akidb_embeddings.extras import require
 
 STDIN = "-"
 COMPRESSED = (".gz", ".zst")
-# Of one line, file or value: beyond this it is no text to embed, and reading it would end the bound on memory.
+# The most of one line, file or value: longer ones are not texts to embed, and would take too much memory.
 MAX_BYTES = 64 << 20
 _BUFFER = 1 << 18
 _BOM = b"\xef\xbb\xbf"
-# What the first line shows, where the name says something else.
+# Beginnings of files that are not text, whatever their name says.
 _NOT_TEXT = {
     b"\x1f\x8b": "compressed with gzip; let its name end in .gz, or decompress it",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; let its name end in .zst, or decompress it",
@@ -30,7 +30,10 @@ _NOT_TEXT = {
 
 
 def pyarrow(what: str) -> Any:
-    """The module, which ``what`` needs.
+    """Import pyarrow.
+
+    Args:
+        what: What needs it, for the error message.
 
     Raises:
         ConfigurationError: It is not installed.
@@ -41,18 +44,18 @@ def pyarrow(what: str) -> Any:
     return module
 
 
-def too_long() -> str:
-    """The reason for refusing a line, a file or a value."""
+def too_long_reason() -> str:
+    """Return the reason for rejecting a line, file or value that is too long."""
     return f"longer than {MAX_BYTES} bytes; split it"
 
 
-def invalid_utf8(error: UnicodeDecodeError) -> str:
-    """The reason for refusing bytes, with the place of the first bad one, from 1."""
+def invalid_utf8_reason(error: UnicodeDecodeError) -> str:
+    """Return the reason for rejecting bytes, with the position of the first bad one, from 1."""
     return f"not valid UTF-8: byte 0x{error.object[error.start]:02x} at {error.start + 1}"
 
 
-def size_and_time(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(bytes, time of modification in ns); zeros for a file that is gone."""
+def size_and_mtime(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return a file's size in bytes and modification time in nanoseconds; zeros if it does not exist."""
     try:
         status = os.stat(path)
     except OSError:
@@ -61,10 +64,18 @@ def size_and_time(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 class ByteLines:
-    """A file, decompressed if its name ends in .gz or .zst (any number of members or frames); ``-``: standard input.
+    """The lines of a file, decompressed if its name ends in .gz or .zst (any number of members or frames).
 
-    ``total_bytes``, ``read_bytes``: of the file as it lies there, compressed or not; None where that is unknown.
-    InputError: it cannot be opened.
+    Args:
+        path: The file; ``-`` for standard input.
+
+    Attributes:
+        path: The file.
+        total_bytes: Size of the file itself, compressed or not, in bytes; None if unknown.
+        mtime_ns: Modification time in nanoseconds; None if unknown.
+
+    Raises:
+        InputError: The file cannot be opened.
     """
 
     def __init__(self, path: str) -> None:
@@ -97,7 +108,7 @@ class ByteLines:
         if self.path.endswith(".gz"):
             unpacked: Any = gzip.GzipFile(fileobj=io.BufferedReader(raw, _BUFFER))
         elif self.path.endswith(".zst"):
-            # Unlike the package zstandard, it tells an end in mid-frame from the end of the file.
+            # Unlike the package zstandard, it reports a file that ends within a frame.
             arrow = pyarrow("Reading .zst")
             unpacked = arrow.CompressedInputStream(arrow.PythonFile(raw, mode="r"), "zstd")
         else:
@@ -106,7 +117,7 @@ class ByteLines:
 
     @property
     def read_bytes(self) -> int | None:
-        """How much of ``total_bytes`` was taken in; any thread."""
+        """How many of ``total_bytes`` were read so far; None if unknown. Any thread may ask."""
         if self.total_bytes is None or self._raw is None:
             return None
         with contextlib.suppress(ValueError):  # closed
@@ -114,10 +125,10 @@ class ByteLines:
         return self._read_bytes
 
     def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
-        """(number from 1, line with its end); None instead of a line longer than MAX_BYTES.
+        """Iterate over (number from 1, line with its end); None instead of a line longer than MAX_BYTES.
 
-        InputError names the last whole line where what follows cannot be read or decompressed, or shows that the file
-        is no text at all.
+        Raises:
+            InputError: The file cannot be read or decompressed beyond some line, or is not a text file.
         """
         number = 0
         try:
@@ -144,8 +155,8 @@ class ByteLines:
 
     @property
     def has_changed(self) -> bool:
-        """Whether there is another file of its name now, or it was written to."""
-        return self.total_bytes is not None and size_and_time(self.path) != (self.total_bytes, self.mtime_ns)
+        """Whether the file was replaced or written to."""
+        return self.total_bytes is not None and size_and_mtime(self.path) != (self.total_bytes, self.mtime_ns)
 
     def _check(self, line: bytes) -> None:
         for beginning, kind in _NOT_TEXT.items():
@@ -153,8 +164,11 @@ class ByteLines:
                 raise InputError(f"{'Standard input' if self.path == STDIN else self.path} is {kind}.")
 
     def close(self) -> None:
-        """Close the file. Standard input stays open, and a pipe while another thread waits for it: that thread holds
-        a lock that closing needs."""
+        """Close the file.
+
+        Standard input stays open. So does a pipe while another thread waits for it, because that thread holds a lock
+        that closing needs.
+        """
         if self._raw is not None and not (self._is_waiting and self.total_bytes is None):
             _ = self.read_bytes
             self._stream.close()

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.bulk import streams
-from akidb_embeddings.bulk.rows import Item, Reject, Row
-from akidb_embeddings.bulk.source import BLANK, Fields, Source, look_up, numbered
-from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8, size_and_time, too_long
+from akidb_embeddings.bulk.row_source import BLANK, Fields, RowSource, get_field, number_records
+from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8_reason, size_and_mtime, too_long_reason
 from akidb_embeddings.errors import InputError
 
 _TEXT_FILES = (".txt", ".md")
 
 
-class LineSource(Source):
-    """What comes from one stream of lines."""
+class LineSource(RowSource):
+    """Base of the sources that read one stream of lines."""
 
     def __init__(self, file: ByteLines, identity: Mapping[str, Any]) -> None:
         super().__init__(identity, file.total_bytes)
@@ -27,95 +27,98 @@ class LineSource(Source):
 
     @property
     def read_bytes(self) -> int | None:
-        """As ``Source``."""
+        """As ``RowSource``."""
         return self._file.read_bytes
 
     @property
     def has_changed(self) -> bool:
-        """As ``Source``."""
+        """As ``RowSource``."""
         return self._file.has_changed
 
     def close(self) -> None:
-        """As ``Source``."""
+        """As ``RowSource``."""
         self._file.close()
 
 
-class Lines(LineSource):
-    """One text a line, without the line's end. A blank line is a text like any other, as in ``akidb-embed -``."""
+class PlainLinesSource(LineSource):
+    """One text per line, without the line's end. A blank line is a text, as in ``akidb-embed -``."""
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[RowOrReject]:
         for line, raw in islice(self._file, self.skip, None):
             number = line - 1
             try:
                 if raw is None:
-                    yield Reject(number, line, str(number), too_long())
+                    yield Reject(number, line, str(number), too_long_reason())
                 else:
                     text = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
                     yield Row(number, str(number), text, line=line)
             except UnicodeDecodeError as error:
-                yield Reject(number, line, str(number), invalid_utf8(error))
+                yield Reject(number, line, str(number), invalid_utf8_reason(error))
 
 
-class JsonLines(LineSource):
-    """One JSON object a line. Blank lines are rejected, but for those at the very end."""
+class JsonLinesSource(LineSource):
+    """One JSON object per line. Blank lines are rejected, except at the end."""
 
     def __init__(self, file: ByteLines, fields: Fields, identity: Mapping[str, Any]) -> None:
         super().__init__(file, identity)
         self._fields = fields
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[RowOrReject]:
         entries = ((line, None if raw is not None and not raw.strip() else (raw,)) for line, raw in self._file)
-        for number, line, entry in islice(numbered(entries), self.skip, None):
+        for number, line, entry in islice(number_records(entries), self.skip, None):
             if entry is None:
-                yield self._fields.bad_record(number, line, BLANK)
+                yield self._fields.reject_record(number, line, BLANK)
             else:
                 yield self._item(number, line, entry[0])
 
-    def _item(self, number: int, line: int, raw: bytes | None) -> Item:
+    def _item(self, number: int, line: int, raw: bytes | None) -> RowOrReject:
         if raw is None:
-            return self._fields.bad_record(number, line, too_long())
+            return self._fields.reject_record(number, line, too_long_reason())
         try:
             text = raw.decode().rstrip()
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
-            return self._fields.bad_record(number, line, _json_problem(error))
+            return self._fields.reject_record(number, line, _json_problem(error))
         if not isinstance(record, dict):
-            return self._fields.bad_record(number, line, "no JSON object with fields")
-        key = None if self._fields.id is None else look_up(record, self._fields.id)
-        if isinstance(key, float):  # as it is written: 1e3 and 0.10 are not 1000.0 and 0.1
-            key = look_up(json.loads(text, parse_float=str, parse_constant=str), str(self._fields.id))
-        return self._fields.item(number, line, look_up(record, self._fields.text), key, record)
+            return self._fields.reject_record(number, line, "not a JSON object")
+        key = None if self._fields.id is None else get_field(record, self._fields.id)
+        if isinstance(key, float):  # keep the spelling: 1e3 and 0.10 must not become 1000.0 and 0.1
+            key = get_field(json.loads(text, parse_float=str, parse_constant=str), str(self._fields.id))
+        return self._fields.item(number, line, get_field(record, self._fields.text), key, record)
 
 
 def _json_problem(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return invalid_utf8(error)
+        return invalid_utf8_reason(error)
     if isinstance(error, json.JSONDecodeError):
         return f"not valid JSON: {error.msg} at character {error.pos + 1}"
     if isinstance(error, RecursionError):
         return "JSON that is nested too deeply to be read"
-    most = sys.get_int_max_str_digits()  # the only other reason for which Python refuses a record
-    return f"JSON with a whole number of more than {most} digits, which cannot be read"
+    limit = sys.get_int_max_str_digits()  # the only other reason for which json.loads fails
+    return f"JSON with a whole number of more than {limit} digits, which cannot be read"
 
 
-class Folder(Source):
-    """One text a file: .txt and .md, in subfolders too, sorted by name folder by folder; ids are the relative paths.
+class FolderSource(RowSource):
+    """One text per .txt or .md file, subfolders included, sorted by name within each folder; ids are relative paths.
 
-    Names that begin with a dot are left out, and links to folders are not followed. InputError: there is no such file.
+    Names that begin with a dot are left out, and links to folders are not followed.
+
+    Raises:
+        InputError: The folder cannot be read, or has no such files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._read = folder, 0
-        identity = self._look()
+        identity = self._identify()
         if not identity["files"]:
             raise InputError(f"{folder} has no {' or '.join(_TEXT_FILES)} files in it.")
         super().__init__(identity, identity["size"])
 
-    def _look(self) -> dict[str, Any]:
-        """What the folder is now."""
+    def _identify(self) -> dict[str, Any]:
+        """The identity of the folder's present content."""
         digest, count, size = hashlib.sha256(), 0, 0
         for path, name in self._found(self._folder):
-            bytes_, mtime_ns = size_and_time(path)
+            bytes_, mtime_ns = size_and_mtime(path)
             digest.update(f"{name}\0{bytes_}\0{mtime_ns}\n".encode(errors="surrogateescape"))
             count, size = count + 1, size + bytes_
         facts = {"name": self._folder.resolve().name, "format": "folder", "files": count, "size": size}
@@ -123,14 +126,14 @@ class Folder(Source):
 
     @property
     def has_changed(self) -> bool:
-        """As ``Source``."""
+        """As ``RowSource``."""
         try:
-            return self._look() != self.identity
+            return self._identify() != self.identity
         except InputError:  # it is gone
             return True
 
     def _found(self, folder: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
-        """(path, path from the folder asked for). Only one folder's names, and its parents', are held."""
+        """(path, path relative to the source's folder). Only the names of a folder and its parents are in memory."""
         try:
             names = sorted(os.listdir(folder))
         except OSError as error:
@@ -144,13 +147,13 @@ class Folder(Source):
             elif name.endswith(_TEXT_FILES) and os.path.isfile(path):
                 yield str(path), prefix + name
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[RowOrReject]:
         for number, (path, name) in enumerate(self._found(self._folder)):
             if number >= self.skip:
                 yield self._item(number, path, name)
-            self._read += size_and_time(path)[0]
+            self._read += size_and_mtime(path)[0]
 
-    def _item(self, number: int, path: str, name: str) -> Item:
+    def _item(self, number: int, path: str, name: str) -> RowOrReject:
         try:
             name.encode()
         except UnicodeEncodeError:
@@ -159,17 +162,17 @@ class Folder(Source):
             with open(path, "rb") as file:
                 content = file.read(streams.MAX_BYTES + 1)
             if len(content) > streams.MAX_BYTES:
-                return Reject(number, None, name, too_long())
+                return Reject(number, None, name, too_long_reason())
             return Row(number, name, content.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
-            return Reject(number, None, name, invalid_utf8(error))
+            return Reject(number, None, name, invalid_utf8_reason(error))
         except OSError as error:
             return Reject(number, None, name, f"cannot be read: {error.strerror}")
 
     @property
     def read_bytes(self) -> int:
-        """As ``Source``."""
+        """As ``RowSource``."""
         return self._read
 
     def close(self) -> None:
-        """As ``Source``; files are open only while they are read."""
+        """As ``RowSource``; there is nothing to close, because files are only open while they are read."""

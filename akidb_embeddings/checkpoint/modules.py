@@ -13,13 +13,12 @@ from typing import Any
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.safetensors import Tensors
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.registry.poolings import POOLING_MODES, POOLINGS
 
-# sentence-transformers' names, as one key (since 6.0) or as flags (before).
-_POOLING_MODES = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
+# Pooling by sentence-transformers' names, and the flags that earlier releases wrote, also of modes that are refused.
+_POOLINGS = {mode.name: pooling for pooling, mode in POOLING_MODES.items()}
 _POOLING_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "lasttoken",
+    **{mode.flag: mode.name for mode in POOLING_MODES.values()},
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
@@ -137,11 +136,13 @@ def trained_pooling(steps: Sequence[Step]) -> str | None:
     modes = [mode] if isinstance(mode, str) else list(mode or [])
     modes += [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)]
     modes = modes or ["mean"]  # sentence-transformers' own default
-    if len(modes) > 1 or modes[0] not in _POOLING_MODES:
-        raise CheckpointError(f"{files[0]} asks for {' + '.join(modes)} pooling; supported: mean, cls or last, alone.")
+    if len(modes) > 1 or modes[0] not in _POOLINGS:
+        raise CheckpointError(
+            f"{files[0]} asks for {' + '.join(modes)} pooling; supported: one of {', '.join(POOLINGS)}."
+        )
     if config.get("include_prompt") is False:
         raise CheckpointError(f"{files[0]} leaves prompts out of pooling, which is not supported (include_prompt).")
-    return _POOLING_MODES[modes[0]]
+    return _POOLINGS[modes[0]]
 
 
 def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 
 # The library's names for arguments whose option has another ``dest``, since their own is a field of the configuration.
-_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task"}
+_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task", "passages": "size"}
 
 
 class Command(NamedTuple):

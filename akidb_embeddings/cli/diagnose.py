@@ -12,7 +12,7 @@ from akidb_embeddings.cli.output import print_message, shorten, table
 from akidb_embeddings.hub.download import is_model_cached
 
 if TYPE_CHECKING:
-    from akidb_embeddings.diagnostics.doctor import Check
+    from akidb_embeddings.diagnostics.doctor import Finding
     from akidb_embeddings.diagnostics.measure import Measurement
     from akidb_embeddings.diagnostics.verify import Comparison, Verification
 
@@ -30,9 +30,9 @@ def _doctor(options: Namespace) -> int:
     from akidb_embeddings.diagnostics.doctor import examine
 
     failed = False
-    for check in examine(options.config):
-        print(_check(check), flush=True)
-        failed = failed or check.status == "fail"
+    for finding in examine(options.config):
+        print(_finding(finding), flush=True)
+        failed = failed or finding.status == "fail"
     if options.measure:
         from akidb_embeddings.diagnostics.measure import measure
 
@@ -41,10 +41,10 @@ def _doctor(options: Namespace) -> int:
     return 1 if failed else 0
 
 
-def _check(check: "Check") -> str:
-    status = check.status.upper() if check.status == "fail" else check.status
-    line = f"{status:<4}  {check.name:<13}  {check.text}"
-    return f"{line}\n{' ' * 21}-> {check.remedy}" if check.remedy else line
+def _finding(finding: "Finding") -> str:
+    status = finding.status.upper() if finding.status == "fail" else finding.status
+    line = f"{status:<4}  {finding.name:<13}  {finding.text}"
+    return f"{line}\n{' ' * 21}-> {finding.remedy}" if finding.remedy else line
 
 
 def _measurement(found: "Measurement") -> str:

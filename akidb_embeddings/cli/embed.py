@@ -19,6 +19,7 @@ from akidb_embeddings.cli.options import (
 from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.service import WINDOW_TEXTS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.vectors.precision import Quantized
 
 # Texts per call of the service: enough to keep the engine busy, and little memory.
-_CHUNK = 2048
+_CHUNK = 4 * WINDOW_TEXTS
 # Texts below which an input that is read completely gets no progress bar.
 _PROGRESS_BAR_MINIMUM = 256
 

@@ -14,7 +14,7 @@ from akidb_embeddings.errors import InputError
 from akidb_embeddings.extras import require
 
 if TYPE_CHECKING:
-    from akidb_embeddings.evaluation.metrics import Evaluation, Progress
+    from akidb_embeddings.evaluation.metrics import Evaluation, ProgressCallback
     from akidb_embeddings.evaluation.pairs import PairTask
     from akidb_embeddings.evaluation.tasks import RetrievalTask
     from akidb_embeddings.service.service import EmbeddingService
@@ -66,7 +66,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.evaluation.metrics import texts_of
+    from akidb_embeddings.evaluation.metrics import count_texts
     from akidb_embeddings.evaluation.tasks import RetrievalTask, read_task
 
     require("evaluate", "Evaluation")
@@ -83,7 +83,7 @@ def _run(options: Namespace) -> int:
         from tqdm import tqdm
 
         for task in tasks:
-            with tqdm(total=texts_of(task), desc=task.name, unit="text", disable=not sys.stderr.isatty()) as bar:
+            with tqdm(total=count_texts(task), desc=task.name, unit="text", disable=not sys.stderr.isatty()) as bar:
                 results.append(_evaluate(service, task, options, bar.update))
     if options.json:
         settings = {
@@ -100,7 +100,7 @@ def _run(options: Namespace) -> int:
 
 
 def _evaluate(
-    service: "EmbeddingService", task: "RetrievalTask | PairTask", options: Namespace, progress: "Progress"
+    service: "EmbeddingService", task: "RetrievalTask | PairTask", options: Namespace, progress: "ProgressCallback"
 ) -> "Evaluation":
     from akidb_embeddings.evaluation.metrics import evaluate_pairs, evaluate_retrieval
     from akidb_embeddings.evaluation.pairs import PairTask

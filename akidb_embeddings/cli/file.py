@@ -4,91 +4,37 @@ import contextlib
 import functools
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.options import (
-    add_model_options,
-    add_precision_option,
-    add_prompt_options,
-    configuration,
-    open_service,
-    prompt_options,
-)
+from akidb_embeddings.cli.file_arguments import add_arguments
+from akidb_embeddings.cli.options import configuration, open_service, prompt_options
 from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.errors import EmbeddingError, InputError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from akidb_embeddings.bulk.journal import Job, Journal
+    from akidb_embeddings.bulk.journal import JobDescription, Journal
     from akidb_embeddings.bulk.outputs import Output
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.rows import Item
-    from akidb_embeddings.bulk.run import Embed
-    from akidb_embeddings.bulk.sources import Source
+    from akidb_embeddings.bulk.rows import RowOrReject
+    from akidb_embeddings.bulk.run import EmbedFunction
+    from akidb_embeddings.bulk.sources import RowSource
     from akidb_embeddings.service.service import EmbeddingService
 
 REJECTED = 3
-_IN_FORMATS = ("jsonl", "csv", "parquet", "lines", "folder")
-_OUT_FORMATS = ("parquet", "npy", "jsonl")
-
-
-def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "input", metavar="INPUT", help="a file (line formats also as .gz or .zst), a folder of .txt and .md files, or -"
-    )
-    parser.add_argument("--out", metavar="OUT", required=True, help="the file to write")
-    parser.add_argument("--format", choices=_IN_FORMATS, help="the input's format (default: by its name; -: lines)")
-    parser.add_argument("--out-format", choices=_OUT_FORMATS, help="the output's format (default: by its name)")
-    parser.add_argument("--text-field", metavar="NAME", default="text", help="the field of the text (default: text)")
-    parser.add_argument(
-        "--id-field",
-        metavar="NAME",
-        help="the field of the id (default: the row's number from 0; for files, their path)",
-    )
-    parser.add_argument("--with-text", action="store_true", help="jsonl: also write the texts")
-    parser.add_argument(
-        "--passages", metavar="SIZE", type=int, help="split texts into passages of at most SIZE tokens of the model"
-    )
-    parser.add_argument(
-        "--overlap",
-        metavar="N",
-        type=int,
-        default=0,
-        help="tokens of the previous passage that a passage repeats (default: 0)",
-    )
-    parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be embedded")
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace the output and parts of another job; if the input is a pipe, also those of this job",
-    )
-    parser.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="embed on a Ray cluster: host:port of its head, auto on one of its nodes, or local for this machine",
-    )
-    parser.add_argument(
-        "--actor-cpus",
-        metavar="N",
-        type=int,
-        help="--ray: CPUs, and thus threads, of each actor; each loads the model (default: 1)",
-    )
-    add_prompt_options(parser)
-    add_precision_option(parser)
-    add_model_options(parser)
 
 
 def _run(options: Namespace) -> int:
-    from akidb_embeddings.bulk.opening import open_journal
-    from akidb_embeddings.bulk.outputs import Layout, form_of, make_output
+    from akidb_embeddings.bulk.outputs import Layout, make_output, output_format
+    from akidb_embeddings.bulk.resume import open_journal
 
     out = _output_path(options)
-    form = form_of(Path(options.out), options.out_format)
+    form = output_format(Path(options.out), options.out_format)
     if options.with_text and form != "jsonl":
         raise InputError(f"--with-text is for JSON lines; {form} has no place for texts.")
     if options.overlap and options.passages is None:
@@ -115,11 +61,16 @@ def _run(options: Namespace) -> int:
 
 
 def _embed_rows(
-    options: Namespace, service: "EmbeddingService", prompt: str, output: "Output", journal: "Journal", source: "Source"
+    options: Namespace,
+    service: "EmbeddingService",
+    prompt: str,
+    output: "Output",
+    journal: "Journal",
+    source: "RowSource",
 ) -> None:
     """Embed all rows, close the model, assemble the output, and report."""
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.run import Rules, fill, finish, kept
+    from akidb_embeddings.bulk.run import RejectPolicy, assemble_output, embed_remaining, how_to_resume
 
     if journal.complete:
         print_message(f"all rows are embedded already, in {journal.folder}; assembling the output")
@@ -127,29 +78,31 @@ def _embed_rows(
         print_message(f"continuing after {journal.rows_done:,} rows, which are in {journal.folder}")
     source.skip = journal.rows_done
     settings = service.settings
-    rules = Rules(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
+    policy = RejectPolicy(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
     try:
         with (
             _embedding(options, service, prompt, journal) as embed,
-            contextlib.closing(Progress(source.total_bytes, say=print_message, bar=sys.stderr.isatty())) as progress,
+            contextlib.closing(Progress(source.total_bytes, log=print_message, bar=sys.stderr.isatty())) as progress,
         ):
             items = _passages(options, service, prompt, source)
-            fill(items, embed, output, journal, progress, rules, lambda: source.read_bytes)
-            progress.sample(at_once=True)
+            embed_remaining(items, embed, output, journal, progress, policy, lambda: source.read_bytes)
+            progress.sample_memory(at_once=True)
         service.close()  # the last step needs its own memory
-        finish(output, journal)
+        assemble_output(output, journal)
     except BaseException as error:
         restarts = options.overwrite and source.total_bytes is None
         again = f"the same command{' without --overwrite' if restarts else ''}"
-        print_message(f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {kept(journal, again)}")
+        print_message(
+            f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {how_to_resume(journal, again)}"
+        )
         raise
-    progress.sample(at_once=True)
+    progress.sample_memory(at_once=True)
     _summarize(journal, progress, settings.max_tokens)
     if source.has_changed:
         print_message(f"warning: {options.input} changed meanwhile; the vectors may come from two versions of it")
 
 
-def _open_source(options: Namespace) -> "Source":
+def _open_source(options: Namespace) -> "RowSource":
     from akidb_embeddings.bulk.sources import open_source
 
     return open_source(options.input, format=options.format, text_field=options.text_field, id_field=options.id_field)
@@ -187,7 +140,9 @@ def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> d
     }
 
 
-def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any) -> "Job":
+def _job(
+    options: Namespace, service: "EmbeddingService", metadata: dict[str, Any], form: str, identity: Any
+) -> "JobDescription":
     """Everything that the output's bytes depend on, for the journal to compare."""
     return {
         **{name: value for name, value in metadata.items() if name != "model"},  # the fingerprint covers the model
@@ -203,8 +158,8 @@ def _job(options: Namespace, service: "EmbeddingService", metadata: dict[str, An
 
 
 def _passages(
-    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[Item]"
-) -> "Iterable[Item]":
+    options: Namespace, service: "EmbeddingService", prompt: str, items: "Iterable[RowOrReject]"
+) -> "Iterable[RowOrReject]":
     """The rows, or their passages.
 
     Raises:
@@ -212,7 +167,7 @@ def _passages(
     """
     if options.passages is None:
         return items
-    from akidb_embeddings.bulk.passages import Cutter
+    from akidb_embeddings.bulk.passages import PassageSplitter
 
     limit = service.settings.max_tokens
     if options.passages > limit:
@@ -221,18 +176,20 @@ def _passages(
     def count(text: str) -> int:
         return service.count_tokens([text], prompt=prompt)[0]
 
-    return Cutter(options.passages, options.overlap, service.token_offsets, count).rows(items)
+    return PassageSplitter(options.passages, options.overlap, service.token_offsets, count).split_rows(items)
 
 
 @contextlib.contextmanager
-def _embedding(options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal") -> "Iterator[Embed]":
-    """The function that embeds. It truncates and flags long texts; ``Rules`` rejects them later if configured."""
-    from akidb_embeddings.bulk.run import side_by_side
+def _embedding(
+    options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal"
+) -> "Iterator[EmbedFunction]":
+    """The function that embeds. It truncates and flags long texts; the policy rejects them later if configured."""
+    from akidb_embeddings.bulk.run import embed_concurrently
 
     form: dict[str, Any] = {"prompt": prompt, "precision": options.precision}
     with service.with_options(truncate="end") as cutting:
         if options.ray is None or journal.complete:
-            yield side_by_side(functools.partial(cutting.encode, wait=True, alone=True, **form))
+            yield embed_concurrently(functools.partial(cutting.encode, wait=True, alone=True, **form))
             return
         from akidb_embeddings.distributed import Pool
 
@@ -262,7 +219,7 @@ def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:
     )
     earlier = counts.vectors - progress.texts
     here = f" for the remaining {progress.texts:,}" if earlier > 0 else ""
-    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak)}")
+    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak_bytes)}")
 
 
 def _outcome(out: Path, journal: "Journal") -> int:
@@ -280,7 +237,7 @@ def _outcome(out: Path, journal: "Journal") -> int:
 
 FILE = Command(
     "embed a file or folder of any size to Parquet, NumPy or JSON lines, resumable",
-    _add_arguments,
+    add_arguments,
     _run,
     "akidb-embed file articles.jsonl --text-field body --id-field id --out vectors.parquet",
     """\

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, EmbeddingConfig
+from akidb_embeddings.registry.poolings import POOLINGS
+from akidb_embeddings.vectors import WITHOUT_RANGES
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Container
 
     from akidb_embeddings.service.service import EmbeddingService
 
-
 _DEFAULT = EmbeddingConfig
-# All of ``precision.PRECISIONS`` but uint8, which needs ranges.
-WITHOUT_RANGES = ("float32", "float16", "int8", "binary", "ubinary")
 _CONFIG_LOCATIONS = "$AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml"
 
 
@@ -47,7 +46,7 @@ def _add_vector_options(add: Callable[..., None]) -> None:
     add(
         "--pooling",
         f"how hidden states become one vector; auto is as the model was trained (default: {_DEFAULT.pooling})",
-        choices=("auto", "mean", "cls", "last"),
+        choices=("auto", *POOLINGS),
     )
     add(
         "--dimensions",

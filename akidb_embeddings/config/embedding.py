@@ -10,6 +10,7 @@ from typing import Any, Self
 from akidb_embeddings.config.file import check_keys, find_config_file, read_section
 from akidb_embeddings.config.rules import BOOLEAN, COUNT, Rule, choice
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.registry.poolings import POOLINGS
 
 DEFAULT_MAX_TOKENS = 512
 """The limit in tokens while ``max_tokens`` is None, unless the model's own limit is smaller."""
@@ -33,7 +34,7 @@ _EXCLUSIVE = (("query_prompt", "query_prompt_name", "task"), ("document_prompt",
 _RULES: Mapping[str, Rule] = {
     "model_name": Rule(str, "a registry name, a Hugging Face repository or a local folder", str.strip),
     "revision": Rule(str, "a branch, tag or commit as a string (in YAML, quote digits)", str.strip, optional=True),
-    "pooling": choice("auto", "mean", "cls", "last"),
+    "pooling": choice("auto", *POOLINGS),
     "normalize": BOOLEAN._replace(optional=True),
     "dimensions": COUNT._replace(optional=True),
     "untrained_dimensions": BOOLEAN,

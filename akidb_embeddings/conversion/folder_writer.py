@@ -13,17 +13,13 @@ from typing import Any
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE
 from akidb_embeddings.registry import ModelSpec
+from akidb_embeddings.registry.poolings import POOLING_MODES
 
 _COPIED = (
     "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "LICENSE*",
     "NOTICE*",
 )  # fmt: skip
 _DESCRIPTIONS = ("modules.json", "sentence_*_config.json", PROMPTS_FILE, "*/config.json")
-_POOLING_FLAGS = {
-    "cls": "pooling_mode_cls_token",
-    "mean": "pooling_mode_mean_tokens",
-    "last": "pooling_mode_lasttoken",
-}
 # A longer list is a range, and what may be cut anywhere says that much in one word.
 _MOST_DIMENSIONS = 64
 
@@ -85,7 +81,7 @@ def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:
         modules = _modules(checkpoint)
         write_json(folder / "modules.json", modules)
         pooling = next(Path(module["path"]) for module in modules if module["type"].endswith(".Pooling"))
-    flags = {flag: mode == checkpoint.pooling for mode, flag in _POOLING_FLAGS.items()}
+    flags = {mode.flag: pooling == checkpoint.pooling for pooling, mode in POOLING_MODES.items()}
     width = checkpoint.dense[0].inputs if checkpoint.dense else checkpoint.dimension
     write_json(folder / pooling / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True})
 

@@ -1,4 +1,4 @@
-"""Whether this machine and a model compute what they should: ``doctor``, ``verify``, ``checks``, ``measure``.
+"""Diagnosing this machine (``doctor``, ``measure``) and a model (``verify``, ``checks``, ``quality``).
 
-``quality`` compares a converted model with its source; ``sample_texts`` are the texts that all of these use.
+``quality`` compares a converted model with its original; ``sample_texts`` are texts for the checks and comparisons.
 """

@@ -1,7 +1,7 @@
-"""How fast this machine embeds with the bundled model, and what plain MLX takes with the same weights.
+"""The speed of the bundled model on this machine, compared with plain MLX on the same weights.
 
-"Plain" is MLX as its wheel comes: the BLAS that it links, its quantized products on the stored 8-bit weights, its fused
-attention, its GELU by erf. A process has one BLAS for good, so that runs in another, told to leave MLX its own:
+"Plain" means MLX as its wheel comes: with the BLAS that it links, quantized products on the stored 8-bit weights, fused
+attention, and GELU by erf. A process cannot change its BLAS, so plain MLX runs in another process:
 ``AKIDB_BLAS=mlx python -m akidb_embeddings.diagnostics.measure``.
 """
 
@@ -28,10 +28,10 @@ from akidb_embeddings.vectors.finish import Vectors, finish
 
 TEXTS = 32
 TOKENS = 128
-# Plain MLX takes a second or more for each text, and as long for each further one, so a few tell enough.
+# Plain MLX takes a second or more per text, in proportion to their number, so a few are enough.
 PLAIN_TEXTS = 4
 _PLAIN_TIMEOUT = 900.0
-# Longer than any limit asked for: cut there, every text has the same number of tokens.
+# Longer than any requested limit, so that every text is truncated to the same number of tokens.
 _LONG_TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on under the old apple tree. " * 24
 _QUERY = "how do I read a file line by line in python"
 _QUERY_RUNS = 50
@@ -40,11 +40,15 @@ _WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class Plain:
-    """What the other process measured: ``seconds`` for ``texts`` texts, and ``gflops`` of its float32 products.
+class PlainMeasurement:
+    """What the process with plain MLX measured.
 
-    ``openblas``: the libraries of that name in it. None should be, except where MLX itself was built with one.
-    ``difference`` is the largest between its vectors' components and ours.
+    Attributes:
+        texts: How many texts it embedded.
+        seconds: How long that took.
+        gflops: Speed of its float32 products, in GFLOP/s.
+        openblas: OpenBLAS libraries loaded there. There should be none, unless MLX itself was built with one.
+        difference: The largest difference between a component of its vectors and ours.
     """
 
     texts: int
@@ -56,9 +60,16 @@ class Plain:
 
 @dataclass(frozen=True)
 class Measurement:
-    """``seconds`` for ``texts`` texts of ``tokens`` tokens, ``query_seconds`` for one of ``query_tokens``: medians.
+    """The speed of the bundled model; times are medians.
 
-    ``plain`` is None where plain MLX is no comparison; ``reason`` then says why.
+    Attributes:
+        texts: How many texts were embedded at once.
+        tokens: Tokens of each of these texts.
+        seconds: How long that took.
+        query_tokens: Tokens of the query.
+        query_seconds: How long one query took.
+        plain: The same with plain MLX; None if that is not a fair comparison.
+        reason: Why there is no comparison; "" if there is one.
     """
 
     texts: int
@@ -66,24 +77,33 @@ class Measurement:
     seconds: float
     query_tokens: int
     query_seconds: float
-    plain: Plain | None
+    plain: PlainMeasurement | None
     reason: str
 
     @property
     def plain_seconds(self) -> float:
-        """Plain MLX's time for as many texts, in proportion to those it ran; NaN without a comparison."""
+        """Plain MLX's time in seconds, scaled to ``texts``; NaN without a comparison."""
         return self.plain.seconds * self.texts / self.plain.texts if self.plain else float("nan")
 
     @property
     def ratio(self) -> float:
-        """How many times as long plain MLX takes."""
+        """How many times longer plain MLX takes."""
         return self.plain_seconds / self.seconds
 
 
 def measure(texts: int = TEXTS, tokens: int = TOKENS, plain_texts: int = PLAIN_TEXTS) -> Measurement:
     """Measure throughput, latency and, on a Linux CPU, plain MLX. Takes ten seconds or more with the defaults.
 
-    WorkerError: the process that runs plain MLX failed.
+    Args:
+        texts: How many texts to embed at once.
+        tokens: Tokens of each text.
+        plain_texts: How many texts to embed with plain MLX.
+
+    Returns:
+        The measured times.
+
+    Raises:
+        WorkerError: The process that runs plain MLX failed.
     """
     with EmbeddingService(config=EmbeddingConfig(model_name=BUNDLED, max_tokens=tokens)) as service:
         batch = [_LONG_TEXT] * texts
@@ -91,40 +111,40 @@ def measure(texts: int = TEXTS, tokens: int = TOKENS, plain_texts: int = PLAIN_T
         seconds = _median(lambda: service.encode(batch), _REPEATS)
         query_tokens = service.encode([_QUERY] * _WARM_UP).token_counts[0]
         query_seconds = _median(lambda: service.encode([_QUERY]), _QUERY_RUNS)
-    reason = _why_not_plain()
+    reason = _no_comparison_reason()
     plain = None if reason else _measure_plain(plain_texts, tokens, vectors)
     return Measurement(texts, tokens, seconds, query_tokens, query_seconds, plain, reason)
 
 
 def matmul_speed() -> float:
-    """GFLOP/s of float32 products on the CPU: the best of a few, since a busy machine spoils single ones."""
+    """Measure float32 products on the CPU, in GFLOP/s: the best of five, because other programs may disturb some."""
     from akidb_embeddings.compute.backend import measure_matmul
 
     return max(measure_matmul(512) for _ in range(5))
 
 
 def _median(run: Callable[[], object], times: int) -> float:
-    return statistics.median(_seconds(run) for _ in range(times))
+    return statistics.median(_elapsed(run) for _ in range(times))
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _elapsed(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def _why_not_plain() -> str:
+def _no_comparison_reason() -> str:
     from akidb_embeddings.compute.backend import select_backend
 
     name = select_backend().name
     if name != "cpu":
-        return f"plain mlx[cpu] is no comparison here: this machine computes on its GPU ({name})"
-    return "" if sys.platform == "linux" else "plain mlx[cpu] is no comparison here: its slow BLAS is Linux's alone"
+        return f"no comparison with plain mlx[cpu]: this machine computes on its GPU ({name})"
+    return "" if sys.platform == "linux" else "no comparison with plain mlx[cpu]: only on Linux it has a slow BLAS"
 
 
-def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> Plain:
+def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> PlainMeasurement:
     command = [sys.executable, "-m", __name__, str(texts), str(tokens)]
-    # Begun where this package lies, so that the process finds the same one; and without a BLAS that the user preloads.
+    # Started in this package's folder, so that the process imports the same one, and without the user's preloaded BLAS.
     folder = Path(__file__).parent.parent.parent
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | {"AKIDB_BLAS": "mlx"}
     try:
@@ -136,11 +156,11 @@ def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> Plain:
         output = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         raise WorkerError(f"The process that runs plain MLX failed: {output}") from error
     difference = float(np.abs(np.array(found["vectors"], dtype=np.float32) - vectors[0]).max())
-    return Plain(texts, found["seconds"], found["gflops"], tuple(found["openblas"]), difference)
+    return PlainMeasurement(texts, found["seconds"], found["gflops"], tuple(found["openblas"]), difference)
 
 
 def _run_plain(texts: int, tokens: int) -> dict[str, object]:
-    """One micro-batch on MLX as it comes, in a process with ``AKIDB_BLAS=mlx``."""
+    """Run one micro-batch on plain MLX, in a process with ``AKIDB_BLAS=mlx``."""
     from akidb_embeddings.compute.backend import Backend, WeightStorage
     from akidb_embeddings.compute.kernels import FUSED
     from akidb_embeddings.compute.runtime import mx
@@ -170,14 +190,14 @@ def _run_plain(texts: int, tokens: int) -> dict[str, object]:
     return {
         "seconds": seconds,
         "gflops": matmul_speed(),
-        # NumPy's own is called libscipy_openblas64_, and does not serve MLX.
-        "openblas": _loaded("libopenblas") + _loaded("libscipy_openblas."),
+        # NumPy's own library is called libscipy_openblas64_; MLX does not use it.
+        "openblas": _mapped_libraries("libopenblas") + _mapped_libraries("libscipy_openblas."),
         "vectors": finish(vectors, None, True).tolist(),
     }
 
 
-def _loaded(name: str) -> list[str]:
-    """The files mapped into this process whose names begin with ``name``; none where the system does not tell."""
+def _mapped_libraries(name: str) -> list[str]:
+    """Files mapped into this process whose names begin with ``name``; none on systems without /proc."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:

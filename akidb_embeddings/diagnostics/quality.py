@@ -1,21 +1,20 @@
-"""How near the vectors of a converted model are to those of its original: cosines over the built-in texts."""
+"""The quality of a converted model: cosines between its vectors and its original's, over built-in texts."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.settings import Settings
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
 from akidb_embeddings.service.service import EmbeddingService
-from akidb_embeddings.vectors.finish import Vectors
+from akidb_embeddings.vectors.finish import Vectors, row_cosines
 
-# Past the windows of local attention, and short enough for models that would take an hour for a whole book.
+# Longer than windows of local attention, and short enough for models that would take an hour for a whole book.
 _MAX_TOKENS = 1024
-# Where nothing says how a model is pooled: all tokens count, so the mean tells most of what became of them.
+# For models that do not say how they are pooled. The mean depends on all tokens, so it shows most of the loss.
 _ASSUMED_POOLING = "mean"
 
 
@@ -23,7 +22,11 @@ _ASSUMED_POOLING = "mean"
 class Quality:
     """Cosine similarities of each text's two vectors.
 
-    ``pooling`` is what both were pooled with; ``assumed``: nothing says that the model was trained with it.
+    Attributes:
+        texts: The texts.
+        cosines: One similarity per text.
+        pooling: The pooling of both models.
+        assumed: Whether the pooling is a guess, because neither model says how it was trained.
     """
 
     texts: tuple[str, ...]
@@ -48,10 +51,19 @@ class Quality:
 
 
 def compare(original: Path, converted: Path) -> Quality:
-    """Embed the built-in texts with the model in each folder, one after the other, and compare.
+    """Embed the built-in texts with two models, one after the other, and compare the vectors.
 
-    Prompts and pooling are those of ``converted``, for both; texts are cut where either model must.
-    Raises what ``EmbeddingService`` raises; NonFiniteVectorError where one of the models gives NaN.
+    Both use the prompts and the pooling of ``converted``, and the lower of their token limits.
+
+    Args:
+        original: Folder of the original model.
+        converted: Folder of the converted model.
+
+    Returns:
+        The similarities of all texts.
+
+    Raises:
+        EmbeddingError: What ``EmbeddingService`` raises; NonFiniteVectorError if a model gives NaN.
     """
     before, after = read_checkpoint(original), read_checkpoint(converted)
     pooling = after.pooling or before.pooling
@@ -60,23 +72,15 @@ def compare(original: Path, converted: Path) -> Quality:
         normalize=True,
         max_tokens=min(before.max_tokens, after.max_tokens, _MAX_TOKENS),
     )
-    vectors, settings = _vectors(converted, config, None)
-    reference, _ = _vectors(original, config, settings)
-    similarities = tuple(cosines(reference, vectors).tolist())
+    vectors, settings = _embed_samples(converted, config, None)
+    reference, _ = _embed_samples(original, config, settings)
+    similarities = tuple(row_cosines(reference, vectors).tolist())
     return Quality((*QUERIES, *DOCUMENTS), similarities, config.pooling, pooling is None)
 
 
-def cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
-    """Cosine similarity row by row, ``[n]``, in float64; 0 where a vector is zero."""
-    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-    lengths = np.linalg.norm(wide_a, axis=1) * np.linalg.norm(wide_b, axis=1)
-    result: NDArray[np.float64] = np.minimum((wide_a * wide_b).sum(1) / np.where(lengths > 0, lengths, 1.0), 1.0)
-    return result
-
-
-def _vectors(folder: Path, config: EmbeddingConfig, settings: Settings | None) -> tuple[Vectors, Settings]:
-    """Vectors of the built-in texts with the prompts of ``settings``, or of the folder's own."""
-    # Absolute, so that it is taken for a folder, whatever it is called.
+def _embed_samples(folder: Path, config: EmbeddingConfig, settings: Settings | None) -> tuple[Vectors, Settings]:
+    """Embed the built-in texts with the prompts of ``settings``, or the folder's own; float32 [n, dimension]."""
+    # An absolute path is always taken as a folder, never as a model's name.
     with EmbeddingService(config=config.with_values(model_name=str(folder.absolute()))) as service:
         used = settings or service.settings
         queries = service.encode(QUERIES, prompt=used.prompt("query"), wait=True)

@@ -1,7 +1,7 @@
-"""Texts of many kinds to try a model with: queries, prose, languages, scripts, code, numbers, a word, a few pages.
+"""Sample texts of many kinds: queries, prose, languages, scripts, code, numbers, a single word, a few pages.
 
-They are our own. ``quality`` compares vectors of all of them, ``checks`` takes a few. Data only: what changes here
-changes the figures that ``convert`` prints.
+They were written for this library. ``quality`` uses all of them, ``checks`` a few. Changing them changes the figures
+that ``convert`` prints.
 """
 
 QUERIES = (

@@ -1,4 +1,4 @@
-"""Whether a model gives the similarities its authors published, and does what every model must do."""
+"""Verifying a model: it must reproduce the similarities that its authors published, and pass all ``checks``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +15,25 @@ from akidb_embeddings.registry import MODELS, CardExample
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.precision import Similarities, similarity
 
-# Cards give four digits, of runs in bfloat16 that are 3e-3 off themselves.
+# Cards give four digits, but from runs in bfloat16, whose own error is 3e-3.
 _TOLERANCE = 0.005
-# What quantization adds. Measured with all-MiniLM-L6-v2, as the largest difference on its card and the root mean
+# Tolerances by bits per weight. Measured with all-MiniLM-L6-v2, as the largest difference on its card and the root mean
 # square over all pairs of 43 texts: 8 bits 0.002 and 0.002, 6 bits 0.011 and 0.006, 5 bits 0.014 and 0.017, 4 bits
-# 0.022 and 0.036. Each limit is three times the latter or so. What goes wrong by mistake stands out at 8 bits: pooling
-# the last token instead of the mean gives 0.13 on that card, the first 0.61. Below 4 bits (3 bits: 0.11, 2 bits: 0.26)
-# similarities are no longer the published ones, and the limit does not grow with them.
+# 0.022 and 0.036. Each limit is about three times the latter. Mistakes are still visible at 8 bits: pooling the last
+# token instead of the mean gives 0.13 on that card, the first token 0.61. Below 4 bits (3 bits: 0.11, 2 bits: 0.26),
+# similarities no longer match the published ones, so the limit does not grow further.
 _TOLERANCES = {8: 0.01, 6: 0.03, 5: 0.06}
 _COARSEST = 0.1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Published and computed similarities, ``[queries, documents]``.
+    """Published and computed similarities.
 
-    ``tolerance`` is the largest difference that rounding explains.
+    Attributes:
+        card: The texts and the published similarities.
+        computed: float32 [queries, documents].
+        tolerance: The largest difference that rounding explains.
     """
 
     card: CardExample
@@ -39,17 +42,17 @@ class Comparison:
 
     @property
     def published(self) -> Similarities:
-        """What the authors say."""
+        """The authors' similarities, float32 [queries, documents]."""
         return np.array(self.card.scores, dtype=np.float32)
 
     @property
     def differences(self) -> Similarities:
-        """Computed minus published."""
+        """Computed minus published similarities, float32 [queries, documents]."""
         return self.computed - self.published
 
     @property
     def largest(self) -> float:
-        """The largest difference, either way."""
+        """The largest absolute difference."""
         return float(np.abs(self.differences).max())
 
     @property
@@ -60,10 +63,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found out about the model ``name``.
+    """The result of verifying a model.
 
-    ``bits`` is None for weights that are not quantized; ``comparison`` is None where no similarities are published, or
-    the vectors are no numbers; ``checks`` are what must hold for every model.
+    Attributes:
+        name: The model's name.
+        bits: Bits per weight; None if the weights are not quantized.
+        comparison: None if no similarities are published, or the vectors are not finite.
+        checks: Results of the checks that every model must pass.
     """
 
     name: str
@@ -73,12 +79,16 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether all checks passed, and the published similarities, if there are any, were reproduced."""
+        """Whether all checks passed, and the published similarities, if any, were reproduced."""
         return all(check.passed for check in self.checks) and (self.comparison is None or self.comparison.reproduced)
 
 
 def tolerance(bits: int | None) -> float:
-    """The largest difference from published similarities that ``bits`` a weight explain."""
+    """Return the largest difference from published similarities that rounding explains.
+
+    Args:
+        bits: Bits per weight; None for weights that are not quantized.
+    """
     return _TOLERANCE if bits is None else _TOLERANCES.get(bits, _COARSEST)
 
 
@@ -90,18 +100,28 @@ def verify(
     cache_dir: str | Path | None = None,
     auto_download: bool = True,
 ) -> Verification:
-    """Compute what the card of the model ``name`` shows, and run the checks, as it was trained, whatever is configured.
+    """Compute the similarities on a model's card, and run all checks. The user's configuration is not used.
 
-    ``card`` is the registry's name of the model whose card to take, for a folder or a repository that holds the same
-    model; None for the model's own, if it has one.
+    Args:
+        name: A registry name, a repository or a folder.
+        card: Registry name of the model whose card to use, for a folder or repository with the same model; None for
+            the model's own card, if it has one.
+        revision: Branch, tag or commit of the repository.
+        cache_dir: Where models are cached; None for the default.
+        auto_download: Whether the model may be downloaded.
 
-    Raises ConfigurationError where nothing is published for ``card``, and what ``EmbeddingService`` raises.
+    Returns:
+        The results.
+
+    Raises:
+        ConfigurationError: No similarities are published for ``card``.
+        EmbeddingError: What ``EmbeddingService`` raises.
     """
-    example = _card(name, revision, cache_dir) if card is None else _card_of(card)
+    example = _model_card(name, revision, cache_dir) if card is None else _registry_card(card)
     config = EmbeddingConfig(
         model_name=name, revision=revision, cache_dir=cache_dir, auto_download=auto_download, normalize=True
     )
-    service, assumed = _open(config)
+    service, assumed = _open_service(config)
     with service:
         bits = service.checkpoint.quantization.get("bits")
         checks = (*assumed, *run_checks(service))
@@ -113,25 +133,25 @@ def verify(
     return Verification(name, bits, comparison, checks)
 
 
-def _open(config: EmbeddingConfig) -> tuple[EmbeddingService, list[Check]]:
-    """The service; where nothing says how the model is pooled, one that takes the mean, and a check that failed."""
+def _open_service(config: EmbeddingConfig) -> tuple[EmbeddingService, list[Check]]:
+    """Open the service. If the model does not say how it is pooled, the mean is used, and a failed check returned."""
     files = resolve_model(
         config.model_name, revision=config.revision, cache_dir=config.cache_dir, auto_download=config.auto_download
     )
     if read_checkpoint(files.path, files.spec).pooling is not None:
         return EmbeddingService(config=config), []
-    text = "nothing in the folder says mean, cls or last; what follows is computed with mean"
+    text = "the folder does not say mean, cls or last; the following is computed with mean"
     return EmbeddingService(config=config.with_values(pooling="mean")), [Check("pooling", False, text)]
 
 
-def _card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample | None:
+def _model_card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample | None:
     spec = get_model_info(name, revision=revision, cache_dir=cache_dir).spec
     return spec.card if spec else None
 
 
-def _card_of(name: str) -> CardExample:
+def _registry_card(name: str) -> CardExample:
     spec = find_spec(name)
     if spec is None or spec.card is None:
         known = ", ".join(spec.name for spec in MODELS.values() if spec.card is not None)
-        raise ConfigurationError(f"No similarities of {name!r} are known; they are for {known}.")
+        raise ConfigurationError(field="card", reason=f"is {name!r}; similarities are only published for {known}.")
     return spec.card

@@ -1,8 +1,8 @@
 """Embedding with Ray, on one machine or many: ``Embedder`` for Ray Data, ``Pool`` for lists of texts in order.
 
-Each actor is a process with one engine, whose weights are loaded once, and computes with as many threads as Ray
-assigned CPUs to it. Actors take their settings from the arguments alone: a configuration file that lies on one node
-must not make other vectors there.
+Each actor is a process with one engine, which loads the weights once and computes with as many threads as Ray assigned
+CPUs to the actor. Actors take their settings from the arguments alone: a configuration file on one node must not lead
+to other vectors there.
 """
 
 from akidb_embeddings.distributed.cluster import keep_to_assigned_cpus

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Embedder:
-    """A class for ``ray.data.Dataset.map_batches``, which makes one of it in each actor.
+    """A callable class for ``ray.data.Dataset.map_batches``, which makes one instance in each actor.
 
     ::
 
@@ -27,12 +27,12 @@ class Embedder:
             batch_format="pyarrow", batch_size=512, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=7),
         )
 
-    Leave Ray a CPU of the cluster: where actors hold all of them, nothing can be read, and the dataset waits for ever.
+    Leave one CPU of the cluster free: if actors hold all CPUs, nothing can be read, and the dataset waits forever.
 
-    A batch keeps its columns and its rows' order, and gets three more: the vectors, ``token_count`` (of the model's
-    tokens, prompt included) and ``truncated``. With ``batch_format="pyarrow"`` the vectors are a fixed-size list, with
-    ``"numpy"`` an array ``[n, dimension]``; neither is a copy. Datasets keep the order of their batches only with
-    ``ray.data.DataContext.get_current().execution_options.preserve_order = True``.
+    A batch keeps its columns and the order of its rows, and gets three new columns: the vectors, ``token_count`` (the
+    model's tokens, prompt included) and ``truncated``. With ``batch_format="pyarrow"`` the vectors are a fixed-size
+    list, with ``"numpy"`` an array ``[n, dimension]``; neither is copied. Datasets keep the order of their batches only
+    with ``ray.data.DataContext.get_current().execution_options.preserve_order = True``.
     """
 
     def __init__(
@@ -52,19 +52,20 @@ class Embedder:
         """Load the model.
 
         Args:
-            model_name: As of ``EmbeddingService``; a folder must be there on every node.
-            text_column: Where the texts are.
-            vector_column: What the vectors' column is called.
-            prompt_name: Name of the model's prompt before each text; this and the next two as of ``encode``.
+            model_name: As in ``EmbeddingService``; a folder must exist on every node.
+            text_column: Column of the texts.
+            vector_column: New column of the vectors.
+            prompt_name: Name of the model's prompt to put before each text; this and the next two as in ``encode``.
             prompt: A prompt of your own instead.
             task: An instruction instead.
-            precision: The form of the vectors, as of ``encode``.
-            fingerprint: What ``EmbeddingService.fingerprint`` gives where you will search; None for whatever it is.
-            config: A whole configuration; None for the defaults, never for a file.
-            **overrides: Fields of ``EmbeddingConfig``, over what the configuration says.
+            precision: The precision of the vectors, as in ``encode``.
+            fingerprint: The expected ``EmbeddingService.fingerprint``, usually that of the index to be searched; None
+                for any.
+            config: A complete configuration; None for the defaults. No file is read.
+            **overrides: Fields of ``EmbeddingConfig`` that override the configuration.
 
         Raises:
-            ConfigurationError: This node's model has another fingerprint. Others are those of ``EmbeddingService``.
+            ConfigurationError: This node's model has another fingerprint; or as in ``EmbeddingService``.
         """
         keep_to_assigned_cpus()
         if model_name is not None:
@@ -75,8 +76,18 @@ class Embedder:
         check_fingerprint(self._service.fingerprint(self._prompt, precision=precision), fingerprint)
 
     def __call__(self, batch: "pa.Table | dict[str, Any]") -> "pa.Table | dict[str, Any]":
-        """The batch with three columns more. InputError: it has no column of texts, or one with a new one's name; or
-        a text is no string, too long with ``truncate: error``, counting from the batch's first row."""
+        """Embed a batch.
+
+        Args:
+            batch: A table, or arrays by column.
+
+        Returns:
+            The batch with three more columns.
+
+        Raises:
+            InputError: The column of the texts is missing, or a new column exists already; or a text is not a string,
+                or is too long with ``truncate: error``. Indices count from the batch's first row.
+        """
         if isinstance(batch, dict):
             result = self._encode(list(batch), lambda: np.asarray(batch[self._text]).tolist())
             return {
@@ -92,10 +103,12 @@ class Embedder:
 
     def _encode(self, columns: list[str], texts: Callable[[], list[str]]) -> EmbeddingResult:
         if self._text not in columns:
-            raise InputError(f"text_column is {self._text!r}; the batch has {', '.join(map(repr, columns))}.")
+            raise InputError(
+                field="text_column", reason=f"is {self._text!r}; the batch has {', '.join(map(repr, columns))}."
+            )
         for name in (self._vector, "token_count", "truncated"):
             if name in columns:
-                raise InputError(f"The batch has a column {name!r} already; rename or drop it first.")
+                raise InputError(f"The batch already has a column {name!r}; rename or drop it first.")
         return self._service.encode(texts(), prompt=self._prompt, precision=self._precision, wait=True)
 
 
@@ -108,7 +121,14 @@ def _with_results(table: "pa.Table", name: str, result: EmbeddingResult) -> "pa.
 
 
 def fixed_size_lists(vectors: Quantized) -> "pa.FixedSizeListArray":
-    """Vectors ``[n, d]`` as Arrow's lists of d values each, over the same memory."""
+    """Wrap vectors ``[n, d]`` as an Arrow array of fixed-size lists, without a copy.
+
+    Args:
+        vectors: ``[n, d]``, of any precision.
+
+    Returns:
+        ``n`` lists of ``d`` values.
+    """
     import pyarrow as pa
 
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1))

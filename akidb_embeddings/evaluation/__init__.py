@@ -1,4 +1,5 @@
-"""How good a model is on test data.
+"""Evaluating models on test data.
 
-``tasks`` and ``pairs`` read the data, ``search`` ranks exactly, ``metrics`` scores, ``mteb_encoder`` is for MTEB.
+``tasks`` and ``pairs`` read the data, ``search`` ranks documents exactly, ``metrics`` computes the scores, and
+``mteb_encoder`` is an encoder for MTEB.
 """

@@ -1,4 +1,4 @@
-"""How good a model's vectors are: nDCG, recall and MRR of exact search, correlation with people's scores of pairs."""
+"""Quality metrics: nDCG, recall and MRR of exact search, and correlation with human similarity scores."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,21 +15,28 @@ from akidb_embeddings.evaluation.tasks import RetrievalTask
 from akidb_embeddings.extras import require
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.service.service import EmbeddingService
-from akidb_embeddings.vectors.finish import Vectors, finish
+from akidb_embeddings.vectors.finish import row_cosines
 
-# Documents that are embedded and searched at a time: several of the service's windows, so that the engine seldom waits.
-_BLOCK = 4096
-_DEEPEST = 100
-_RECALLS = (1, 10, 100)
+# Documents embedded and searched at a time: several of the service's windows, so that the engine rarely waits.
+_BLOCK_DOCUMENTS = 4096
+_SEARCH_DEPTH = 100
+_RECALL_CUTOFFS = (1, 10, 100)
 _STS_PROMPT = "STS"
 
-Progress = Callable[[int], object]
-Label = Callable[[int], str]
+ProgressCallback = Callable[[int], object]
+LabelOf = Callable[[int], str]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures by name (``ndcg@10``, ``spearman``) and what they were computed with; ``kind``: retrieval or sts."""
+    """The result of one task.
+
+    Attributes:
+        task: The task's name.
+        kind: ``"retrieval"`` or ``"sts"``.
+        scores: Metrics by name (``ndcg@10``, ``spearman``).
+        settings: What the scores were computed with.
+    """
 
     task: str
     kind: str
@@ -37,34 +44,43 @@ class Evaluation:
     settings: Mapping[str, Any]
 
 
-def texts_of(task: RetrievalTask | PairTask) -> int:
-    """How many texts are embedded for a task."""
+def count_texts(task: RetrievalTask | PairTask) -> int:
+    """Return how many texts are embedded for a task."""
     return len(task.queries) + len(task.corpus.ids) if isinstance(task, RetrievalTask) else 2 * len(task.first)
 
 
 def evaluate_retrieval(
-    service: EmbeddingService, task: RetrievalTask, *, titles: bool = True, progress: Progress | None = None
+    service: EmbeddingService, task: RetrievalTask, *, titles: bool = True, progress: ProgressCallback | None = None
 ) -> Evaluation:
-    """nDCG@10, recall@1, 10 and 100, and MRR@10 of exact search by cosine, as means over the queries.
+    """Compute nDCG@10, recall@1, @10 and @100, and MRR@10 of exact search by cosine, as means over the queries.
 
-    Queries get the model's query prompt, documents its document prompt; with ``titles``, a document is its title and
-    its text with a space between them. ``progress`` is called with numbers of texts done.
+    Queries get the model's query prompt, documents its document prompt.
 
-    Raises EmbeddingError without the extra ``evaluate``, and what ``EmbeddingService.encode`` raises.
+    Args:
+        service: The model.
+        task: The task.
+        titles: Whether to put a document's title and a space before its text.
+        progress: Called with the number of texts embedded since the last call.
+
+    Returns:
+        The scores.
+
+    Raises:
+        EmbeddingError: The extra ``evaluate`` is not installed, or what ``EmbeddingService.encode`` raises.
     """
     require("evaluate", "Evaluation")
     begun = time.monotonic()
     queries = _encode(service, list(task.queries.values()), "query", _labels("query", list(task.queries)), progress)
-    search = TopK(queries.vectors, _DEEPEST)
+    search = TopK(queries.vectors, _SEARCH_DEPTH)
     truncated, fingerprint, ids = 0, "", task.corpus.ids
-    for begin in range(0, len(ids), _BLOCK):
-        end = min(begin + _BLOCK, len(ids))
+    for begin in range(0, len(ids), _BLOCK_DOCUMENTS):
+        end = min(begin + _BLOCK_DOCUMENTS, len(ids))
         texts = task.corpus.texts(begin, end, titles)
         documents = _encode(service, texts, "document", _labels("document", ids, begin), progress)
         search.add(documents.vectors)
         truncated, fingerprint = truncated + sum(documents.truncated), documents.fingerprint
     scores = retrieval_scores(search.ranking(), ids, list(task.judgements.values()))
-    settings = _common(service) | {
+    settings = _common_settings(service) | {
         "prompts": {kind: service.settings.prompt(kind) for kind in ("query", "document")},
         "fingerprints": {"query": queries.fingerprint, "document": fingerprint},
         "titles": titles,
@@ -84,16 +100,27 @@ def evaluate_retrieval(
 
 
 def evaluate_pairs(
-    service: EmbeddingService, task: PairTask, *, prompt_name: str | None = None, progress: Progress | None = None
+    service: EmbeddingService,
+    task: PairTask,
+    *,
+    prompt_name: str | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Spearman's and Pearson's correlation of the pairs' cosines with the scores that people gave.
+    """Compute Spearman's and Pearson's correlation of the pairs' cosines with their human scores.
 
-    Both sentences get the prompt ``prompt_name``; without it that of queries if a ``task`` is configured for them, the
-    model's prompt ``STS`` if it has one, else what texts of no kind get. ``progress`` is called with numbers of texts
-    done.
+    Args:
+        service: The model.
+        task: The task.
+        prompt_name: The model's prompt for both sentences. None for the query prompt if a ``task`` is configured for
+            queries, else for the model's prompt ``STS`` if it has one, else for the default prompt.
+        progress: Called with the number of texts embedded since the last call.
 
-    Raises InputError where all scores or all cosines are equal, EmbeddingError without the extra ``evaluate``, and
-    what ``EmbeddingService.encode`` raises.
+    Returns:
+        The scores.
+
+    Raises:
+        InputError: All scores or all cosines are equal.
+        EmbeddingError: The extra ``evaluate`` is not installed, or what ``EmbeddingService.encode`` raises.
     """
     require("evaluate", "Evaluation")
     begun = time.monotonic()
@@ -105,10 +132,10 @@ def evaluate_pairs(
         _encode(service, texts, prompt_name, lambda index: f"a sentence of pair {index + 1}", progress)
         for texts in (task.first, task.second)
     )
-    scores = correlations(_cosines(first.vectors, second.vectors), np.array(task.scores))
-    settings_of = service.settings
-    prompt = settings_of.default_prompt if prompt_name is None else settings_of.prompt(prompt_name)
-    settings = _common(service) | {
+    scores = correlations(row_cosines(first.vectors, second.vectors), np.array(task.scores))
+    model_settings = service.settings
+    prompt = model_settings.default_prompt if prompt_name is None else model_settings.prompt(prompt_name)
+    settings = _common_settings(service) | {
         "prompts": {"both": prompt},
         "fingerprints": {"both": first.fingerprint},
         "split": task.split,
@@ -122,10 +149,18 @@ def evaluate_pairs(
 def retrieval_scores(
     ranking: NDArray[np.int64], ids: Sequence[str], judgements: Sequence[Mapping[str, int]]
 ) -> dict[str, float]:
-    """Means over queries, for ``ranking`` ``[queries, k]`` of places in ``ids`` and each query's judgements.
+    """Compute the retrieval metrics as means over the queries, by trec_eval's rules.
 
-    As trec_eval has it: a score is the gain, and 0 or less is none; recall is the part found of all relevant
-    documents; a query with no relevant document counts 0.
+    A judgement's score is the gain; 0 or less means not relevant. Recall is the share of all relevant documents that
+    was found. A query without relevant documents counts 0.
+
+    Args:
+        ranking: Indices into ``ids``, the nearest document first, int64 [queries, k].
+        ids: The documents' ids.
+        judgements: Document id -> score, for each query.
+
+    Returns:
+        Scores by name.
     """
     gains = np.zeros((len(ranking), 20))
     relevant = np.zeros(len(ranking))
@@ -135,22 +170,35 @@ def retrieval_scores(
         relevant[row] = len(left)
         found = [left.pop(ids[place], 0) for place in places]
         hits[row] = np.array(found) > 0
-        # What was found in the first ten, and the best of what was not: so both the ranking and the ideal are in it.
+        # The gains of the first ten documents found, and the best of all others, which the ideal ranking may need.
         missed = sorted([*left.values(), *found[10:]], reverse=True)[:10]
         gains[row, : len(found[:10])] = found[:10]
         gains[row, 10 : 10 + len(missed)] = missed
     first = np.where(hits[:, :10].any(axis=1), hits[:, :10].argmax(axis=1) + 1, np.inf)
-    recall = {f"recall@{k}": float(np.mean(hits[:, :k].sum(axis=1) / np.maximum(relevant, 1))) for k in _RECALLS}
+    recall = {f"recall@{k}": float(np.mean(hits[:, :k].sum(axis=1) / np.maximum(relevant, 1))) for k in _RECALL_CUTOFFS}
     return {"ndcg@10": _ndcg(gains), **recall, "mrr@10": float(np.mean(1 / first))}
 
 
 def correlations(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> dict[str, float]:
-    """Spearman's and Pearson's. InputError: there is nothing to correlate, for all of one side are equal."""
+    """Compute Spearman's and Pearson's correlation.
+
+    Args:
+        cosines: float64 [n].
+        scores: float64 [n].
+
+    Returns:
+        Correlations by name.
+
+    Raises:
+        InputError: All values of one side are equal.
+    """
     from scipy import stats
 
     for name, values in (("scores", scores), ("similarities", cosines)):
         if np.all(values == values[0]):
-            raise InputError(f"All {len(values)} {name} are equal, so there is no correlation; they must differ.")
+            raise InputError(
+                f"All {len(values)} {name} are equal, so the correlation is not defined; they must differ."
+            )
     return {
         "spearman": float(stats.spearmanr(cosines, scores).statistic),
         "pearson": float(stats.pearsonr(cosines, scores).statistic),
@@ -164,13 +212,7 @@ def _ndcg(gains: NDArray[np.float64]) -> float:
     return float(ndcg_score(gains, order, k=10, ignore_ties=True))
 
 
-def _cosines(first: Vectors, second: Vectors) -> NDArray[np.float64]:
-    a, b = (finish(vectors, None, True).astype(np.float64) for vectors in (first, second))
-    cosines: NDArray[np.float64] = (a * b).sum(axis=1)
-    return cosines
-
-
-def _common(service: EmbeddingService) -> dict[str, Any]:
+def _common_settings(service: EmbeddingService) -> dict[str, Any]:
     return {
         "model": service.config.model_name,
         "pooling": service.settings.pooling,
@@ -182,9 +224,13 @@ def _common(service: EmbeddingService) -> dict[str, Any]:
 
 
 def _encode(
-    service: EmbeddingService, texts: Sequence[str], prompt_name: str | None, label: Label, progress: Progress | None
+    service: EmbeddingService,
+    texts: Sequence[str],
+    prompt_name: str | None,
+    label: LabelOf,
+    progress: ProgressCallback | None,
 ) -> EmbeddingResult:
-    """The vectors; errors call a text by its ``label`` instead of ``texts[5]``."""
+    """Embed texts; errors name a text by its ``label`` instead of ``texts[5]``."""
     try:
         return service.encode(texts, prompt_name=prompt_name, wait=True, progress=progress)
     except (InputError, NonFiniteVectorError) as error:
@@ -193,5 +239,5 @@ def _encode(
         raise error.changed(field=label(error.index), index=None) from error
 
 
-def _labels(kind: str, ids: Sequence[str], first: int = 0) -> Label:
+def _labels(kind: str, ids: Sequence[str], first: int = 0) -> LabelOf:
     return lambda index: f"{kind} {ids[first + index]!r}"

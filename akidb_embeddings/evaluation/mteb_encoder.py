@@ -1,7 +1,7 @@
 """An encoder for MTEB: ``mteb.evaluate(MTEBEncoder("minilm-l6-v2"), tasks)`` runs its tasks on this library.
 
-It has the methods of ``mteb.EncoderProtocol`` (mteb 2). Neither mteb nor PyTorch is needed to import or test it; only
-``mteb_model_meta`` imports mteb, of whoever runs that.
+It has the methods of ``mteb.EncoderProtocol`` (mteb 2). Importing and testing it needs neither mteb nor PyTorch; only
+``mteb_model_meta`` imports mteb.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from akidb_embeddings.errors import ConfigurationError, InputError
 from akidb_embeddings.registry import MODELS
 from akidb_embeddings.service.inputs import check_texts
 from akidb_embeddings.service.service import EmbeddingService
-from akidb_embeddings.vectors.finish import Vectors, finish
+from akidb_embeddings.vectors.finish import Vectors, row_cosines
 from akidb_embeddings.vectors.precision import Similarities, similarity
 
 
 class TaskMetadata(Protocol):
-    """What is read of ``mteb.TaskMetadata``: ``STSBenchmark`` and ``STS``, for instance."""
+    """The attributes used of ``mteb.TaskMetadata``: ``STSBenchmark`` and ``STS``, for example."""
 
     @property
     def name(self) -> str:
@@ -34,10 +34,10 @@ class TaskMetadata(Protocol):
 
 
 class MTEBEncoder:
-    """The texts of MTEB's batches to vectors, each with the prompt that the model has for the task.
+    """Embeds MTEB's batches, with the prompt that the model has for the task.
 
-    Texts come with document titles joined by a space, as MTEB does it. Micro-batches are the service's own, so MTEB's
-    ``batch_size`` is without effect.
+    MTEB has already joined document titles and texts with a space. The service forms its own micro-batches, so MTEB's
+    ``batch_size`` has no effect.
     """
 
     def __init__(
@@ -49,20 +49,22 @@ class MTEBEncoder:
         embed_dim: int | None = None,
         **overrides: Any,
     ) -> None:
-        """Load a model, or take a service that is already there; the latter stays its owner's to close.
+        """Load a model, or use an existing service, which its owner closes.
 
         Args:
             model_name: A registry name, a Hugging Face repository or a local folder; or a service.
             revision: Branch, tag or commit of the repository.
-            device: MTEB's loader passes one on; only None is allowed, for MLX computes where it can.
-            embed_dim: MTEB's word for ``dimensions``.
+            device: Passed on by MTEB's loader; only None is allowed, because MLX chooses the device.
+            embed_dim: MTEB's name for ``dimensions``.
             **overrides: Fields of ``EmbeddingConfig``: ``query_prompt``, ``max_tokens``, …
 
         Raises:
-            ConfigurationError: a device, or settings beside a service. Else as ``EmbeddingService``.
+            ConfigurationError: A device was given, or settings together with a service; or as in ``EmbeddingService``.
         """
         if device is not None:
-            raise ConfigurationError(f"device is {device!r}; leave it out. AKIDB_BACKEND=cpu keeps MLX on the CPU.")
+            raise ConfigurationError(
+                field="device", reason=f"is {device!r}; leave it out. AKIDB_BACKEND=cpu keeps MLX on the CPU."
+            )
         if embed_dim is not None:
             overrides["dimensions"] = embed_dim
         if revision is not None:
@@ -77,7 +79,7 @@ class MTEBEncoder:
 
     @property
     def service(self) -> EmbeddingService:
-        """What computes the vectors."""
+        """The service that computes the vectors."""
         return self._service
 
     def encode(
@@ -90,35 +92,47 @@ class MTEBEncoder:
         prompt_type: str | None = None,
         **kwargs: Any,
     ) -> Vectors:
-        """Vectors of all texts in batches like ``{"text": ["…", "…"]}``, float32 ``[texts, dimension]``.
+        """Embed all texts of batches like ``{"text": ["…", "…"]}``.
 
         Args:
-            inputs: A ``DataLoader``, or any other iterable of batches.
-            task_metadata: Decides on the prompt together with ``prompt_type``; see ``prompt_for``.
+            inputs: A ``DataLoader``, or another iterable of batches.
+            task_metadata: Determines the prompt together with ``prompt_type``; see ``prompt_for``.
             hf_split: Not used.
             hf_subset: Not used.
             prompt_type: ``query``, ``document`` or None.
             **kwargs: MTEB's ``batch_size`` and ``show_progress_bar`` are not used; ``precision`` must be float32.
 
+        Returns:
+            float32 [texts, dimension].
+
         Raises:
-            InputError: a batch has no texts but images or sounds, or another precision is asked for.
+            InputError: A batch has images or audio instead of texts, or another precision is requested.
         """
         if kwargs.get("precision") not in (None, "float32"):
-            raise InputError(f"precision is {kwargs['precision']!r}; only float32 is computed.")
+            raise InputError(field="precision", reason=f"is {kwargs['precision']!r}; only float32 is supported.")
         texts: list[str] = []
         for batch in inputs:
             if "text" not in batch:
-                raise InputError(f"A batch has {', '.join(batch) or 'nothing'} and no text; only texts are embedded.")
+                raise InputError(
+                    f"A batch has {', '.join(batch) or 'nothing'} and no text; only texts can be embedded."
+                )
             texts += check_texts(batch["text"])
         return self._service.embed(texts, prompt=self.prompt_for(task_metadata, prompt_type), wait=True)
 
     def prompt_for(self, task_metadata: TaskMetadata, prompt_type: str | None = None) -> str:
-        """The prompt for texts of a task, by MTEB's rule.
+        """Choose the prompt for texts of a task, by MTEB's rules.
 
-        It is the first there is of the model's prompts called task-query (STS22-query), task (STS22), kind-query
-        (Retrieval-query), kind (STS), query; likewise with document. Where MTEB names no side and the model has none of
-        these, it is what texts of no kind get. What the configuration says of queries (``query_prompt``,
-        ``query_prompt_name``, ``task``) or documents goes before the model's own.
+        It is the model's first prompt with one of these names: task-query (STS22-query), task (STS22), type-query
+        (Retrieval-query), type (STS), query; likewise for documents. Without ``prompt_type``, it is task or type, else
+        the default prompt. Prompts that are configured for queries (``query_prompt``, ``query_prompt_name``, ``task``)
+        or documents take precedence over the model's own.
+
+        Args:
+            task_metadata: The task's name and type.
+            prompt_type: ``query``, ``document`` or None.
+
+        Returns:
+            The prompt's text.
         """
         config, prompts = self._service.config, self._service.settings.prompts
         kind = None if prompt_type is None else str(getattr(prompt_type, "value", prompt_type))
@@ -132,19 +146,34 @@ class MTEBEncoder:
         return next((prompts[name] for name in names if name in prompts), self._service.settings.default_prompt)
 
     def similarity(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> Similarities:
-        """Cosine similarities ``[len(embeddings1), len(embeddings2)]``, of arrays, or of tensors on the CPU."""
+        """Compute the cosine similarity of all pairs.
+
+        Args:
+            embeddings1: An array, or a tensor on the CPU, ``[n, d]`` or ``[d]``.
+            embeddings2: As ``embeddings1``, ``[m, d]`` or ``[d]``.
+
+        Returns:
+            float32 [n, m].
+        """
         return similarity(np.atleast_2d(embeddings1), np.atleast_2d(embeddings2))
 
     def similarity_pairwise(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> NDArray[np.float32]:
-        """Cosine similarities of the first with the first, the second with the second, …: ``[n]``."""
-        pairs: NDArray[np.float32] = (_unit(embeddings1) * _unit(embeddings2)).sum(axis=1)
-        return pairs
+        """Compute the cosine similarity of each vector with its partner.
+
+        Args:
+            embeddings1: An array, or a tensor on the CPU, ``[n, d]`` or ``[d]``.
+            embeddings2: As ``embeddings1``.
+
+        Returns:
+            float32 [n].
+        """
+        return row_cosines(np.atleast_2d(embeddings1), np.atleast_2d(embeddings2)).astype(np.float32)
 
     @property
     def mteb_model_meta(self) -> Any:
-        """An ``mteb.ModelMeta``, under whose name and revision MTEB files its results.
+        """The ``mteb.ModelMeta`` with the name and revision under which MTEB stores results.
 
-        Its revision is a fingerprint, so that results of other weights, settings or prompts are kept apart.
+        The revision is a fingerprint, so that results of other weights, settings or prompts are stored separately.
         """
         if self._meta is None:
             from mteb.models.model_meta import ModelMeta, ScoringFunction
@@ -165,7 +194,7 @@ class MTEBEncoder:
         self._meta = meta
 
     def _name(self) -> str:
-        """MTEB wants owner/name."""
+        """A name of the form owner/name, which MTEB expects."""
         name = self._service.config.model_name
         if name in MODELS:
             return MODELS[name].repo
@@ -183,7 +212,3 @@ def _prompt_names(task: str, task_type: str, kind: str | None) -> Sequence[str]:
     if kind is None:
         return (task, task_type)
     return (f"{task}-{kind}", task, f"{task_type}-{kind}", task_type, kind)
-
-
-def _unit(embeddings: ArrayLike) -> Vectors:
-    return finish(np.atleast_2d(np.asarray(embeddings, dtype=np.float32)), None, True)

@@ -1,4 +1,4 @@
-"""Reading tasks to evaluate a model on: folders in BEIR's layout, and sentence pairs (see ``pairs``).
+"""Reading evaluation tasks: folders in BEIR's layout, and sentence pairs (see ``pairs``).
 
 A BEIR folder has ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``), and judgements
 (query, document, score) in ``qrels.tsv`` or ``qrels/test.tsv``. Everything is checked before a model is loaded.
@@ -14,7 +14,9 @@ from akidb_embeddings.errors import InputError
 from akidb_embeddings.evaluation.pairs import PairTask, read_pairs
 
 _CORPUS, _QUERIES = "corpus.jsonl", "queries.jsonl"
-_WAY_OUT = "A task is a folder with corpus.jsonl, queries.jsonl and qrels.tsv, or a .tsv, .csv or .jsonl file of pairs."
+_TASK_FORMATS = (
+    "A task is a folder with corpus.jsonl, queries.jsonl and qrels.tsv, or a .tsv, .csv or .jsonl file of pairs."
+)
 
 
 class _Line(NamedTuple):
@@ -25,10 +27,13 @@ class _Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a file: their ids, greatest first, and where the line of each begins.
+    """The documents of a file. Their texts are read on demand, so that a corpus need not fit into memory.
 
-    Texts are read when they are expected, so that a corpus need not fit into memory. The order of the ids is that of
-    trec_eval's ties, and does not depend on the order of the file. ``titled``: how many have a title.
+    Attributes:
+        file: The file.
+        ids: The documents' ids in descending order, which is how trec_eval breaks ties; the file's order is irrelevant.
+        offsets: Where each document's line begins, in bytes.
+        titled: How many documents have a title.
     """
 
     file: Path
@@ -37,7 +42,16 @@ class Corpus:
     titled: int
 
     def texts(self, begin: int, end: int, titles: bool) -> list[str]:
-        """The texts of ``ids[begin:end]``; with ``titles``, title and text with a space between them."""
+        """Read the texts of ``ids[begin:end]``.
+
+        Args:
+            begin: Index of the first document.
+            end: Index after the last document.
+            titles: Whether to put a document's title and a space before its text.
+
+        Returns:
+            One text per document.
+        """
         texts = []
         with self.file.open("rb") as stream:
             for offset in self.offsets[begin:end]:
@@ -50,10 +64,15 @@ class Corpus:
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """Queries in the order of their ids, the corpus, and the judgements: query id -> document id -> score.
+    """A retrieval task: queries, documents and judgements. Queries without judgements are left out.
 
-    Every query has judgements: ``unjudged`` is the number of those without, which are left out. ``merged`` is that of
-    queries that an earlier one of the same text stands for.
+    Attributes:
+        name: The task's name.
+        corpus: The documents.
+        queries: Query id -> text, in the order of the ids.
+        judgements: Query id -> document id -> score.
+        unjudged: How many queries were left out.
+        merged: How many queries were merged into an earlier one with the same text.
     """
 
     name: str
@@ -69,7 +88,7 @@ class RetrievalTask:
         return len(self.queries) - len(set(self.queries.values()))
 
     def with_merged_queries(self) -> "RetrievalTask":
-        """Queries of the same text as one, with the judgements of all: the highest score where they differ."""
+        """Merge queries with the same text and their judgements; where these differ, the highest score counts."""
         first: dict[str, str] = {}
         judgements: dict[str, dict[str, int]] = {}
         for query, text in self.queries.items():
@@ -81,23 +100,31 @@ class RetrievalTask:
 
 
 def read_task(path: str | Path, split: str | None = None) -> RetrievalTask | PairTask:
-    """The task in a folder or file; ``split`` as in ``qrels/SPLIT.tsv``, or as pairs name it (default: test).
+    """Read a task.
 
-    InputError names file, line and what is allowed: a file is missing or empty, a line cannot be read, an id is there
-    twice, a judgement is for an unknown id.
+    Args:
+        path: A folder in BEIR's layout, or a file or folder of sentence pairs.
+        split: The split to read: ``qrels/SPLIT.tsv``, or as in ``read_pairs``; None for test.
+
+    Returns:
+        The task.
+
+    Raises:
+        InputError: A file is missing, empty or malformed, an id is not unique, or a judgement has an unknown id. The
+            message names file, line and what is allowed.
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise InputError(f"There is no {path}. {_WAY_OUT}")
+        raise InputError(f"{path} does not exist. {_TASK_FORMATS}")
     if path.is_dir() and ((path / _CORPUS).exists() or (path / _QUERIES).exists()):
         return _read_retrieval(path, split)
-    return read_pairs(path, split, _WAY_OUT)
+    return read_pairs(path, split, _TASK_FORMATS)
 
 
 def _read_retrieval(path: Path, split: str | None) -> RetrievalTask:
     for name in (_CORPUS, _QUERIES):
         if not (path / name).is_file():
-            raise InputError(f"{path} has no {name}. {_WAY_OUT}")
+            raise InputError(f"{path} has no {name}. {_TASK_FORMATS}")
     file = _judgements_file(path, split)
     corpus, queries = _read_corpus(path / _CORPUS), _read_queries(path / _QUERIES)
     judgements = _read_judgements(file, set(corpus.ids), queries)
@@ -112,10 +139,10 @@ def _judgements_file(path: Path, split: str | None) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"{path} has qrels.tsv and qrels/test.tsv: remove one, or say --split test for the latter.")
+        raise InputError(f"{path} has qrels.tsv and qrels/test.tsv: remove one, or give --split test for the latter.")
     splits = ", ".join(sorted(file.stem for file in path.glob("qrels/*.tsv")))
-    there = f" It has the splits {splits}: choose one with --split." if splits else ""
-    raise InputError(f"{path} has no judgements: no {' or '.join(names)}.{there}")
+    hint = f" It has the splits {splits}: choose one with --split." if splits else ""
+    raise InputError(f"{path} has no judgements: no {' or '.join(names)}.{hint}")
 
 
 def _read_corpus(file: Path) -> Corpus:
@@ -128,7 +155,7 @@ def _read_corpus(file: Path) -> Corpus:
             titled += bool(_text(file, line, "title"))
         lines[key] = (line.number, line.offset)
     if not lines:
-        raise InputError(f"{file} is empty; it needs one document a line.")
+        raise InputError(f"{file} is empty; one document per line is expected.")
     ids = sorted(lines, reverse=True)
     return Corpus(file, ids, [lines[key][1] for key in ids], titled)
 
@@ -141,22 +168,22 @@ def _read_queries(file: Path) -> dict[str, str]:
         lines[key] = (line.number, line.offset)
         queries[key] = _text(file, line, "text")
     if not queries:
-        raise InputError(f"{file} is empty; it needs one query a line.")
+        raise InputError(f"{file} is empty; one query per line is expected.")
     return queries
 
 
 def _lines(file: Path) -> Iterator[_Line]:
-    """The JSON objects of a file, blank lines left out."""
+    """The JSON objects of a file, without blank lines."""
     offset = 0
     with file.open("rb") as stream:
         for number, raw in enumerate(stream, start=1):
             if raw.strip():
                 try:
-                    content = json.loads(raw)  # from bytes, so that a byte order mark is no matter
-                except (ValueError, RecursionError) as error:  # JSON's and UTF-8's errors, and thousands of brackets
+                    content = json.loads(raw)  # from bytes, so that a byte order mark is accepted
+                except (ValueError, RecursionError) as error:  # invalid JSON or UTF-8, or too deeply nested
                     raise InputError(f"{file}, line {number} is not valid JSON: {error}.") from None
                 if not isinstance(content, dict):
-                    raise InputError(f'{file}, line {number} is no JSON object like {{"_id": "1", "text": "…"}}.')
+                    raise InputError(f'{file}, line {number} is not a JSON object like {{"_id": "1", "text": "…"}}.')
                 yield _Line(number, offset, content)
             offset += len(raw)
 
@@ -168,7 +195,7 @@ def _id(file: Path, line: _Line, seen: Mapping[str, tuple[int, int]]) -> str:
     if not isinstance(key, str) or not key:
         raise InputError(f"{file}, line {line.number}: _id is {key!r}; a string that is not empty is expected.")
     if key in seen:
-        raise InputError(f"{file}, line {line.number}: the id {key!r} is that of line {seen[key][0]}; ids are unique.")
+        raise InputError(f"{file}, line {line.number}: the id {key!r} is used in line {seen[key][0]}; ids are unique.")
     return key
 
 
@@ -180,7 +207,7 @@ def _text(file: Path, line: _Line, name: str) -> str:
 
 
 def _read_judgements(file: Path, documents: set[str], queries: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Query id -> document id -> score. The first line is a heading if its third column is no number."""
+    """Query id -> document id -> score. The first line is a header if its third column is not a number."""
     judgements: dict[str, dict[str, int]] = {}
     for number, raw in enumerate(file.read_bytes().splitlines(), start=1):
         if not raw.strip():
@@ -200,15 +227,16 @@ def _read_judgements(file: Path, documents: set[str], queries: Mapping[str, str]
         for key, known, kind in ((query, queries, "query"), (document, documents, "document")):
             if key not in known:
                 where = _QUERIES if kind == "query" else _CORPUS
-                raise InputError(f"{file}, line {number}: there is no {kind} {key!r} in {where}. Complete it, or judge "
-                                 f"only what is there.")  # fmt: skip
+                raise InputError(
+                    f"{file}, line {number}: the {kind} {key!r} is not in {where}. Add it there, or remove the line."
+                )
         if judgements.setdefault(query, {}).setdefault(document, score) != score:
             raise InputError(
                 f"{file}, line {number}: {query!r} and {document!r} have the score {score} here and "
-                f"{judgements[query][document]} before; one is allowed."
+                f"{judgements[query][document]} in an earlier line; only one score is allowed."
             )
     if not judgements:
-        raise InputError(f"{file} has no judgements; it needs query id, document id and score, one a line.")
+        raise InputError(f"{file} has no judgements; query id, document id and score are expected in each line.")
     return judgements
 
 

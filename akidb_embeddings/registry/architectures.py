@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from akidb_embeddings.registry.poolings import POOLINGS
+
 Config = Mapping[str, Any]
 
 
@@ -34,7 +36,7 @@ class Architecture:
     ignored: tuple[str, ...] = ()
     code: str | None = None
     words: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
-    poolings: tuple[str, ...] = ("mean", "cls", "last")
+    poolings: tuple[str, ...] = POOLINGS
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     through: str = ""
 

@@ -1,18 +1,23 @@
 """The schemas of HTTP request and response bodies."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
+from akidb_embeddings.vectors import WITHOUT_RANGES
 
 _MAX_LISTED_PROBLEMS = 3
 _MAX_PROBLEMS = 1000
 Body = TypeVar("Body", bound=BaseModel)
 
-# All of ``precision.PRECISIONS`` but uint8, which needs ranges.
-Precision = Literal["float32", "float16", "int8", "binary", "ubinary"]
-Pooling = Literal["auto", "mean", "cls", "last"]
+if TYPE_CHECKING:  # type checkers take no literals from a list
+    Precision = str
+    Pooling = str
+else:
+    Precision = Literal[WITHOUT_RANGES]
+    Pooling = Literal["auto", *POOLINGS]
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
 # Validation stops at a list's first invalid item: a list may have millions, and their errors would exhaust the memory.

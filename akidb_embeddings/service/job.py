@@ -17,14 +17,12 @@ import numpy as np
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.engine.scheduler import VectorsFuture
 from akidb_embeddings.errors import DeadlineError, InputError, NonFiniteVectorError, OverloadError
+from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import Timings
 from akidb_embeddings.vectors.finish import finish
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
-# Enough for sorting by length: 2,048 would save 0.3 % of padding, and need more memory.
-_WINDOW_TEXTS = 512
-_WINDOW_CHARACTERS = 1 << 20
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than moving it to another thread would add.
 _FEW_CHARACTERS = 4096
@@ -112,9 +110,9 @@ class Job:
         begin = 0
         while begin < len(self._texts):
             end, characters = begin, 0
-            while end < len(self._texts) and end - begin < _WINDOW_TEXTS:
+            while end < len(self._texts) and end - begin < WINDOW_TEXTS:
                 characters += len(self._texts[end])
-                if characters > _WINDOW_CHARACTERS and end > begin:
+                if characters > WINDOW_CHARACTERS and end > begin:
                     break
                 end += 1
             yield begin, end

@@ -1,5 +1,7 @@
 """What is done to finished vectors, on any thread: Matryoshka truncation, normalization, the check for NaN."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,23 @@ def finish(vectors: Vectors, dimensions: int | None, normalize: bool, layer_norm
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
         return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
     return np.ascontiguousarray(vectors)
+
+
+def row_cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Compute the cosine similarity of each row of ``a`` with the same row of ``b``, in float64.
+
+    Args:
+        a: Real vectors ``[n, d]``, of any length.
+        b: Vectors of the same shape.
+
+    Returns:
+        float64 ``[n]``, from -1 to 1; 0 where a vector is zero.
+    """
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(wide_a, axis=1) * np.linalg.norm(wide_b, axis=1)
+    products = (wide_a * wide_b).sum(axis=1)
+    cosines: NDArray[np.float64] = np.clip(products / np.where(lengths > 0, lengths, 1.0), -1.0, 1.0)
+    return cosines
 
 
 def non_finite_rows(vectors: Vectors) -> list[int]:

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.vectors import PRECISIONS, WITHOUT_RANGES
 from akidb_embeddings.vectors.finish import Vectors, finish, non_finite_rows
 
 # An array of one of the types below.
 Quantized = NDArray[Any]
 Similarities = NDArray[np.float32]
 
-_TYPES = {
+_TYPES = {  # of each of ``PRECISIONS``
     "float32": np.float32,
     "float16": np.float16,
     "int8": np.int8,
@@ -27,7 +28,6 @@ _TYPES = {
     "binary": np.int8,
     "ubinary": np.uint8,
 }
-PRECISIONS = tuple(_TYPES)
 _WITH_RANGES = ("int8", "uint8")
 _LARGEST_HALF = 65504
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
@@ -86,8 +86,8 @@ def similarity(a: ArrayLike, b: ArrayLike, *, precision: str = "float32", dimens
 
     InputError: wrong shapes, arrays of another type than the precision's, NaN or infinity.
     """
-    if precision not in PRECISIONS or precision == "uint8":
-        allowed = ", ".join(name for name in PRECISIONS if name != "uint8")
+    if precision not in WITHOUT_RANGES:
+        allowed = ", ".join(WITHOUT_RANGES)
         raise InputError(
             field="precision",
             reason=f"is {precision!r}; similarity takes {allowed}. uint8 holds places in ranges: turn them back "

@@ -46,6 +46,7 @@ def service(name: str, **overrides: Any) -> EmbeddingService:
     return EmbeddingService(str(model_path(name)), **overrides)
 
 
+@pytest.mark.cores
 @pytest.mark.parametrize("memory", ["fast", "compact"])
 @pytest.mark.parametrize("name", [*TINY, "all-minilm-l6-v2"])
 def test_vectors_are_those_of_sentence_transformers(name: str, memory: str) -> None:
@@ -149,7 +150,14 @@ def test_a_decoder_of_mlx_lm_gives_the_vectors_of_sentence_transformers(memory: 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 @pytest.mark.parametrize(
-    "name", ["tiny-bert", "tiny-qwen3", "tiny-gemma3-causal", "tiny-xlm-roberta", "tiny-modernbert"]
+    "name",
+    [
+        "tiny-bert",
+        "tiny-xlm-roberta",
+        "tiny-modernbert",
+        pytest.param("tiny-qwen3", marks=pytest.mark.long),  # these two read texts of thousands of tokens to the end
+        pytest.param("tiny-gemma3-causal", marks=pytest.mark.long),
+    ],
 )
 def test_another_pooling_is_honoured(name: str, pooling: str) -> None:
     with service(name, pooling=pooling, normalize=False) as embedder:
@@ -165,6 +173,7 @@ def test_bundled_model_is_the_original_but_for_8_bits() -> None:
     assert cosines(vectors, golden("all-minilm-l6-v2")["texts"]).min() >= 0.999
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*TINY, "all-minilm-l6-v2"])
 def test_neighbours_order_and_batch_size_do_not_matter(name: str) -> None:
     """Any text, with any neighbours, is embedded as it is alone: padded and not, far past the window and not."""

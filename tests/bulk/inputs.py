@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from akidb_embeddings.bulk.rows import Item, Reject, Row
+from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
 from akidb_embeddings.bulk.sources import open_source
 
 
 def read(
     path: Path | str, format_: str | None = None, text: str = "text", key: str | None = None, skip: int = 0
-) -> list[Item]:
+) -> list[RowOrReject]:
     with open_source(str(path), format=format_, text_field=text, id_field=key) as source:
         source.skip = skip
         return list(source)
@@ -36,12 +36,12 @@ def compressed(suffix: str, data: bytes) -> bytes:
     return bytes(pa.compress(data, "zstd", asbytes=True)) if suffix == ".zst" else data
 
 
-def texts(items: list[Item]) -> list[str]:
+def texts(items: list[RowOrReject]) -> list[str]:
     assert all(isinstance(item, Row) for item in items), items
     return [item.text for item in items if isinstance(item, Row)]
 
 
-def reasons(items: list[Item]) -> dict[int | None, str]:
+def reasons(items: list[RowOrReject]) -> dict[int | None, str]:
     """Line -> reason."""
     return {item.line: item.reason for item in items if isinstance(item, Reject)}
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from akidb_embeddings.bulk.journal import Counts, Journal
-from akidb_embeddings.bulk.opening import open_journal
-from akidb_embeddings.bulk.outputs import Embedded, Layout, Output, make_output
+from akidb_embeddings.bulk.journal import Journal, RowCounts
+from akidb_embeddings.bulk.outputs import EmbeddedRows, Layout, Output, make_output
 from akidb_embeddings.bulk.progress import Progress
-from akidb_embeddings.bulk.rows import Item, Reject, Row
-from akidb_embeddings.bulk.run import Rules, fill, finish, side_by_side
+from akidb_embeddings.bulk.resume import open_journal
+from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.bulk.run import RejectPolicy, assemble_output, embed_concurrently, embed_remaining
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
 DIMENSION = 12
-NO_RULES = Rules()
+NO_RULES = RejectPolicy()
 JOB = {
     "fingerprint": "space-1",
     "precision": "float32",
@@ -41,7 +41,7 @@ def rows(count: int, begin: int = 0) -> list[Row]:
     return [Row(number, f"id-{number}", f"text number {number}") for number in range(begin, count)]
 
 
-def mixed(count: int) -> list[Item]:
+def mixed(count: int) -> list[RowOrReject]:
     """Every seventh row a reject, every eleventh a text that is too long."""
     return [
         Reject(row.number, row.number + 1, None, "no field 'text'")
@@ -51,7 +51,7 @@ def mixed(count: int) -> list[Item]:
     ]
 
 
-def breaking(items: list[Item]) -> Iterator[Item]:
+def breaking(items: list[RowOrReject]) -> Iterator[RowOrReject]:
     yield from items
     raise InputError("the input is damaged")
 
@@ -74,10 +74,10 @@ def embed(texts: list[str]) -> EmbeddingResult:
     return EmbeddingResult(vectors(texts), [min(n, 6) + 2 for n in words], [n > 6 for n in words], "space-1")
 
 
-def embedded(items: Sequence[Row], precision: str = "float32", dimension: int = DIMENSION) -> Embedded:
+def embedded(items: Sequence[Row], precision: str = "float32", dimension: int = DIMENSION) -> EmbeddedRows:
     result = embed([row.text for row in items])
     made = vectors([row.text for row in items], precision, dimension)
-    return Embedded(items, made, result.token_counts, result.truncated)
+    return EmbeddedRows(items, made, result.token_counts, result.truncated)
 
 
 def output(form: str = "jsonl", **settings: Any) -> Output:
@@ -85,12 +85,12 @@ def output(form: str = "jsonl", **settings: Any) -> Output:
 
 
 def run_job(
-    items: Iterable[Item],
+    items: Iterable[RowOrReject],
     out: Path,
     made: Output | None = None,
     *,
     embed: Callable[[list[str]], EmbeddingResult] = embed,
-    rules: Rules = NO_RULES,
+    policy: RejectPolicy = NO_RULES,
     job: dict[str, Any] = JOB,
     then: Callable[[Journal], object] = lambda journal: None,
 ) -> Journal:
@@ -98,8 +98,8 @@ def run_job(
     with open_journal(out, job) as journal:
         rest = (item for item in items if item.number >= journal.rows_done)
         made = made or output()
-        fill(rest, side_by_side(embed), made, journal, Progress(None), rules)
-        finish(made, journal)
+        embed_remaining(rest, embed_concurrently(embed), made, journal, Progress(None), policy)
+        assemble_output(made, journal)
         then(journal)
     return journal
 
@@ -107,11 +107,13 @@ def run_job(
 def finish_part(journal: Journal, content: bytes, end: bool = False) -> None:
     part = journal.begin_part()
     part.write({"lines": content, "rejects.jsonl": b""})
-    journal.finish_part(part, Counts(rows=10, vectors=10, tokens=len(content)), None if end else journal.rows_done + 10)
+    journal.finish_part(
+        part, RowCounts(rows=10, vectors=10, tokens=len(content)), None if end else journal.rows_done + 10
+    )
 
 
 def publish(journal: Journal, content: str) -> None:
-    with journal.assembly() as folder:
+    with journal.assembly_folder() as folder:
         (folder / "out").write_text(content, encoding="utf-8")
         journal.publish({"": folder / "out"}, {})
 

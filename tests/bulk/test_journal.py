@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from akidb_embeddings.bulk.journal import Counts
-from akidb_embeddings.bulk.opening import open_journal
+from akidb_embeddings.bulk.journal import RowCounts
+from akidb_embeddings.bulk.resume import open_journal
 from tests.bulk.jobs import JOB, finish_part, names, publish
 
 
@@ -21,7 +21,7 @@ def test_finished_parts_are_found_again_and_the_unfinished_one_is_not(tmp_path: 
     with open_journal(out, JOB) as journal:
         assert [(part / "lines").read_bytes() for part in journal.parts] == [b"first", b"second"]
         assert (journal.rows_done, journal.complete) == (20, False)
-        assert journal.counts == Counts(rows=20, vectors=20, tokens=11)
+        assert journal.counts == RowCounts(rows=20, vectors=20, tokens=11)
         assert not (journal.folder / "open").exists()
         finish_part(journal, b"third", end=True)
     with open_journal(out, JOB) as journal:
@@ -83,5 +83,5 @@ def test_a_finished_job_leaves_its_output_and_nothing_else(tmp_path: Path) -> No
     assert json.loads((tmp_path / "out.jsonl.json").read_bytes())["job"]["fingerprint"] == "space-1"
     with open_journal(out, JOB) as journal:
         assert journal.finished
-        assert journal.counts == Counts(rows=10, vectors=10, tokens=1)
+        assert journal.counts == RowCounts(rows=10, vectors=10, tokens=1)
     assert names(tmp_path) == ["out.jsonl", "out.jsonl.json"]

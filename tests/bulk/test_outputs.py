@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import quantize
-from akidb_embeddings.bulk import outputs
-from akidb_embeddings.bulk.outputs import FORMATS, Layout, form_of, make_output
+from akidb_embeddings.bulk import OUTPUT_FORMATS, outputs
+from akidb_embeddings.bulk.outputs import Layout, make_output, output_format
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import ConfigurationError, InputError
 from tests.bulk.jobs import DIMENSION, embedded, json_lines, metadata, rows, vectors
@@ -28,7 +28,7 @@ def written(folder: Path, form: str, parts: list[list[Row]], precision: str = "f
         folders.append(folder / f"part-{index}")
         folders[-1].mkdir()
         if part:
-            for name, piece in made.pieces(embedded(part, precision)).items():
+            for name, piece in made.serialize(embedded(part, precision)).items():
                 (folders[-1] / name).write_bytes(piece)
     (folder / "final").mkdir()
     return made.assemble(folders, folder / "final")[""]
@@ -88,7 +88,7 @@ def test_json_lines_have_the_text_when_it_is_asked_for(tmp_path: Path) -> None:
     assert [line["text"] for line in found] == [row.text for row in ROWS]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
 def test_passages_say_where_they_were_in_their_text(form: str, tmp_path: Path) -> None:
     passages = [Row(0, "a", "one two", 0, 7), Row(0, "a", "two three", 4, 13), Row(1, "b", "x", 5, None)]
     path = written(tmp_path, form, [passages], offsets=True)
@@ -99,7 +99,7 @@ def test_passages_say_where_they_were_in_their_text(form: str, tmp_path: Path) -
     assert [(line["id"], line["begin"], line["end"]) for line in found] == [("a", 0, 7), ("a", 4, 13), ("b", 5, 6)]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
 def test_an_output_of_nothing_has_the_right_shape(form: str, tmp_path: Path) -> None:
     path = written(tmp_path, form, [[], []])
     if form == "npy":
@@ -117,7 +117,7 @@ def test_row_groups_are_of_one_size_whatever_the_parts_without_losing_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq = importlib.import_module("pyarrow.parquet")
-    monkeypatch.setattr(outputs, "_GROUP", 4)
+    monkeypatch.setattr(outputs, "_ROW_GROUP_ROWS", 4)
     file = pq.ParquetFile(written(tmp_path, "parquet", [rows(10), rows(12, begin=10)]))
     assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4, 4, 4]
     table = file.read()
@@ -130,7 +130,7 @@ def test_bytes_take_no_more_room_in_parquet_than_bytes(tmp_path: Path) -> None:
     many = [Row(n, str(n), f"text {n}") for n in range(2000)]
     made = make_output("parquet", Layout(metadata("int8", 256)))
     (tmp_path / "part").mkdir()
-    for name, piece in made.pieces(embedded(many, "int8", 256)).items():
+    for name, piece in made.serialize(embedded(many, "int8", 256)).items():
         (tmp_path / "part" / name).write_bytes(piece)
     size = made.assemble([tmp_path / "part"], tmp_path)[""].stat().st_size
     assert size < 1.2 * 2000 * 256
@@ -139,19 +139,23 @@ def test_bytes_take_no_more_room_in_parquet_than_bytes(tmp_path: Path) -> None:
 def test_numbers_are_written_so_that_the_same_are_read_again(tmp_path: Path) -> None:
     values = np.array([[1 / 3, -1e-7, 3e-39, 3.4028235e38, -0.0, 65504, 1e-45, 1, 0, 0.1, 2, 3]], dtype=np.float32)
     made = make_output("jsonl", Layout(metadata()))
-    line = made.pieces(outputs.Embedded(ROWS[:1], values, [1], [False]))["lines.jsonl"]
+    line = made.serialize(outputs.EmbeddedRows(ROWS[:1], values, [1], [False]))["lines.jsonl"]
     assert np.array_equal(np.array([json.loads(line)["embedding"]], dtype=np.float32), values)
     halves = quantize(values[:, :1], "float16")
     made = make_output("jsonl", Layout(metadata("float16")))
-    line = made.pieces(outputs.Embedded(ROWS[:1], halves, [1], [False]))["lines.jsonl"]
+    line = made.serialize(outputs.EmbeddedRows(ROWS[:1], halves, [1], [False]))["lines.jsonl"]
     assert np.array_equal(np.array([json.loads(line)["embedding"]], dtype=np.float16), halves)
 
 
 def test_the_form_is_that_of_the_name_unless_another_is_asked_for() -> None:
-    assert [form_of(Path(name), None) for name in ("a.parquet", "b.NPY", "c.jsonl")] == ["parquet", "npy", "jsonl"]
-    assert form_of(Path("a.parquet"), "jsonl") == "jsonl"
+    assert [output_format(Path(name), None) for name in ("a.parquet", "b.NPY", "c.jsonl")] == [
+        "parquet",
+        "npy",
+        "jsonl",
+    ]
+    assert output_format(Path("a.parquet"), "jsonl") == "jsonl"
     with pytest.raises(InputError, match=r"--out a.txt does not end in .parquet, .npy, .jsonl: .* --out-format"):
-        form_of(Path("a.txt"), None)
+        output_format(Path("a.txt"), None)
 
 
 def test_a_library_that_is_missing_is_named_with_the_extra_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.bulk import passages
-from akidb_embeddings.bulk.passages import Cutter
+from akidb_embeddings.bulk.passages import PassageSplitter
 from akidb_embeddings.bulk.rows import Reject, Row
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
@@ -35,13 +35,13 @@ def tokenizer(name: str) -> Tokenizer:
     return Tokenizer(checkpoint, 64)
 
 
-def cutter(size: int = 40, overlap: int = 0, name: str = "bundled", prompt: str = "") -> Cutter:
+def splitter(size: int = 40, overlap: int = 0, name: str = "bundled", prompt: str = "") -> PassageSplitter:
     tokens = tokenizer(name)
-    return Cutter(size, overlap, tokens.offsets, lambda text: tokens.encode([text], prompt).counts[0])
+    return PassageSplitter(size, overlap, tokens.offsets, lambda text: tokens.encode([text], prompt).counts[0])
 
 
 def parts(text: str) -> list[str]:
-    return [text[begin:end] for begin, end in cutter().cut(text)]
+    return [text[begin:end] for begin, end in splitter().split(text)]
 
 
 def sentences(count: int, words: int = 7) -> str:
@@ -49,9 +49,9 @@ def sentences(count: int, words: int = 7) -> str:
     return " ".join("The " + " ".join(["cat"] * (words - 2)) + f" {number % 10}." for number in range(count))
 
 
-def check(cut: Cutter, text: str) -> None:
-    found = list(cut.cut(text))
-    assert found == list(cut.cut(text))
+def check(splitter: PassageSplitter, text: str) -> None:
+    found = list(splitter.split(text))
+    assert found == list(splitter.split(text))
     if len(found) == 1 and found[0] == (0, len(text)):
         return
     covered = 0
@@ -59,7 +59,7 @@ def check(cut: Cutter, text: str) -> None:
         passage = text[begin:end]
         assert passage
         assert passage == passage.strip()
-        assert cut.count(passage) <= cut.size
+        assert splitter.count(passage) <= splitter.size
         assert not text[covered:begin].strip(), "lost between passages"
         assert end > covered, "nothing new"
         covered = end
@@ -74,15 +74,15 @@ def check(cut: Cutter, text: str) -> None:
 def test_every_character_is_in_a_passage_and_no_passage_is_too_long(
     name: str, text: str, size: int, share: float, prompt: str
 ) -> None:
-    bare = cutter(size, 0, name, prompt)
+    bare = splitter(size, 0, name, prompt)
     check(bare, text)
-    check(Cutter(size, int(share * bare.room), bare.offsets, bare.count), text)
+    check(PassageSplitter(size, int(share * bare.text_tokens), bare.offsets, bare.count), text)
 
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=300))
 def test_any_text_at_all_is_covered(text: str) -> None:
-    check(cutter(24, 8, "tiny-qwen3"), text)
+    check(splitter(24, 8, "tiny-qwen3"), text)
 
 
 @settings(max_examples=30, deadline=None)
@@ -90,19 +90,19 @@ def test_any_text_at_all_is_covered(text: str) -> None:
 def test_narrow_windows_lose_nothing(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passages, "_WINDOW", 50)
-        check(cutter(30, 7), text)
+        check(splitter(30, 7), text)
 
 
 def test_a_text_that_fits_is_one_passage_and_stays_as_it_is() -> None:
     for text in ("", "   ", "  short \n", " ".join(["cat"] * 38)):
-        assert list(cutter().cut(text)) == [(0, len(text))]
+        assert list(splitter().split(text)) == [(0, len(text))]
     assert len(parts(" ".join(["cat"] * 39))) == 2
 
 
 def test_a_blank_text_of_many_tokens_is_one_passage() -> None:
     text = "\n \t" * 200
     assert tokenizer("tiny-qwen3").encode([text]).counts[0] > 40
-    assert list(cutter(name="tiny-qwen3").cut(text)) == [(0, len(text))]
+    assert list(splitter(name="tiny-qwen3").split(text)) == [(0, len(text))]
 
 
 def test_passages_end_with_a_sentence() -> None:
@@ -157,7 +157,7 @@ def test_a_word_longer_than_a_passage_is_cut_between_tokens() -> None:
 
 def test_an_overlap_repeats_whole_sentences_where_half_of_it_allows() -> None:
     text = sentences(20)
-    found = list(cutter(overlap=10).cut(text))
+    found = list(splitter(overlap=10).split(text))
     for (_, end), (begin, _) in pairwise(found):
         assert text[begin:end].count(".") == 1
         assert text[begin:end].startswith("The")
@@ -165,7 +165,7 @@ def test_an_overlap_repeats_whole_sentences_where_half_of_it_allows() -> None:
 
 def test_an_overlap_begins_at_a_word_where_sentences_are_long() -> None:
     text = " ".join(["kitten", "cat", "unbelievable"] * 40)
-    found = list(cutter(overlap=8).cut(text))
+    found = list(splitter(overlap=8).split(text))
     assert len(found) > 3
     for (_, end), (begin, _) in pairwise(found):
         assert text[begin - 1] == " "
@@ -175,7 +175,7 @@ def test_an_overlap_begins_at_a_word_where_sentences_are_long() -> None:
 def test_an_overlap_does_not_shrink_to_a_short_last_sentence() -> None:
     """Passages end with "Yes.", which alone is 2 tokens: they are repeated with words before them, 10 in all."""
     text = ("The " + "cat " * 31 + "sat. Yes. ") * 4
-    found = list(cutter(overlap=10).cut(text))
+    found = list(splitter(overlap=10).split(text))
     (_, end), (begin, _) = found[:2]
     assert text[begin:end] == "cat " * 6 + "sat. Yes."
 
@@ -184,15 +184,15 @@ def test_an_overlap_does_not_shrink_to_a_short_last_sentence() -> None:
 @given(text=TEXTS, overlap=st.integers(1, 19))
 def test_an_overlap_is_never_longer_than_asked(text: str, overlap: int) -> None:
     offsets = tokenizer("bundled").offsets(text)
-    for (_, end), (begin, _) in pairwise(cutter(overlap=overlap).cut(text)):
+    for (_, end), (begin, _) in pairwise(splitter(overlap=overlap).split(text)):
         assert sum(begin <= place < end for place, _ in offsets) <= overlap
 
 
 def test_the_prompt_takes_its_share_of_the_size() -> None:
     text = sentences(40, 5)
     longest = max(tokenizer("bundled").encode(parts(text)).counts)
-    cut = cutter(prompt=PROMPT)
-    with_prompt = [text[begin:end] for begin, end in cut.cut(text)]
+    longer = splitter(prompt=PROMPT)
+    with_prompt = [text[begin:end] for begin, end in longer.split(text)]
     counts = tokenizer("bundled").encode(with_prompt, PROMPT).counts
     assert max(counts) <= 40
     assert max(tokenizer("bundled").encode(with_prompt).counts) < longest
@@ -201,7 +201,7 @@ def test_the_prompt_takes_its_share_of_the_size() -> None:
 def test_rows_keep_number_and_id_and_say_where_a_passage_lies() -> None:
     text = sentences(12)
     bad = Reject(8, 9, None, "no")
-    first, *rest = cutter().rows([Row(7, "x", text), bad, Row(9, "y", "short")])
+    first, *rest = splitter().split_rows([Row(7, "x", text), bad, Row(9, "y", "short")])
     assert isinstance(first, Row)
     assert (first.number, first.id, first.begin) == (7, "x", 0)
     assert first.text == text[: first.end]
@@ -210,7 +210,7 @@ def test_rows_keep_number_and_id_and_say_where_a_passage_lies() -> None:
 
 
 def test_a_text_that_cannot_be_tokenized_is_passed_on_for_others_to_refuse() -> None:
-    assert list(cutter().cut("a\ud800 " * 100)) == [(0, 300)]
+    assert list(splitter().split("a\ud800 " * 100)) == [(0, 300)]
 
 
 def test_a_long_text_is_tokenized_window_by_window() -> None:
@@ -226,8 +226,8 @@ def test_a_long_text_is_tokenized_window_by_window() -> None:
         assert len(part) <= 1 << 17
         return tokens.encode([part]).counts[0]
 
-    long = Cutter(256, 0, offsets, count)
-    found = list(long.cut(text))
+    long = PassageSplitter(256, 0, offsets, count)
+    found = list(long.split(text))
     assert longest <= 1 << 17 < len(text)
     assert all(text[begin:end].startswith("The") and text[begin:end].endswith(".") for begin, end in found)
     assert sum(text[begin:end].count(".") for begin, end in found) == 30_000
@@ -235,22 +235,22 @@ def test_a_long_text_is_tokenized_window_by_window() -> None:
 
 def test_dots_and_white_space_without_end_take_no_quadratic_time() -> None:
     """Each is tokenized in a second or so; with a pattern that goes back, it is minutes."""
-    cut = cutter(size=60)
+    short = splitter(size=60)
     for text in ("." * 100_000, "a" + " " * 1_000_000 + "b" * 10, "\n" * 300_000 + "a b" + ".\n" * 20_000):
-        assert list(cut.cut(text))
+        assert list(short.split(text))
 
 
 @pytest.mark.parametrize(
     ("size", "overlap", "match"),
     [
-        (21, 0, "Passages of 21 tokens leave 19 .* give at least 22"),
-        (40, 20, "overlap is 20 .* 0 to 19"),
+        (21, 0, "size is 21 tokens, of which prompt and special tokens leave 19 for text; give at least 22"),
+        (40, 20, "overlap is 20 tokens; it must be from 0 to 19"),
         (40, -1, "-1"),
     ],
 )
 def test_a_size_or_overlap_that_does_not_work_is_refused(size: int, overlap: int, match: str) -> None:
     with pytest.raises(InputError, match=match):
-        cutter(size, overlap)
+        splitter(size, overlap)
 
 
 def test_the_service_gives_offsets_and_counts(tmp_path: Path) -> None:

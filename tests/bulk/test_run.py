@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.bulk import chunks as chunks_module
+from akidb_embeddings.bulk import OUTPUT_FORMATS, chunks
 from akidb_embeddings.bulk import run as module
-from akidb_embeddings.bulk.chunks import chunks
-from akidb_embeddings.bulk.journal import Counts
-from akidb_embeddings.bulk.opening import open_journal
-from akidb_embeddings.bulk.outputs import FORMATS
+from akidb_embeddings.bulk.chunks import make_chunks
+from akidb_embeddings.bulk.journal import RowCounts
 from akidb_embeddings.bulk.progress import Progress
-from akidb_embeddings.bulk.rows import Item, Reject, Row
+from akidb_embeddings.bulk.resume import open_journal
+from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
 from akidb_embeddings.errors import InputError, WorkerError
 from akidb_embeddings.service.result import EmbeddingResult
 from tests.bulk.jobs import (
@@ -47,7 +46,7 @@ def test_every_row_is_in_the_output_or_among_the_rejects_in_the_input_s_order(tm
     assert [reject["number"] for reject in rejects] == list(range(3, 95, 7))
     assert rejects[0] == {"number": 3, "line": 4, "id": None, "reason": "no field 'text'"}
     cut = sum(line["truncated"] for line in found)
-    assert journal.counts == Counts(len(good), len(good), len(rejects), cut, sum(line["tokens"] for line in found))
+    assert journal.counts == RowCounts(len(good), len(good), len(rejects), cut, sum(line["tokens"] for line in found))
     assert cut > 0
     assert sorted(every_file(tmp_path)) == ["out.jsonl", "out.jsonl.json", "out.jsonl.rejects.jsonl"]
 
@@ -57,17 +56,17 @@ def test_without_rejects_there_is_no_file_of_them(tmp_path: Path) -> None:
     assert sorted(every_file(tmp_path)) == ["out.jsonl", "out.jsonl.json"]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
 @pytest.mark.parametrize("ends", [(0,), (4, 9, 10, 11), (35, 40, 41, 94)])
 def test_a_run_that_is_interrupted_gives_the_same_bytes(
     form: str, ends: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     run_job(mixed(95), tmp_path / "whole" / "out", output(form))
 
-    def until(end: int) -> Iterator[Item]:
+    def until(end: int) -> Iterator[RowOrReject]:
         for item in mixed(95):
             if item.number >= end:
                 raise StopError
@@ -101,14 +100,14 @@ def test_parts_that_are_finished_are_not_embedded_again(tmp_path: Path) -> None:
     assert sorted(seen) == [row.text for row in rows(60, begin=40)]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
 def test_an_empty_input_gives_an_empty_output(form: str, tmp_path: Path) -> None:
-    assert run_job([], tmp_path / "out", output(form)).counts == Counts()
+    assert run_job([], tmp_path / "out", output(form)).counts == RowCounts()
     assert (tmp_path / "out").exists()
 
 
 def test_a_part_of_which_every_row_is_rejected_is_a_part(tmp_path: Path) -> None:
-    items: list[Item] = [Reject(n, n + 1, None, "bad") for n in range(25)]
+    items: list[RowOrReject] = [Reject(n, n + 1, None, "bad") for n in range(25)]
     items += [Row(n, str(n), "good") for n in range(45, 47)]  # and nothing at all of rows 25 to 44
     run_job(items, tmp_path / "out.jsonl")
     assert [line["id"] for line in json_lines(tmp_path / "out.jsonl")] == ["45", "46"]
@@ -116,26 +115,26 @@ def test_a_part_of_which_every_row_is_rejected_is_a_part(tmp_path: Path) -> None
 
 
 def test_chunks_depend_on_nothing_but_their_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 4)
-    monkeypatch.setattr(chunks_module, "CHUNK_CHARACTERS", 60)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 60)
     items = [*mixed(30), Row(30, "x", "y" * 100), Row(31, "z", "z")]
-    whole = list(chunks(items, JOB, lambda: None))
+    whole = list(make_chunks(items, JOB, lambda: None))
     assert max(len(chunk.rows) for chunk in whole) <= 4
     assert all(len(chunk.rows) == 1 or sum(len(row.text) for row in chunk.rows) <= 60 for chunk in whole)
     assert [chunk.next_row for chunk in whole if chunk.next_row] == [10, 20, 30]
     for skipped in (10, 20, 30):
         begin = 1 + [chunk.next_row for chunk in whole].index(skipped)
-        assert list(chunks(items[skipped:], JOB, lambda: None, skipped)) == whole[begin:]
+        assert list(make_chunks(items[skipped:], JOB, lambda: None, skipped)) == whole[begin:]
 
 
 def test_parts_end_before_they_have_too_much_text_and_never_within_a_row() -> None:
     passages = [Row(n // 3, str(n // 3), "x" * 10, n) for n in range(30)]
     job = JOB | {"part_rows": 7, "part_characters": 55}
-    whole = list(chunks(passages, job, lambda: None))
+    whole = list(make_chunks(passages, job, lambda: None))
     assert [chunk.next_row for chunk in whole] == [2, 4, 6, 8, None]  # two rows of three passages have 60 characters
-    assert list(chunks(passages[12:], job, lambda: None, 4)) == whole[2:]
+    assert list(make_chunks(passages[12:], job, lambda: None, 4)) == whole[2:]
     short = [Row(n, str(n), "x") for n in (0, 1, 2, 3, 9, 10, 20)]  # numbers that are missing count
-    assert [chunk.next_row for chunk in chunks(short, job, lambda: None)] == [9, 20, None]
+    assert [chunk.next_row for chunk in make_chunks(short, job, lambda: None)] == [9, 20, None]
 
 
 def test_passages_of_a_row_count_as_one_row(tmp_path: Path) -> None:
@@ -164,7 +163,7 @@ def test_the_service_s_vectors_have_the_same_bits_whatever_came_before(tmp_path:
 def test_chunks_in_flight_at_once_come_back_in_order(
     in_flight: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
     monkeypatch.setattr(module, "_CHUNKS_AT_ONCE", in_flight)
     inside, most, lock = 0, 0, threading.Lock()
 
@@ -187,14 +186,14 @@ def test_a_line_tells_how_far_it_is_and_how_long_it_will_take(monkeypatch: pytes
     now, said = [100.0], list[str]()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     progress = Progress(1000, said.append)
-    progress.begin_at(200)
+    progress.start_at(200)
     now[0] += 4
     progress.update(400, 4000, 300)
     assert said == []
     now[0] += 6
     progress.update(600, 6000, 600)
     assert said == ["1,000 texts (60% of the input), 100 texts/s, 1,000 tokens/s, 0:00:10 left"]
-    assert progress.peak > 10e6
+    assert progress.peak_bytes > 10e6
     unknown: Any = Progress(None, said.append)
     now[0] += 10
     unknown.update(5, 50, None)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from akidb_embeddings.bulk.journal import Journal, OpenPart
-from akidb_embeddings.bulk.opening import open_journal
+from akidb_embeddings.bulk.journal import Journal, PartWriter
+from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Row
-from akidb_embeddings.bulk.run import Rules
+from akidb_embeddings.bulk.run import RejectPolicy
 from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
 from akidb_embeddings.service.result import EmbeddingResult
 from tests.bulk.jobs import JOB, breaking, embed, json_lines, mixed, rows, run_job, vectors
@@ -87,7 +87,7 @@ def test_texts_that_are_too_long_become_rejects_where_that_is_the_rule(tmp_path:
         Row(2, "c", "x " * 9, 40, 58),
         Row(3, "d", "short, too"),
     ]
-    run_job(items, tmp_path / "out.jsonl", rules=Rules(limit=8))
+    run_job(items, tmp_path / "out.jsonl", policy=RejectPolicy(limit=8))
     found = json_lines(tmp_path / "out.jsonl")
     assert [(line["id"], line["tokens"], line["truncated"]) for line in found] == [("a", 3, False), ("d", 4, False)]
     np.testing.assert_allclose([line["embedding"] for line in found], vectors(["short", "short, too"]))
@@ -97,34 +97,34 @@ def test_texts_that_are_too_long_become_rejects_where_that_is_the_rule(tmp_path:
         ("c", f"characters 40 to 58: {reason}"),
     ]
     items = items[1:2]
-    run_job(items, tmp_path / "none.jsonl", rules=Rules(limit=8))
+    run_job(items, tmp_path / "none.jsonl", policy=RejectPolicy(limit=8))
     assert (tmp_path / "none.jsonl").read_bytes() == b""
 
 
 def test_strict_stops_at_the_first_reject_also_at_one_of_an_earlier_run(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    with pytest.raises(WorkerError, match=r"line 4: no field 'text'\. --strict ends the run there"):
-        run_job(mixed(30), out, rules=Rules(strict=True))
+    with pytest.raises(WorkerError, match=r"line 4: no field 'text'\. --strict ends the run here"):
+        run_job(mixed(30), out, policy=RejectPolicy(strict=True))
     with pytest.raises(InputError, match="damaged"):
         run_job(breaking(mixed(25)), out)
     with open_journal(out, JOB) as journal:
         assert journal.rows_done == 20
     with pytest.raises(WorkerError, match="line 4: no field 'text'"):
-        run_job(mixed(30), out, rules=Rules(strict=True))
+        run_job(mixed(30), out, policy=RejectPolicy(strict=True))
     run_job(mixed(30), out)
     assert len(json_lines(out)) + len(json_lines(tmp_path / "out.jsonl.rejects.jsonl")) == 30
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.jsonl"
-    write = OpenPart.write
+    write = PartWriter.write
 
-    def full(self: OpenPart, pieces: dict[str, bytes]) -> None:
+    def full(self: PartWriter, pieces: dict[str, bytes]) -> None:
         if b"id-33" in pieces.get("lines.jsonl", b""):
             raise OSError(errno.ENOSPC, "No space left on device", str(self.folder))
         write(self, pieces)
 
-    monkeypatch.setattr(OpenPart, "write", full)
+    monkeypatch.setattr(PartWriter, "write", full)
     with pytest.raises(EmbeddingError, match=r"out.jsonl.parts.* cannot be written: No space left on device"):
         run_job(rows(60), out)
     assert not out.exists()

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from akidb_embeddings.bulk.rows import Item
+from akidb_embeddings.bulk.rows import RowOrReject
 from akidb_embeddings.bulk.sources import open_source
 from akidb_embeddings.errors import EmbeddingError, InputError
 from tests.bulk.inputs import compressed, read, table, texts, write
@@ -46,7 +46,7 @@ def test_damaged_compression_names_the_file_and_the_line_reached(tmp_path: Path,
     }[damage]  # fmt: skip
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(damaged)
-    items: list[Item] = []
+    items: list[RowOrReject] = []
     with (
         open_source(str(path), format=None, text_field="text", id_field=None) as source,
         pytest.raises(
@@ -72,17 +72,17 @@ def test_a_file_that_is_something_else_is_an_error(tmp_path: Path, content: byte
 def test_what_the_name_and_format_do_not_tell_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", "[]")
     for name, format_, match in (
-        (path, None, "does not tell its format: .jsonl, .ndjson, .csv, .parquet, .txt do"),
-        (path, "xml", "no input format 'xml'"),
+        (path, None, "has no suffix of a known format: .jsonl, .ndjson, .csv, .parquet, .txt"),
+        (path, "xml", "format is 'xml'; it must be one of jsonl, csv, parquet"),
         (tmp_path / "no.csv", None, "does not exist"), (tmp_path / "no", "jsonl", "cannot be opened: No such file"),
-        (path, "folder", "is no folder"), (tmp_path, "csv", "is a folder"),
-        ("-", "folder", "Standard input is no folder"),
+        (path, "folder", "is not a folder"), (tmp_path, "csv", "is a folder"),
+        ("-", "folder", "Standard input is not a folder"),
         ("-", "parquet", "Parquet cannot be read from -"), ("a.gz", "parquet", "Parquet cannot be read from a.gz"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=match):
             read(name, format_)
     for other in (write(tmp_path / "a.txt", "a"), tmp_path):
-        with pytest.raises(InputError, match="leave the id field 'id' out"):
+        with pytest.raises(InputError, match="leave out the id field 'id'"):
             read(other, key="id")
     assert texts(read(path, "lines")) == ["[]"]
 

@@ -34,11 +34,11 @@ def test_bad_records_of_csv_are_rejected_by_their_first_line(tmp_path: Path) -> 
     items = read(write(tmp_path / "a.csv", content), key="id")
     assert [item.number for item in items] == list(range(9))
     assert reasons(items) == {
-        3: "3 columns; the heading has 2",
-        4: "1 columns; the heading has 2",
-        5: "not valid CSV: ',' expected after '\"'; lines 5 to 6 were read as one record, for a quote opens in them",
+        3: "3 columns; the header has 2",
+        4: "1 columns; the header has 2",
+        5: "not valid CSV: ',' expected after '\"'; lines 5 to 6 were read as one record, because a quote opens in them",  # noqa: E501
         7: "a blank line; only the end of a file may have them",
-        8: "line 8 is not valid UTF-8: byte 0xff at 2; lines 8 to 9 were read as one record, for a quote opens in them",
+        8: "line 8 is not valid UTF-8: byte 0xff at 2; lines 8 to 9 were read as one record, because a quote opens in them",  # noqa: E501
         12: "field 'id' is empty; an id is expected",
     }
     assert [item.text for item in items if isinstance(item, Row)] == ["good", "last", ""]
@@ -46,7 +46,7 @@ def test_bad_records_of_csv_are_rejected_by_their_first_line(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("last", "problem"),
-    [('50,"a quoted one"', "not valid CSV: ',' expected after '\"'"), ('",x', "3 columns; the heading has 2")],
+    [('50,"a quoted one"', "not valid CSV: ',' expected after '\"'"), ('",x', "3 columns; the header has 2")],
 )
 def test_a_stray_quote_that_swallows_good_lines_says_which(tmp_path: Path, last: str, problem: str) -> None:
     """They are not made rows: nobody knows which of them are a text's own lines."""
@@ -54,7 +54,7 @@ def test_a_stray_quote_that_swallows_good_lines_says_which(tmp_path: Path, last:
     items = read(write(tmp_path / "a.csv", f'id,text\n1,a\n2,"stray\n{good}{last}\n51,end\n'), key="id")
     assert [item.id for item in items] == ["1", None, "51"]
     [reason] = reasons(items).values()
-    assert reason == f"{problem}; lines 3 to 51 were read as one record, for a quote opens in them"
+    assert reason == f"{problem}; lines 3 to 51 were read as one record, because a quote opens in them"
 
 
 def test_a_quote_that_is_never_closed_costs_one_line(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_missing_or_doubled_column_of_csv_is_an_error_before_the_first_row(tmp
     with pytest.raises(InputError, match="has 2 columns named 'text'"):
         read(path)
     for content in (b"", b"\nid\n", b"\xff\n", b'"a'):
-        with pytest.raises(InputError, match="has no heading"):
+        with pytest.raises(InputError, match="has no header"):
             read(write(path, content))
 
 
@@ -192,7 +192,7 @@ def test_parquet_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", text=["a"] * 100)
     for content in (b"", path.read_bytes()[:-1], b"{}\n"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is not a whole Parquet file"):
+        with pytest.raises(InputError, match="is not a complete Parquet file"):
             read(path)
 
 

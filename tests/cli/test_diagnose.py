@@ -8,14 +8,14 @@ import pytest
 
 from akidb_embeddings.cli import main
 from akidb_embeddings.diagnostics import doctor, measure, verify
-from akidb_embeddings.diagnostics.doctor import Check
-from akidb_embeddings.diagnostics.measure import Measurement, Plain
+from akidb_embeddings.diagnostics.doctor import Finding
+from akidb_embeddings.diagnostics.measure import Measurement, PlainMeasurement
 from tests.cli.tools import TINY
 from tests.diagnostics.test_checks import with_nan
 
 
-def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
-    def examine(config_path: str | None = None) -> Iterator[Check]:
+def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Finding) -> None:
+    def examine(config_path: str | None = None) -> Iterator[Finding]:
         yield from checks
 
     monkeypatch.setattr(doctor, "examine", examine)
@@ -23,9 +23,9 @@ def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
 def test_the_exit_code_is_the_worst_finding(
-    status: doctor.Status, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    status: doctor.FindingStatus, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examine_as(monkeypatch, Check("one", status, "found", "do this"), Check("two", "ok", "fine"))
+    examine_as(monkeypatch, Finding("one", status, "found", "do this"), Finding("two", "ok", "fine"))
     assert main(["doctor"]) == code
     word = "FAIL" if status == "fail" else status
     assert capsys.readouterr().out == (
@@ -45,7 +45,7 @@ def test_measurements_with_and_without_comparison(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examine_as(monkeypatch)
-    plain = Plain(texts=4, seconds=5.0, gflops=2.34, openblas=(), difference=2e-7)
+    plain = PlainMeasurement(texts=4, seconds=5.0, gflops=2.34, openblas=(), difference=2e-7)
     monkeypatch.setattr(measure, "measure", lambda: Measurement(32, 128, 1.25, 13, 0.0104, plain, ""))
     assert main(["doctor", "--measure"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -111,7 +111,7 @@ def test_verify_fails_for_a_broken_model(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([TINY[1], "--card", "none"], 2, "No similarities of 'none' are known; they are for qwen3-0.6b-4bit, "),
+        ([TINY[1], "--card", "none"], 2, "--card is 'none'; similarities are only published for qwen3-0.6b-4bit, "),
         (["nothing"], 1, "Unknown model 'nothing'"),
         (["gemma-300m-4bit", "--no-download"], 1, "is not on this machine"),
     ],

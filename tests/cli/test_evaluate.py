@@ -116,7 +116,7 @@ def test_a_split_and_a_prompt_are_passed_on(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "nowhere"], "There is no nowhere. A task is a folder with corpus.jsonl"),
+        (["--task", "nowhere"], "nowhere does not exist. A task is a folder with corpus.jsonl"),
         ([], "the following arguments are required: --task"),
         (["--task", "tiny", "--split", "dev"], "has no judgements: no qrels/dev.tsv"),
         (["--task", "pairs.tsv", "--prompt", "nothing"], "prompt_name is 'nothing'; this model has"),
@@ -141,7 +141,7 @@ def test_wrong_usage_is_told_in_one_line(
 
 def test_tasks_are_read_before_a_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--task", "nowhere", "--model", "no/such-model", "--no-download"]) == 2
-    assert "There is no nowhere" in capsys.readouterr().err
+    assert "nowhere does not exist" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

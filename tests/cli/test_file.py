@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.bulk import INPUT_FORMATS, OUTPUT_FORMATS
 from akidb_embeddings.cli import main
 from akidb_embeddings.errors import NonFiniteVectorError
 from tests.bulk.inputs import write
@@ -156,11 +157,17 @@ def test_every_input_with_lines_compressed_or_not(form: str, suffix: str) -> Non
         np.testing.assert_array_equal(np.load("vectors"), service.encode(texts).vectors)
 
 
-def test_the_formats_that_are_offered_are_those_there_are() -> None:
-    from akidb_embeddings.bulk import outputs, sources
-    from akidb_embeddings.cli import file
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_every_output_format_that_is_offered_is_written(form: str) -> None:
+    Path("in.txt").write_text("one\ntwo\n")
+    assert main(["file", "in.txt", "--out", "vectors", "--out-format", form, *TINY]) == 0
+    assert json.loads(Path("vectors.json").read_text())["job"]["out_format"] == form
 
-    assert (file._IN_FORMATS, file._OUT_FORMATS) == (sources.FORMATS, outputs.FORMATS)
+
+@pytest.mark.parametrize("form", INPUT_FORMATS)
+def test_every_input_format_that_is_offered_is_known(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["file", "missing", "--format", form, "--out", "vectors.npy", *TINY]) == 2
+    assert "missing" in capsys.readouterr().err
 
 
 def test_rows_of_a_table_refused_by_the_model_are_named_by_their_line() -> None:

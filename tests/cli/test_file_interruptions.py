@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.bulk import opening
+from akidb_embeddings.bulk import resume
 from akidb_embeddings.cli import main
 from tests.bulk.inputs import table
 from tests.bulk.jobs import every_file, json_lines
@@ -24,15 +24,15 @@ from tests.conftest import LONG, eventually
 def test_standard_input_that_is_fed_again_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(opening, "PART_ROWS", 10)
+    monkeypatch.setattr(resume, "PART_ROWS", 10)
     lines = [b"text %d\n" % number for number in range(45)]
     command = ["file", "-", "--out", "out.jsonl", *TINY]
     feed(monkeypatch, b"".join(lines[:25]) + b"\xff\n")
     assert main([*command, "--strict"]) == 1
-    assert "The first 20 rows are kept in out.jsonl.parts; the same command goes on" in capsys.readouterr().err
+    assert "The first 20 rows are kept in out.jsonl.parts; the same command resumes after" in capsys.readouterr().err
     feed(monkeypatch, b"")  # what was to feed it failed
     assert main(command) == 2
-    assert "The first 20 rows are kept in out.jsonl.parts; the same command goes on" in capsys.readouterr().err
+    assert "The first 20 rows are kept in out.jsonl.parts; the same command resumes after" in capsys.readouterr().err
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
     assert "continuing after 20 rows" in capsys.readouterr().err
@@ -78,7 +78,7 @@ def test_a_full_disk_is_told_of_and_the_same_command_goes_on(tmp_path: Path) -> 
     assert not list(tmp_path.glob("out*"))
     second = limited(20000)  # enough for parts, and not for the whole
     assert second.returncode == 1
-    assert "All is embedded and kept in" in second.stderr
+    assert "All rows are embedded and kept in" in second.stderr
     assert not list(tmp_path.glob("*.parts/final"))
     assert sorted(every_file(tmp_path)) == ["in.jsonl"]
     third = limited(1 << 20)
@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_of_and_the_same_command_goes_on(tmp_path: Path) -> 
 def test_a_table_from_standard_input_has_a_heading_every_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(opening, "PART_ROWS", 10)
+    monkeypatch.setattr(resume, "PART_ROWS", 10)
     lines = [b"id,text\n", *(b"k%d,text %d\n" % (number, number) for number in range(25))]
     command = ["file", "-", "--format", "csv", "--id-field", "id", "--out", "out.jsonl", *TINY]
     feed(monkeypatch, b"".join(lines[:13]) + b"too,many,columns\n")
@@ -173,7 +173,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         told = process.communicate(timeout=LONG)[1].decode()
     assert process.returncode == 130
     kept = len(list(tmp_path.glob("*.parts/part-*")))
-    assert f"interrupted. The first {50 * kept:,} rows are kept in {out}.parts; the same command goes on" in told
+    assert (
+        f"interrupted. The first {50 * kept:,} rows are kept in {out}.parts; the same command resumes after them"
+        in told
+    )
     assert "Traceback" not in told
 
 
@@ -186,4 +189,4 @@ def test_ctrl_c_ends_it_also_while_it_waits_for_standard_input(tmp_path: Path) -
         assert process.stderr is not None
         told = process.stderr.read().decode()
         assert process.wait(LONG) == 130
-    assert told == "akidb-embed: interrupted. Nothing is finished yet; the same command begins anew.\n"
+    assert told == "akidb-embed: interrupted. Nothing is finished yet; the same command starts from the beginning.\n"

@@ -19,14 +19,14 @@ from tests.conftest import LONG, eventually
     [
         (["--overlap", "4"], "--overlap is for --passages"),
         (["--passages", "300"], "--passages is 300; the model sees 256 tokens"),
-        (["--passages", "5"], "leave 3 for text"),
+        (["--passages", "5"], "--passages is 5 tokens, of which prompt and special tokens leave 3 for text"),
         (["--with-text"], "--with-text is for JSON lines"),
         (["--out", "out.txt"], "does not end in .parquet, .npy, .jsonl"),
         (["--out", "missing/out.npy"], "the folder missing does not exist. Create it: mkdir -p 'missing'"),
         (["--out", "folder.npy"], "--out folder.npy is a folder; give a file in it"),
         (["--out", "in.jsonl"], "--out in.jsonl would write to in.jsonl, which is the input"),
         (["--format", "parquet"], "in.jsonl"),
-        (["--out", "theirs.npy"], "theirs.npy exists and is no output of this command"),
+        (["--out", "theirs.npy"], "theirs.npy exists and is not an output of this command"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(

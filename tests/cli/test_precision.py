@@ -9,8 +9,8 @@ import pytest
 
 from akidb_embeddings import EmbeddingService, from_base64, similarity
 from akidb_embeddings.cli import main
-from akidb_embeddings.cli.options import WITHOUT_RANGES, add_precision_option
-from akidb_embeddings.vectors.precision import PRECISIONS
+from akidb_embeddings.cli.options import add_precision_option
+from akidb_embeddings.vectors import PRECISIONS, WITHOUT_RANGES
 from tests.cli.tools import TINY
 
 TEXTS = ["a cat", "", "the stock market"]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from akidb_embeddings.compute.pooling import POOLINGS, pool
+from akidb_embeddings.compute.pooling import pool
 from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.registry.poolings import POOLINGS
 
 HIDDEN = np.arange(2 * 3 * 2, dtype=np.float32).reshape(2, 3, 2)
 LENGTHS = np.array([3, 2], dtype=np.int32)

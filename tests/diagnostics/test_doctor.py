@@ -15,7 +15,7 @@ from akidb_embeddings import __version__
 from akidb_embeddings.compute import backend, runtime
 from akidb_embeddings.compute.blas import Blas
 from akidb_embeddings.diagnostics import doctor, measure, verify
-from akidb_embeddings.diagnostics.doctor import Check, examine
+from akidb_embeddings.diagnostics.doctor import Finding, examine
 from akidb_embeddings.hub import cache
 from tests.fixtures import BUNDLED
 from tests.hub_server import isolate
@@ -35,7 +35,7 @@ def write_config(**values: object) -> None:
     Path("embedding_config.yaml").write_text(f"embedding:\n{lines}", encoding="utf-8")
 
 
-def find(name: str) -> Check:
+def find(name: str) -> Finding:
     return next(check for check in examine() if check.name == name)
 
 
@@ -58,7 +58,7 @@ def test_a_healthy_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_defaults_and_a_model_that_is_not_here_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find("configuration") == Check("configuration", "ok", "all defaults")
+    assert find("configuration") == Finding("configuration", "ok", "all defaults")
     model = find("model")
     assert (model.status, model.remedy) == ("warn", "akidb-embed download qwen3-0.6b-4bit")
     assert model.text == "qwen3-0.6b-4bit is not on this machine, a download of 335 MB"
@@ -110,15 +110,15 @@ def test_a_slow_blas_is_a_warning_with_its_price(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(backend, "select_backend", backend.cpu)
     monkeypatch.setattr(measure, "matmul_speed", lambda: 2.3)
     monkeypatch.setattr(runtime, "BLAS", Blas(None, "nothing found; install one"))
-    check = doctor._check("BLAS", doctor._blas)
+    check = doctor._make_finding("BLAS", doctor._blas)
     assert (check.status, check.remedy) == ("warn", "nothing found; install one")
     assert check.text.startswith("MLX's own, 2.3 GFLOP/s instead of about 100: embedding takes 20 times as long")
 
 
 def test_a_gpu_needs_no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "select_backend", lambda: types.SimpleNamespace(name="metal"))
-    check = doctor._check("BLAS", doctor._blas)
-    assert check == Check("BLAS", "ok", "not needed: matrix products run on the GPU")
+    check = doctor._make_finding("BLAS", doctor._blas)
+    assert check == Finding("BLAS", "ok", "not needed: matrix products run on the GPU")
 
 
 def test_vectors_that_are_wrong_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_what_breaks_is_a_failure_and_the_rest_goes_on(monkeypatch: pytest.Monke
     monkeypatch.setattr(doctor, "_cores", broken)
     checks = list(examine())
     assert [check.name for check in checks] == NAMES
-    assert Check("cores", "fail", "ZeroDivisionError: cores gone") in checks
+    assert Finding("cores", "fail", "ZeroDivisionError: cores gone") in checks
     assert [check.name for check in checks if check.status == "fail"] == ["cores"]
 
 
@@ -155,7 +155,7 @@ def test_a_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", version)
     check = find("versions")
     assert check.status == "fail"
-    assert check.text.startswith("tokenizers missing; there are mlx 1.0, ")
+    assert check.text.startswith("tokenizers missing; installed are mlx 1.0, ")
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(

@@ -10,7 +10,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.compute import backend, runtime
 from akidb_embeddings.diagnostics import measure
-from akidb_embeddings.diagnostics.measure import Measurement, Plain
+from akidb_embeddings.diagnostics.measure import Measurement, PlainMeasurement
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.registry import BUNDLED
 from tests.hub_server import isolate
@@ -56,8 +56,8 @@ def test_every_text_has_the_tokens_asked_for() -> None:
 @on_linux_cpu
 def test_a_library_that_is_loaded_is_seen() -> None:
     assert runtime.BLAS.path, "the set-up installs an OpenBLAS; without it the rest proves nothing"
-    assert str(Path(runtime.BLAS.path).resolve()) in measure._loaded("libscipy_openblas.")
-    assert measure._loaded("libnothing-of-the-sort") == []
+    assert str(Path(runtime.BLAS.path).resolve()) in measure._mapped_libraries("libscipy_openblas.")
+    assert measure._mapped_libraries("libnothing-of-the-sort") == []
 
 
 @on_linux_cpu
@@ -85,17 +85,19 @@ def test_a_process_that_answers_nothing_of_use(program: str, monkeypatch: pytest
 def test_on_a_gpu_there_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = dataclasses.replace(backend.cpu(), name="metal")
     monkeypatch.setattr(backend, "select_backend", lambda: gpu)
-    assert measure._why_not_plain() == "plain mlx[cpu] is no comparison here: this machine computes on its GPU (metal)"
+    assert (
+        measure._no_comparison_reason() == "no comparison with plain mlx[cpu]: this machine computes on its GPU (metal)"
+    )
 
 
 def test_on_another_system_there_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "select_backend", backend.cpu)
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert measure._why_not_plain() == "plain mlx[cpu] is no comparison here: its slow BLAS is Linux's alone"
+    assert measure._no_comparison_reason() == "no comparison with plain mlx[cpu]: only on Linux it has a slow BLAS"
 
 
 def test_ratio_scales_by_the_number_of_texts() -> None:
-    plain = Plain(texts=4, seconds=5.0, gflops=2.3, openblas=(), difference=1e-7)
+    plain = PlainMeasurement(texts=4, seconds=5.0, gflops=2.3, openblas=(), difference=1e-7)
     found = Measurement(32, 128, 1.0, 12, 0.01, plain, "")
     assert (found.plain_seconds, found.ratio) == (40.0, 40.0)
     assert math.isnan(dataclasses.replace(found, plain=None).ratio)

@@ -60,6 +60,7 @@ def test_the_bundled_model_reproduces_its_card_whatever_is_configured(home: Path
     assert comparison.largest == float(np.abs(comparison.differences).max())
 
 
+@pytest.mark.long
 def test_the_original_weights_reproduce_the_card_to_its_last_digit() -> None:
     found = verify.verify(str(original_minilm()), card=BUNDLED)
     assert found.bits is None
@@ -67,6 +68,7 @@ def test_the_original_weights_reproduce_the_card_to_its_last_digit() -> None:
     assert compared(found).largest <= 0.0001
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("bits", "reproduced"), [(4, True), (3, False)])
 def test_each_quantization_has_a_tolerance_that_it_needs(bits: int, reproduced: bool, tmp_path: Path) -> None:
     convert(original_minilm(), tmp_path / "model", bits=bits)
@@ -106,7 +108,7 @@ def test_a_model_without_published_similarities_is_checked() -> None:
 
 
 def test_a_card_of_a_model_that_has_none() -> None:
-    with pytest.raises(ConfigurationError, match="'nothing' are known") as error:
+    with pytest.raises(ConfigurationError, match="card is 'nothing'; similarities are only published for ") as error:
         verify.verify(BUNDLED, card="nothing")
     assert all(spec.name in str(error.value) for spec in registry.MODELS.values() if spec.card)
 
@@ -114,7 +116,7 @@ def test_a_card_of_a_model_that_has_none() -> None:
 def test_cards_name_their_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     text = ("a small example",)
     example = CardExample(text, text, ((1.0,),), "https://example.org")
-    monkeypatch.setattr(verify, "_card", lambda *_: example)
+    monkeypatch.setattr(verify, "_model_card", lambda *_: example)
     path = str(model_path("tiny-gemma3"))
     assert compared(verify.verify(path)).largest > 1e-3  # a query and a document have different prompts
     example = dataclasses.replace(example, query_prompt_name=None, document_prompt_name=None)
@@ -135,7 +137,7 @@ def test_a_model_of_which_nothing_says_how_it_is_pooled_fails(tmp_path: Path) ->
     (model / "1_Pooling" / "config.json").unlink()
     found = verify.verify(str(model))
     assert [check.name for check in found.checks if not check.passed] == ["pooling"]
-    assert "nothing in the folder says" in found.checks[0].text
+    assert "the folder does not say" in found.checks[0].text
 
 
 def test_a_model_that_is_not_here_and_may_not_be_downloaded() -> None:

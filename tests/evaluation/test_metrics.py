@@ -12,10 +12,10 @@ from akidb_embeddings.errors import EmbeddingError, InputError
 from akidb_embeddings.evaluation import metrics
 from akidb_embeddings.evaluation.metrics import (
     correlations,
+    count_texts,
     evaluate_pairs,
     evaluate_retrieval,
     retrieval_scores,
-    texts_of,
 )
 from akidb_embeddings.evaluation.pairs import PairTask
 from akidb_embeddings.evaluation.tasks import RetrievalTask, read_task
@@ -85,7 +85,7 @@ def test_correlations_are_of_ranks_and_of_values() -> None:
 @pytest.mark.parametrize("equal", ["scores", "similarities"])
 def test_equal_values_have_no_correlation(equal: str) -> None:
     varied, same = np.array([0.1, 0.2, 0.3]), np.ones(3)
-    with pytest.raises(InputError, match=f"All 3 {equal} are equal, so there is no correlation"):
+    with pytest.raises(InputError, match=f"All 3 {equal} are equal, so the correlation is not defined"):
         correlations(*((varied, same) if equal == "scores" else (same, varied)))
 
 
@@ -94,7 +94,7 @@ def test_the_bundled_model_finds_what_is_meant(minilm: EmbeddingService, tmp_pat
     found = evaluate_retrieval(minilm, task, progress=done.append)
     assert found.scores == {"ndcg@10": 1.0, "recall@1": 1.0, "recall@10": 1.0, "recall@100": 1.0, "mrr@10": 1.0}
     assert (found.task, found.kind) == ("tiny", "retrieval")
-    assert sum(done) == texts_of(task) == 7
+    assert sum(done) == count_texts(task) == 7
     expected = {
         "pooling": "mean",
         "dimensions": 384,
@@ -132,7 +132,7 @@ def test_figures_are_the_same_in_any_order_and_in_blocks(
     first = evaluate_retrieval(minilm, retrieval(one)).scores
     assert first["mrr@10"] == pytest.approx(1 / 3)
     assert evaluate_retrieval(minilm, retrieval(other)).scores == first
-    monkeypatch.setattr(metrics, "_BLOCK", 2)
+    monkeypatch.setattr(metrics, "_BLOCK_DOCUMENTS", 2)
     assert evaluate_retrieval(minilm, retrieval(other)).scores == first
 
 
@@ -165,7 +165,7 @@ def test_cut_texts_are_counted(tmp_path: Path) -> None:
 
 
 def test_errors_name_the_text_as_the_task_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_BLOCK", 2)
+    monkeypatch.setattr(metrics, "_BLOCK_DOCUMENTS", 2)
     documents = DOCUMENTS | {"cat": ("", "word " * 40)}  # the third of the ids
     with service(max_tokens=16, truncate="error") as strict:
         with pytest.raises(InputError, match=r"^document 'cat' has 42 tokens with its prompt; the limit is 16\."):
@@ -186,7 +186,7 @@ def test_pairs_correlate_with_people(minilm: EmbeddingService) -> None:
     assert found.kind == "sts"
     assert found.scores["spearman"] > 0.75
     assert found.scores["pearson"] > 0.9
-    assert sum(done) == texts_of(task) == 8
+    assert sum(done) == count_texts(task) == 8
     assert (found.settings["pairs"], found.settings["split"], found.settings["texts_truncated"]) == (4, "test", 0)
     assert found.settings["prompts"] == {"both": ""}
     assert found.settings["fingerprints"] == {"both": minilm.fingerprint()}

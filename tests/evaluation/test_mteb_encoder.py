@@ -108,9 +108,9 @@ def test_vectors_come_as_one_array_in_order(minilm: EmbeddingService) -> None:
 
 
 def test_what_is_no_text_or_another_precision_is_refused(minilm: EmbeddingService) -> None:
-    with pytest.raises(InputError, match="A batch has image and no text; only texts are embedded"):
+    with pytest.raises(InputError, match="A batch has image and no text; only texts can be embedded"):
         encode(MTEBEncoder(minilm), [{"image": [object()]}], Task())
-    with pytest.raises(InputError, match="precision is 'int8'; only float32 is computed"):
+    with pytest.raises(InputError, match="precision is 'int8'; only float32 is supported"):
         encode(MTEBEncoder(minilm), BATCHES, Task(), precision="int8")
     assert len(encode(MTEBEncoder(minilm), BATCHES, Task(), precision="float32")) == 3
 
@@ -133,8 +133,9 @@ def test_a_name_and_settings_make_a_service_of_its_own() -> None:
 def test_a_service_has_its_settings_already(minilm: EmbeddingService) -> None:
     with pytest.raises(ConfigurationError, match="A service has its settings; pooling, dimensions cannot be given"):
         MTEBEncoder(minilm, embed_dim=64, pooling="cls")
-    with pytest.raises(ConfigurationError, match="device is 'cuda'; leave it out"):
+    with pytest.raises(ConfigurationError, match="device is 'cuda'; leave it out") as error:
         MTEBEncoder(minilm, device="cuda")
+    assert error.value.field == "device"
 
 
 class ModelMeta(SimpleNamespace):

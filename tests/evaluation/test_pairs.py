@@ -86,18 +86,18 @@ def test_a_split_that_a_file_does_not_have_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("a.tsv", [TSV[0], "only\ttwo"], r"line 2 has 2 columns\. Allowed are a heading with sentence1, sentence2 and"),
+        ("a.tsv", [TSV[0], "only\ttwo"], r"line 2 has 2 columns\. Allowed are a header with sentence1, sentence2 and"),
         ("a.tsv", [TSV[0], "a\tb\tfine"], r"line 2: the score is 'fine'; a number is expected"),
         ("a.tsv", [TSV[0], "a\tb\tnan"], r"line 2: the score is 'nan'; a number is expected"),
         ("a.tsv", ["left\tright\tgold", *TSV], r"line 1 has 3 columns: left, right, gold\. Allowed are"),
         ("a.csv", ["a,b,1", '"c,d,1'], r"line 2 cannot be read: "),
         ("a.jsonl", ["", "{"], r"line 2 is not valid JSON"),
-        ("a.jsonl", ["[]"], r"line 1 is no JSON object with sentence1"),
+        ("a.jsonl", ["[]"], r"line 1 is not a JSON object with sentence1"),
         ("a.jsonl", ['{"sentence1": "a", "score": 1}'], r"line 1: sentence2 is None; a string is expected"),
         ("a.jsonl", ['{"sentence1": "a", "sentence2": "b"}'], r"line 1: the score is None; a number is expected"),
         ("a.jsonl", ['{"sentence1": "a", "sentence2": "b", "score": true}'], r"line 1: the score is True"),
-        ("a.tsv", ["sentence1\tsentence2\tscore"], r"is empty; it needs one pair a line"),
-        ("a.tsv", [], r"is empty; it needs one pair a line"),
+        ("a.tsv", ["sentence1\tsentence2\tscore"], r"is empty; one pair per line is expected"),
+        ("a.tsv", [], r"is empty; one pair per line is expected"),
         ("a.csv.gz", ["no gzip"], r"cannot be read: "),
     ],
 )

@@ -22,7 +22,7 @@ def found(queries: Vectors, documents: Vectors, k: int, block: int) -> NDArray[n
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_it_is_the_beginning_of_sorting_everything(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_QUERIES", 5)
+    monkeypatch.setattr(search, "_QUERY_BLOCK", 5)
     queries, documents = vectors(12, 0), vectors(300, 1) * np.linspace(0.1, 9, 300, dtype=np.float32)[:, None]
     lengths = np.linalg.norm(documents.astype(np.float64), axis=1)
     everything = np.argsort(-(queries.astype(np.float64) @ documents.T / lengths), axis=1)

@@ -79,7 +79,7 @@ def test_a_split_names_the_file_of_judgements(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no judgements: no qrels/train\.tsv\. It has the splits dev, test: choose"):
         read(tmp_path, "train")
     write_beir(tmp_path)
-    with pytest.raises(InputError, match=r"qrels\.tsv and qrels/test\.tsv: remove one, or say --split test"):
+    with pytest.raises(InputError, match=r"qrels\.tsv and qrels/test\.tsv: remove one, or give --split test"):
         read(tmp_path)
 
 
@@ -99,20 +99,24 @@ def test_repeated_queries_are_counted_and_merged_on_demand(tmp_path: Path) -> No
     ("file", "line", "message"),
     [
         ("corpus.jsonl", '{"_id": "x", "text"', "corpus.jsonl, line 2 is not valid JSON: Expecting ':'"),
-        ("corpus.jsonl", "[1]", "corpus.jsonl, line 2 is no JSON object like"),
+        ("corpus.jsonl", "[1]", "corpus.jsonl, line 2 is not a JSON object like"),
         ("corpus.jsonl", '{"text": "a"}', "corpus.jsonl, line 2: _id is None; a string that is not empty is expected"),
         ("corpus.jsonl", '{"_id": true, "text": "a"}', "corpus.jsonl, line 2: _id is True;"),
-        ("corpus.jsonl", '{"_id": "cat", "text": "a"}', "corpus.jsonl, line 2: the id 'cat' is that of line 1;"),
+        ("corpus.jsonl", '{"_id": "cat", "text": "a"}', "corpus.jsonl, line 2: the id 'cat' is used in line 1;"),
         ("corpus.jsonl", '{"_id": "x"}', "corpus.jsonl, line 2: text is None; a string is expected."),
         ("corpus.jsonl", '{"_id": "x", "text": "a", "title": 3}', "corpus.jsonl, line 2: title is 3; a string"),
         ("corpus.jsonl", "[" * 100_000, "corpus.jsonl, line 2 is not valid JSON"),
-        ("queries.jsonl", '{"_id": "q1", "text": "a"}', "queries.jsonl, line 2: the id 'q1' is that of line 1;"),
+        ("queries.jsonl", '{"_id": "q1", "text": "a"}', "queries.jsonl, line 2: the id 'q1' is used in line 1;"),
         ("queries.jsonl", "nothing", "queries.jsonl, line 2 is not valid JSON"),
-        ("qrels.tsv", "q1\tdog\t1", "qrels.tsv, line 2: there is no document 'dog' in corpus.jsonl. Complete it"),
-        ("qrels.tsv", "q9\tcat\t1", "qrels.tsv, line 2: there is no query 'q9' in queries.jsonl."),
+        ("qrels.tsv", "q1\tdog\t1", "qrels.tsv, line 2: the document 'dog' is not in corpus.jsonl. Add it there"),
+        ("qrels.tsv", "q9\tcat\t1", "qrels.tsv, line 2: the query 'q9' is not in queries.jsonl."),
         ("qrels.tsv", "q1\tcat\thigh", "qrels.tsv, line 2 is not query id, document id and an integer score"),
         ("qrels.tsv", "q1 0 cat 1", "qrels.tsv, line 2 is not query id, document id and an integer score"),
-        ("qrels.tsv", "q1\tcat\t1", "qrels.tsv, line 3: 'q1' and 'cat' have the score 2 here and 1 before; one is"),
+        (
+            "qrels.tsv",
+            "q1\tcat\t1",
+            "qrels.tsv, line 3: 'q1' and 'cat' have the score 2 here and 1 in an earlier line;",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_is_named(file: str, line: str, message: str, tmp_path: Path) -> None:
@@ -136,7 +140,10 @@ def test_a_file_that_is_not_utf8_is_named(file: str, tmp_path: Path) -> None:
 def test_an_empty_or_missing_file_is_named(file: str, tmp_path: Path) -> None:
     write_beir(tmp_path)
     write_lines(tmp_path / file, ["", " "])
-    with pytest.raises(InputError, match=rf"{file} (is empty|has no judgements); it needs"):
+    expected = (
+        rf"{file} (is empty; one \w+ per line is|has no judgements; query id, document id and score are) expected"
+    )
+    with pytest.raises(InputError, match=expected):
         read(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(InputError, match=rf"has no ({file}|judgements: no qrels\.tsv or qrels/test\.tsv)"):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingConfig
-from akidb_embeddings.bulk import chunks, opening
+from akidb_embeddings.bulk import chunks, resume
 from akidb_embeddings.bulk import run as bulk
-from akidb_embeddings.bulk.opening import open_journal
 from akidb_embeddings.bulk.outputs import Layout, make_output
 from akidb_embeddings.bulk.progress import Progress
+from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Row
-from akidb_embeddings.bulk.run import fill, finish
+from akidb_embeddings.bulk.run import assemble_output, embed_remaining
 from akidb_embeddings.cli import main
 from akidb_embeddings.distributed import Pool
 from tests.bulk.jobs import JOB, every_file, json_lines, metadata
@@ -31,7 +31,7 @@ FIELDS = ("--id-field", "id")
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Rows for several parts, and several chunks in each, with broken ones among them."""
-    monkeypatch.setattr(opening, "PART_ROWS", 100)
+    monkeypatch.setattr(resume, "PART_ROWS", 100)
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 16)
     write_input(tmp_path / "in.jsonl", ROWS)
     return tmp_path / "in.jsonl"
@@ -85,7 +85,7 @@ def test_an_actor_killed_in_mid_run_loses_nothing(
         victim.kill()
         killed.append(victim.pid)
 
-    monkeypatch.setattr(bulk, "_done", _then_at(10, bulk._done, kill))
+    monkeypatch.setattr(bulk, "_embedded_chunk", _then_at(10, bulk._embedded_chunk, kill))
     assert embed(source, "killed.npy", "--ray", "auto") == 3
     assert len(killed) == 1
     files = every_file(source.parent)
@@ -98,8 +98,8 @@ def test_what_actors_refuse_is_rejected_and_the_others_are_not_lost(two_nodes: A
     items = [Row(n, str(n), "lone \ud800" if n in (7, 8, 57) else f"text {n}") for n in range(95)]
     with Pool("auto", EmbeddingConfig(model_name=TINY[1])) as pool, open_journal(tmp_path / "out", JOB) as journal:
         made = make_output("jsonl", Layout(metadata(dimension=pool.dimension)))
-        fill(items, pool.outcomes, made, journal, Progress(None))
-        finish(made, journal)
+        embed_remaining(items, pool.outcomes, made, journal, Progress(None))
+        assemble_output(made, journal)
     assert [reject["id"] for reject in json_lines(tmp_path / "out.rejects.jsonl")] == ["7", "8", "57"]
     assert [line["id"] for line in json_lines(tmp_path / "out")] == [str(n) for n in range(95) if n not in (7, 8, 57)]
 
@@ -109,7 +109,7 @@ def test_a_job_of_one_machine_goes_on_with_ray(
 ) -> None:
     assert embed(source, "whole.npy") == 3
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "_done", _then_at(20, bulk._done, _interrupt))
+        patch.setattr(bulk, "_embedded_chunk", _then_at(20, bulk._embedded_chunk, _interrupt))
         assert embed(source, "both.npy") == 130
     assert embed(source, "both.npy", "--ray", "auto") == 3
     assert "continuing after" in capsys.readouterr().err

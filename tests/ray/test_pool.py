@@ -38,13 +38,22 @@ def pool(two_nodes: Any) -> Iterator[Pool]:
         yield pool
 
 
-def test_results_come_in_order_and_are_the_cores_to_the_bit(pool: Pool, minilm: EmbeddingService) -> None:
-    assert pool.size == 2
-    assert pool.fingerprint == minilm.fingerprint()
-    assert pool.dimension == 384
-    results = list(pool.map(iter(CHUNKS)))
-    assert [result.token_counts for result in results] == [minilm.encode(chunk).token_counts for chunk in CHUNKS]
-    code = """
+class TestWithOnePool:
+    """Tests that leave their pool as it was, and so share one: its actors take seconds to load."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pool(cls, two_nodes: Any) -> Iterator[Pool]:
+        with Pool("auto", CONFIG) as pool:
+            yield pool
+
+    def test_results_come_in_order_and_are_the_cores_to_the_bit(self, pool: Pool, minilm: EmbeddingService) -> None:
+        assert pool.size == 2
+        assert pool.fingerprint == minilm.fingerprint()
+        assert pool.dimension == 384
+        results = list(pool.map(iter(CHUNKS)))
+        assert [result.token_counts for result in results] == [minilm.encode(chunk).token_counts for chunk in CHUNKS]
+        code = """
 import sys, pickle
 from akidb_embeddings import EmbeddingService
 from tests.ray.test_pool import CHUNKS
@@ -52,9 +61,43 @@ from tests.ray.conftest import CONFIG
 with EmbeddingService(config=CONFIG) as service:
     print("".join(service.encode(chunk).vectors.tobytes().hex() for chunk in CHUNKS))
 """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # as the actors
-        assert "".join(result.vectors.tobytes().hex() for result in results) == run_python(code).strip()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")  # as the actors
+            assert "".join(result.vectors.tobytes().hex() for result in results) == run_python(code).strip()
+
+    def test_no_more_lists_are_taken_than_the_actors_need(self, pool: Pool) -> None:
+        taken = 0
+
+        def chunks() -> Iterator[list[str]]:
+            nonlocal taken
+            for chunk in CHUNKS:
+                taken += 1
+                yield chunk
+
+        results = pool.map(chunks())
+        next(results)
+        assert taken <= 4 * pool.size
+        assert len(list(results)) == len(CHUNKS) - 1
+        assert taken == len(CHUNKS)
+
+    def test_no_lists_give_no_results_and_an_empty_list_an_empty_one(self, pool: Pool) -> None:
+        assert list(pool.map([])) == []
+        assert [result.vectors.shape for result in pool.map([[], ["one"], []])] == [(0, 384), (1, 384), (0, 384)]
+
+    def test_where_the_lists_end_with_an_error_the_results_before_it_come_first(self, pool: Pool) -> None:
+        def breaking() -> Iterator[list[str]]:
+            yield from CHUNKS[:5]
+            raise LookupError("no more")
+
+        results = pool.map(breaking())
+        assert len([next(results) for _ in range(5)]) == 5
+        with pytest.raises(LookupError, match="no more"):
+            next(results)
+
+    def test_a_call_within_another_one_is_answered(self, pool: Pool) -> None:
+        outer = pool.map(CHUNKS[:8])
+        sizes = [(len(one.vectors), [len(two.vectors) for two in pool.map([["a", "b"]])]) for one in outer]
+        assert sizes == [(len(chunk), [2]) for chunk in CHUNKS[:8]]
 
 
 def test_prompt_and_precision_are_passed_on(two_nodes: Any, minilm: EmbeddingService) -> None:
@@ -79,27 +122,6 @@ def test_a_cache_that_is_named_from_here_is_found(
     config = EmbeddingConfig(model_name="org/name", cache_dir="models", auto_download=False)
     with Pool("auto", config, actors=1) as pool:
         assert [len(result.vectors) for result in pool.map([["one"]])] == [1]
-
-
-def test_no_more_lists_are_taken_than_the_actors_need(pool: Pool) -> None:
-    taken = 0
-
-    def chunks() -> Iterator[list[str]]:
-        nonlocal taken
-        for chunk in CHUNKS:
-            taken += 1
-            yield chunk
-
-    results = pool.map(chunks())
-    next(results)
-    assert taken <= 4 * pool.size
-    assert len(list(results)) == len(CHUNKS) - 1
-    assert taken == len(CHUNKS)
-
-
-def test_no_lists_give_no_results_and_an_empty_list_an_empty_one(pool: Pool) -> None:
-    assert list(pool.map([])) == []
-    assert [result.vectors.shape for result in pool.map([[], ["one"], []])] == [(0, 384), (1, 384), (0, 384)]
 
 
 def test_an_actor_killed_in_mid_run_loses_nothing(pool: Pool) -> None:
@@ -145,23 +167,6 @@ def test_as_outcomes_errors_come_in_their_turn_and_the_other_lists_go_on(two_nod
     assert isinstance(third, EmbeddingResult)
 
 
-def test_where_the_lists_end_with_an_error_the_results_before_it_come_first(pool: Pool) -> None:
-    def breaking() -> Iterator[list[str]]:
-        yield from CHUNKS[:5]
-        raise LookupError("no more")
-
-    results = pool.map(breaking())
-    assert len([next(results) for _ in range(5)]) == 5
-    with pytest.raises(LookupError, match="no more"):
-        next(results)
-
-
-def test_a_call_within_another_one_is_answered(pool: Pool) -> None:
-    outer = pool.map(CHUNKS[:8])
-    sizes = [(len(one.vectors), [len(two.vectors) for two in pool.map([["a", "b"]])]) for one in outer]
-    assert sizes == [(len(chunk), [2]) for chunk in CHUNKS[:8]]
-
-
 def test_a_model_that_cannot_be_loaded_is_told(two_nodes: Any, tmp_path: Path) -> None:
     with (
         Pool("auto", EmbeddingConfig(model_name=str(tmp_path))) as pool,
@@ -201,7 +206,7 @@ def test_a_pool_without_room_says_that_it_waits(
 ) -> None:
     while pool._starting:  # its actors are to hold every CPU
         list(pool.map([["one"]]))
-    monkeypatch.setattr("akidb_embeddings.distributed.pool._PATIENCE", 0.5)
+    monkeypatch.setattr("akidb_embeddings.distributed.pool._TIMEOUT", 0.5)
     with Pool("auto", CONFIG, actors=1) as other:
         waiting = background(lambda: other.fingerprint)
         assert eventually(lambda: "No Ray actor is ready after 0 s; " in caplog.text)
@@ -236,16 +241,17 @@ def test_a_pool_that_is_closed_says_so_and_starts_no_cluster(two_nodes: Any) -> 
     with Pool("auto", CONFIG, actors=1) as pool:
         left = pool.map(CHUNKS)
         next(left)
-    with pytest.raises(WorkerError, match="no actors any more: it is closed"):
+    with pytest.raises(WorkerError, match="no actors any longer: it is closed"):
         list(pool.map(CHUNKS))
     pool.close()
     del left  # it ends here
     assert ray.is_initialized()
 
 
-@pytest.mark.parametrize("options", [{"cpus": 0}, {"actors": 0}])
-def test_no_cpus_and_no_actors_are_refused(two_nodes: Any, options: Any) -> None:
-    with pytest.raises(ConfigurationError, match="both must be at least 1"):
+@pytest.mark.parametrize("name", ["cpus", "actors"])
+def test_no_cpus_and_no_actors_are_refused(two_nodes: Any, name: str) -> None:
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigurationError, match=f"^{name} is 0; it must be at least 1"):
         Pool("auto", CONFIG, **options)
 
 

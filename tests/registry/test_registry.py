@@ -7,10 +7,10 @@ import re
 import pytest
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.compute.pooling import POOLINGS
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.registry import MODELS, ModelSpec
 from akidb_embeddings.registry.architectures import ARCHITECTURES
+from akidb_embeddings.registry.poolings import POOLINGS
 from tests.fixtures import BUNDLED, model_path
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from akidb_embeddings.registry.poolings import POOLINGS
 from tests.server.conftest import Running
 from tests.server.rest_client import client, post, refused
 
@@ -133,7 +134,7 @@ right = st.fixed_dictionaries(
     {},
     optional={
         "model": st.none(),
-        "pooling": st.sampled_from(["auto", "mean", "cls", "last", None]),
+        "pooling": st.sampled_from(["auto", *POOLINGS, None]),
         "normalize": st.booleans() | st.none(),
         "prompt": st.sampled_from(["query", "document", None]),
         "dimensions": st.integers(1, 384) | st.none(),

@@ -12,7 +12,7 @@ from tests.server.rest_client import get, post
 
 def entries(server: Running, identity: str) -> list[dict[str, Any]]:
     """The log's entries about one request; it may come after the answer."""
-    assert eventually(lambda: identity in server.log)
+    assert eventually(lambda: json.dumps(identity) in server.log)  # "0" alone is in every line
     return [entry for entry in map(json.loads, server.lines) if entry.get("request_id") == identity]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService, from_base64, quantize
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.vectors.precision import PRECISIONS
+from akidb_embeddings.vectors import PRECISIONS
 from tests.server.calls import stub
 from tests.server.conftest import Running
 from tests.server.rest_client import post, refused

@@ -33,8 +33,8 @@ def tokenize(texts: list[str], prompt: str = "", begin: int = 0) -> Tokenized:
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 3)
-    monkeypatch.setattr(job_module, "_WINDOW_CHARACTERS", 20)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 3)
+    monkeypatch.setattr(job_module, "WINDOW_CHARACTERS", 20)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.service.test_job_waiting import Attempts, both_ways, embed, engine_of
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 3)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 3)
     monkeypatch.setattr(job_module, "_POLL_SECONDS", 0.01)
 
 

@@ -23,7 +23,7 @@ both_ways = pytest.mark.parametrize("way", ["sync", "async"])
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 3)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 3)
 
 
 def embed(embedder: EmbeddingService, way: str, texts: list[str], **options: Any) -> Vectors:

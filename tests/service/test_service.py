@@ -21,6 +21,8 @@ from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import LONG, FakeModel, at_once, background, in_any_way, service
 from tests.fixtures import BUNDLED, copy_model, cosines
 
+pytestmark = pytest.mark.cores
+
 WORDS = [
     "the",
     "a",
@@ -184,13 +186,13 @@ def test_an_empty_list_gives_no_vectors_of_the_right_length(minilm: EmbeddingSer
 def test_input_errors_name_index_and_reason(
     fake: FakeModel, monkeypatch: pytest.MonkeyPatch, texts: Any, options: Any, reason: str
 ) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 4)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 4)
     with service() as embedder, pytest.raises(InputError, match=reason):
         in_any_way(embedder, texts, **options)
 
 
 def test_truncation_is_counted_flagged_or_refused(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 2)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 2)
     texts = ["word " * count for count in (3, 254, 255, 0, 1000)]
     with service() as embedder:
         result = in_any_way(embedder, texts)
@@ -205,7 +207,7 @@ def test_truncation_is_counted_flagged_or_refused(fake: FakeModel, monkeypatch: 
 
 
 def test_nan_names_the_callers_index_in_a_later_window(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_WINDOW_TEXTS", 2)
+    monkeypatch.setattr(job_module, "WINDOW_TEXTS", 2)
     with service() as embedder:
         embedder.embed(["fox"])
         fake.spoilt.add(fake.rows[-1][1])
@@ -226,7 +228,7 @@ async def test_the_loop_ticks_while_bulk_is_embedded(minilm: EmbeddingService) -
 
 
 async def test_nothing_slow_happens_on_the_loops_thread(
-    fake: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fake: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long texts are tokenized elsewhere, and so are the model's files hashed for the fingerprint."""
     slow = list[tuple[str, threading.Thread]]()
@@ -239,8 +241,8 @@ async def test_nothing_slow_happens_on_the_loops_thread(
         return call
 
     monkeypatch.setattr(hashlib, "file_digest", noted("hash", hashlib.file_digest))
-    model = copy_model(BUNDLED, tmp_path / "new")  # no process has hashed it yet
-    async with await EmbeddingService.acreate(str(model)) as embedder:
+    new = copy_model(BUNDLED, tmp_path / "model")  # no file that this process has read is hashed again
+    async with await EmbeddingService.acreate(str(new)) as embedder:
         tokenizer = embedder._resources.tokenizer
         monkeypatch.setattr(tokenizer, "encode", noted("tokenize", tokenizer.encode))
         await embedder.aencode(["word " * 1000] * 5)

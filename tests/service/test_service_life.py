@@ -77,14 +77,14 @@ def test_a_forgotten_service_frees_its_engine(fake: FakeModel) -> None:
 
 
 def test_a_service_that_cannot_be_made_leaves_no_engine(
-    fake: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fake: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable(*arguments: object) -> None:
         raise OSError("unreadable")
 
     monkeypatch.setattr(hashlib, "file_digest", unreadable)
     with pytest.raises(OSError, match="unreadable"):
-        service(model_name=str(copy_model(BUNDLED, tmp_path / "new"))).fingerprint()
+        service(model_name=str(copy_model(BUNDLED, tmp_path / "model")))
     gc.collect()
     assert not engine_table._users
 

@@ -9,7 +9,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService, InputError, quantize, similarity
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.vectors.precision import PRECISIONS
+from akidb_embeddings.vectors import PRECISIONS
 from tests.fixtures import copy_model, golden, model_path
 from tests.golden.texts import QUERIES, TEXTS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.errors import NonFiniteVectorError
-from akidb_embeddings.vectors.finish import finish, non_finite_rows
+from akidb_embeddings.vectors.finish import finish, non_finite_rows, row_cosines
 from tests.conftest import LONG, FakeModel, Start, check, submit
 
 VECTORS = np.array([[3, 4, 12], [0.5, -0.5, 0], [0, 0, 2]], dtype=np.float32)
@@ -43,6 +43,30 @@ def test_rows_with_nan_or_infinity_are_found() -> None:
     vectors[1, 2], vectors[3, 0], vectors[4, 1] = np.nan, np.inf, -np.inf
     assert non_finite_rows(vectors) == [1, 3, 4]
     assert non_finite_rows(vectors[:0]) == []
+
+
+def test_row_cosines_compare_each_row_with_its_partner() -> None:
+    a = np.array([[3, 4], [0, 0], [1, 0], [1, 0], [1, 1]], dtype=np.float32)
+    b = np.array([[6, 8], [1, 0], [0, 2], [-5, 0], [1, 0]], dtype=np.float32)
+    found = row_cosines(a, b)
+    assert found.dtype == np.float64
+    assert found[:4].tolist() == [1, 0, 0, -1]
+    assert found[4] == pytest.approx(0.5**0.5, abs=1e-15)
+    assert row_cosines(a[:0], b[:0]).shape == (0,)
+
+
+def test_row_cosines_are_computed_in_float64() -> None:
+    """In float32, the squares of the first row would overflow, and those of the second one would vanish."""
+    vectors = np.array([[1e30, 1e30], [1e-30, 1e-30]], dtype=np.float32)
+    np.testing.assert_allclose(row_cosines(vectors, vectors), 1, rtol=1e-15)
+    half = np.array([[300, 300]], dtype=np.float16)  # the same in float16
+    np.testing.assert_allclose(row_cosines(half, half), 1, rtol=1e-15)
+
+
+def test_row_cosines_never_leave_their_range() -> None:
+    vectors = np.random.default_rng(0).standard_normal((2000, 7)).astype(np.float32)
+    assert row_cosines(vectors, vectors * np.float32(3)).max() <= 1
+    assert row_cosines(vectors, -vectors).min() >= -1
 
 
 def test_a_row_with_nan_fails_only_its_own_request(start: Start) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from akidb_embeddings import EmbeddingService, InputError, from_base64, quantize, similarity, to_base64
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.vectors.precision import PRECISIONS
+from akidb_embeddings.vectors import PRECISIONS
 from tests.fixtures import cosines, golden
 from tests.golden.texts import TEXTS
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from akidb_embeddings.bulk.disk import locked
-from akidb_embeddings.bulk.opening import open_journal
+from akidb_embeddings.bulk.disk import exclusive_lock
+from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.errors import InputError
 from tests.bulk.jobs import JOB, finish_part, names, publish
 
@@ -47,7 +47,7 @@ def test_another_job_is_refused_and_what_differs_is_named(
     before = names(tmp_path)
     with pytest.raises(InputError, match=told) as refusal, open_journal(out, JOB | change):
         pass
-    assert str(refusal.value).startswith(f"{out}{'' if is_finished else '.parts'} is of another job: fingerprint")
+    assert str(refusal.value).startswith(f"{out}{'' if is_finished else '.parts'} belongs to another job: fingerprint")
     assert "--overwrite" in str(refusal.value)
     assert names(tmp_path) == before
     with open_journal(out, JOB) as journal:
@@ -58,7 +58,7 @@ def test_another_job_is_refused_and_what_differs_is_named(
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("precious", encoding="utf-8")
-    with pytest.raises(InputError, match="exists and is no output of this command"), open_journal(out, JOB):
+    with pytest.raises(InputError, match="exists and is not an output of this command"), open_journal(out, JOB):
         pass
     assert names(tmp_path) == ["out.jsonl"]
     assert out.read_text(encoding="utf-8") == "precious"
@@ -87,7 +87,7 @@ def test_leave_to_overwrite_is_for_what_was_there_when_it_was_given(name: str, t
     with open_journal(tmp_path / "out", JOB, overwrite=True) as journal:
         finish_part(journal, b"new")
     (tmp_path / name).write_text("precious", encoding="utf-8")
-    with pytest.raises(InputError, match=f"{name} exists and is no output"), open_journal(tmp_path / "out", JOB):
+    with pytest.raises(InputError, match=f"{name} exists and is not an output"), open_journal(tmp_path / "out", JOB):
         pass
     assert (tmp_path / name).read_text(encoding="utf-8") == "precious"
     with open_journal(tmp_path / "out", JOB, overwrite=True) as journal:
@@ -119,7 +119,7 @@ def test_a_folder_of_somebody_else_is_refused_and_kept(name: str, overwrite: boo
     (tmp_path / "out").write_text("precious", encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     with (
-        pytest.raises(InputError, match=f"holds '{name.split('/', maxsplit=1)[0]}', which is not of this command"),
+        pytest.raises(InputError, match=f"holds '{name.split('/', maxsplit=1)[0]}', which is not from this command"),
         open_journal(tmp_path / "out", JOB, overwrite=overwrite),
     ):
         pass
@@ -185,14 +185,17 @@ def test_parts_that_were_being_removed_are_nobodys(tmp_path: Path, monkeypatch: 
 
 def test_a_description_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text('{"precious": 1}', encoding="utf-8")
-    with pytest.raises(InputError, match=r"out\.json exists and is no output of"), open_journal(tmp_path / "out", JOB):
+    with (
+        pytest.raises(InputError, match=r"out\.json exists and is not an output of"),
+        open_journal(tmp_path / "out", JOB),
+    ):
         pass
     assert names(tmp_path) == ["out.json"]
 
 
 def test_two_processes_do_not_write_the_same_output(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from akidb_embeddings.bulk.opening import open_journal\n"
+        "import sys, pathlib; from akidb_embeddings.bulk.resume import open_journal\n"
         f"with open_journal(pathlib.Path(sys.argv[1]), {JOB!r}): print('in', flush=True); sys.stdin.read()"
     )
     out = tmp_path / "out"
@@ -218,6 +221,6 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path: Path, mon
         flock(stream, flags)
 
     monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
-    with locked(path, tmp_path / "out"):
+    with exclusive_lock(path, tmp_path / "out"):
         assert path.exists()
         assert len(seen) == 2

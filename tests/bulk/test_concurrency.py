@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from akidb_embeddings.bulk.ahead import WritingBehind, in_order, reading_ahead
+from akidb_embeddings.bulk.concurrency import WriteBehind, map_in_order, read_ahead
 from tests.bulk.jobs import StopError
 from tests.conftest import LONG, background, eventually
 
@@ -19,7 +19,7 @@ def test_no_more_is_read_than_is_soon_embedded() -> None:
             taken.append(number)
             yield number
 
-    with reading_ahead(endless(), 3) as items:
+    with read_ahead(endless(), 3) as items:
         assert next(items) == 0
         assert eventually(lambda: len(taken) >= 4)
         time.sleep(0.05)
@@ -32,7 +32,7 @@ def test_an_error_of_the_items_comes_after_what_was_made_of_those_before_it() ->
         yield from range(3)
         raise StopError
 
-    made = in_order(str, breaking(), 5)
+    made = map_in_order(str, breaking(), 5)
     assert [next(made) for _ in range(3)] == ["0", "1", "2"]
     with pytest.raises(StopError):
         next(made)
@@ -43,7 +43,7 @@ def test_what_goes_wrong_on_another_thread_is_raised_on_this_one() -> None:
         yield 1
         raise StopError
 
-    with reading_ahead(breaking(), 3) as items, pytest.raises(StopError):
+    with read_ahead(breaking(), 3) as items, pytest.raises(StopError):
         assert list(items) == [1]
 
     done: list[str] = []
@@ -53,19 +53,19 @@ def test_what_goes_wrong_on_another_thread_is_raised_on_this_one() -> None:
         gate.wait(LONG)
         raise StopError
 
-    with WritingBehind(2) as writing:
+    with WriteBehind(2) as writing:
         writing.call(fail)
         writing.call(lambda: done.append("after a failure"))
         gate.set()
         with pytest.raises(StopError):
             writing.finish()
     assert done == []
-    assert list(in_order(str, range(5), 2)) == ["0", "1", "2", "3", "4"]
+    assert list(map_in_order(str, range(5), 2)) == ["0", "1", "2", "3", "4"]
 
 
 def test_writing_does_not_get_further_behind_than_it_may() -> None:
     gate, done = threading.Event(), []
-    with WritingBehind(2) as writing:
+    with WriteBehind(2) as writing:
 
         def calls() -> None:
             for number in range(5):

@@ -1,0 +1,145 @@
+"""Starting or resuming a job, and refusing to touch files that belong to another job or program.
+
+``OUT.parts/job.json`` records everything that the output depends on. A job is resumed only if its description is equal.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from akidb_embeddings.bulk.disk import (
+    append_suffix,
+    exclusive_lock,
+    flush_folder,
+    read_json_object,
+    write_json_atomically,
+)
+from akidb_embeddings.bulk.journal import ASSEMBLY, OPEN_PART, PART_PREFIX, JobDescription, Journal, RowCounts
+from akidb_embeddings.bulk.streams import size_and_mtime
+from akidb_embeddings.errors import InputError
+
+# Tests set the variable, so that a small input has many parts.
+PART_ROWS = int(os.environ.get("AKIDB_BULK_PART_ROWS", "8192"))
+# Limits a part to minutes of work if texts are long.
+PART_CHARACTERS = 4 << 20
+VERSION = 3
+_JOB = "job.json"
+# Size and modification time of the output that the job may replace, as it was when the job began with ``overwrite``.
+_REPLACED = "replaced.json"
+_OWN_NAMES = re.compile(rf"lock|(?:job|replaced)\.json(?:\.partial)?|{OPEN_PART}|{ASSEMBLY}|{PART_PREFIX}\d{{6,}}")
+
+
+@contextlib.contextmanager
+def open_journal(out: Path, job: JobDescription, *, overwrite: bool = False) -> Iterator[Journal]:
+    """Start or resume a job, and hold its lock. A finished job, or one without finished parts, leaves no folder.
+
+    Args:
+        out: The output file.
+        job: Everything that the output depends on.
+        overwrite: Replace an output or parts of another job, or a file that is not an output. If the input is a pipe,
+            also restart the same job from the beginning. A job that was started with it is resumed without it.
+
+    Yields:
+        The job's journal, for this process alone.
+
+    Raises:
+        InputError: Another process holds the lock; or there are an output or parts of another job, or a file that is
+            not an output, and ``overwrite`` is False (the message names the options that differ); or ``OUT.parts``
+            holds other files, is a link, or is on another disk.
+    """
+    parts = {"version": VERSION, "part_rows": PART_ROWS, "part_characters": PART_CHARACTERS}
+    job = json.loads(json.dumps({**parts, **job}))  # as it will be read from the file
+    folder = append_suffix(out, ".parts")
+    _check_is_own(folder)
+    with exclusive_lock(folder / "lock", out):
+        journal: Journal | None = None
+        try:
+            journal = _load_or_begin(out, job, overwrite)
+            yield journal
+        finally:
+            is_own = read_json_object(folder / _JOB) in (None, job)
+            if (journal and journal.finished and is_own) or not any(folder.glob(f"{PART_PREFIX}*")):
+                _remove_job_file(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_is_own(folder: Path) -> None:
+    """Check that the folder for parts has no other files, and is on the output's disk."""
+    try:
+        foreign = sorted(name for name in os.listdir(folder) if not _OWN_NAMES.fullmatch(name))
+        is_apart = folder.is_symlink() or folder.stat().st_dev != folder.parent.stat().st_dev
+    except FileNotFoundError:
+        return
+    if foreign:
+        raise InputError(
+            f"{folder} is needed for the parts, but holds {foreign[0]!r}, which is not from this command. Give another "
+            "--out, or move that folder."
+        )
+    if is_apart:
+        raise InputError(
+            f"{folder} is a link, or is on another disk: the output cannot be moved from there to its final name. "
+            "Remove it, or give an --out on a disk that has room for the parts, too."
+        )
+
+
+def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
+    folder = append_suffix(out, ".parts")
+    begun = read_json_object(folder / _JOB)
+    done = read_json_object(append_suffix(out, ".json")) if out.exists() else None
+    # A pipe may give other texts every time, which only the user can know.
+    restart = overwrite and job["input"].get("size") is None
+    journal = Journal(out, job)
+    if begun == job and not restart:
+        journal.load()
+    if done and done.get("job") == job and not restart:
+        # It has parts if it was restarted and interrupted, or killed just after it wrote its description.
+        return journal if journal.parts else Journal(out, job, RowCounts(**done["counts"]))
+    description = append_suffix(out, ".json")
+    existing = {path.name: [*size_and_mtime(path)] for path in (out, description) if path.exists()}
+    may_replace = overwrite or (begun == job and existing == read_json_object(folder / _REPLACED))
+    if out.exists() and not may_replace and not journal.complete:  # complete: killed before it wrote its description
+        raise _other_job_error(out, (done or {}).get("job"), job)
+    if description.exists() and not may_replace and "job" not in (read_json_object(description) or ()):
+        raise _other_job_error(description, None, job)
+    if begun != job or restart:
+        if begun is not None and any(folder.glob(f"{PART_PREFIX}*")) and not overwrite:
+            raise _other_job_error(folder, begun, job)
+        _remove_job_file(folder)
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+        write_json_atomically(folder / _REPLACED, existing)
+        write_json_atomically(folder / _JOB, job)
+    return journal
+
+
+def _remove_job_file(folder: Path) -> None:
+    """Detach the parts from their job before they are removed, so that no job resumes from an incomplete set."""
+    (folder / _JOB).unlink(missing_ok=True)
+    flush_folder(folder)
+
+
+def _other_job_error(path: Path, existing: JobDescription | None, new: JobDescription) -> InputError:
+    hint = "Give another --out, or --overwrite to replace it"
+    if not existing:
+        return InputError(f"{path} exists and is not an output of this command. {hint}.")
+    changes = "; ".join(_differences(existing, new))
+    return InputError(f"{path} belongs to another job: {changes}. {hint}; the same command as before resumes it.")
+
+
+def _differences(existing: JobDescription, now: JobDescription, names: Sequence[str] = ()) -> Iterator[str]:
+    """``fingerprint X there, Y now``: first the fingerprint, equal or not, then all values that differ."""
+    for key in sorted({*existing, *now}, key=lambda name: (name != "fingerprint", name)):
+        old, new = existing.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, (*names, key))
+        elif old != new or key == "fingerprint":
+            yield f"{' '.join((*names, key))} {_format_value(old)} there, {_format_value(new)} now"
+
+
+def _format_value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
