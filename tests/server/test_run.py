@@ -41,7 +41,7 @@ def ends(server: Running, number: signal.Signals) -> float:
     assert server.process
     begin = time.monotonic()
     server.process.send_signal(number)
-    assert eventually(lambda: "Ending" in server.log or exited(server))
+    assert eventually(lambda: "Shutting down" in server.log or exited(server))
     return begin
 
 
@@ -177,7 +177,7 @@ def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
         assert stuck.result(LONG).status == 503
         assert exit_code(server, LONG) == 0
         assert time.monotonic() - begin < 10
-    assert "A model's last round was not done after 1 s" in server.log
+    assert "A model's last batch was not done after 1 s" in server.log
 
 
 def test_no_answer_waits_for_an_acknowledgement(server: Running) -> None:
