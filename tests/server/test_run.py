@@ -219,7 +219,7 @@ def test_tls_files_that_are_none(tmp_path: Path) -> None:
     assert "cannot be used" in refused_tls(tmp_path / "certificate.pem", tmp_path / "certificate.pem")
     done = run("serve", *TINY, "--tls-key", str(tmp_path / "certificate.pem"))
     assert done.returncode == 2
-    assert "--tls-key is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
+    assert "--tls-certificate is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
