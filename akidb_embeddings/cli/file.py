@@ -201,11 +201,7 @@ def _embedding(
 
 @contextlib.contextmanager
 def _report_os_errors(opening: "AbstractContextManager[Journal]", out: Path) -> "Iterator[Journal]":
-    """Open the journal.
-
-    Raises:
-        EmbeddingError: The operating system denies it.
-    """
+    """Open the journal, with the operating system's errors as an EmbeddingError."""
     with contextlib.ExitStack() as stack:
         try:
             journal = stack.enter_context(opening)

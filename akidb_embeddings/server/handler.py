@@ -76,18 +76,18 @@ class Handler:
     def __init__(self, config: ServerConfig, services: Mapping[str, EmbeddingService], metrics: Metrics) -> None:
         self.config, self.services, self.metrics = config, services, metrics
         self.draining = False
-        self._working: set[asyncio.Task[object]] = set()
-        self._gave_up = False
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._is_cancelling = False
 
     @property
     def in_flight(self) -> int:
         """How many requests are computed or wait."""
-        return len(self._working)
+        return len(self._tasks)
 
-    def give_up(self) -> None:
+    def cancel_requests(self) -> None:
         """Fail the requests in flight: the server ends before they are done."""
-        self._gave_up = True
-        for task in self._working:
+        self._is_cancelling = True
+        for task in self._tasks:
             task.cancel()
 
     @property
@@ -170,17 +170,17 @@ class Handler:
             )
         task = asyncio.current_task()
         assert task is not None  # every protocol gives each request a task of its own
-        self._working.add(task)
+        self._tasks.add(task)
         try:
             yield
         except asyncio.CancelledError:
-            if not self._gave_up:
+            if not self._is_cancelling:
                 raise
             task.uncancel()
             reason = "The server is shutting down, and could not wait for this request any longer."
             raise ApiError(ErrorKind.UNAVAILABLE, reason, retry_after=1) from None
         finally:
-            self._working.discard(task)
+            self._tasks.discard(task)
 
     def _check(self, call: EmbedCall, service: EmbeddingService) -> None:
         count, limit = len(call.texts), self.config.max_texts

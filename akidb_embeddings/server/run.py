@@ -167,7 +167,7 @@ async def _drain(handler: Handler) -> float:
     await _wait_for_requests(handler, handler.config.drain_seconds)
     if handler.in_flight:
         LOG.warning("%d requests were not done after %g s", handler.in_flight, handler.config.drain_seconds)
-        handler.give_up()
+        handler.cancel_requests()
         await _wait_for_requests(handler, _CANCEL_SECONDS)
     return max(0.0, end - time.monotonic())
 

@@ -50,7 +50,7 @@ class EmbeddingResult:
 def warn_about_truncation(result: EmbeddingResult, limit: int) -> None:
     """Log how many texts were truncated, for callers that do not see ``truncated``."""
     _log.warning(
-        "%d of %d texts were truncated at %d tokens. encode() tells which; truncate='error' refuses such texts. "
+        "%d of %d texts were truncated at %d tokens. encode() returns which; truncate='error' rejects them. "
         "Later ones are truncated without a warning.",
         sum(result.truncated),
         len(result.truncated),

@@ -52,7 +52,7 @@ def test_readiness_asks_for_a_proof_after_a_restart(server: Running, faults: Fau
 def test_a_model_that_hangs_turns_readiness_red(
     service: EmbeddingService, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither dead nor failing: its thread is there, and texts have waited for it in vain."""
+    """Neither dead nor failing: its thread is there, and texts wait for it in vain."""
     monkeypatch.setattr(health, "_PROBE_SECONDS", 0.3)
     service.embed(["light"])
     with server_here({"tiny": service}, probe_seconds=0.1, drain_seconds=2) as server:

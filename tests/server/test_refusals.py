@@ -210,7 +210,7 @@ class TestFailure:
             refused(response, 500, "internal")
             assert "secret" not in response.text
             [record] = [record for record in caplog.records if record.getMessage() == "A request failed"]
-            assert record.facts == {"request_id": response.headers["x-request-id"]}  # type: ignore[attr-defined]
+            assert record.fields == {"request_id": response.headers["x-request-id"]}  # type: ignore[attr-defined]
             assert "ZeroDivisionError: a secret" in caplog.text
 
 
@@ -220,7 +220,7 @@ def test_an_endpoint_that_fails_is_an_error_in_the_same_form(
 ) -> None:
     with server_here({"m": slow}) as here, client(here) as connection:
         monkeypatch.setattr(Handler, "info", _fail)
-        monkeypatch.setattr("akidb_embeddings.server.health.Health.problems", _fail)
+        monkeypatch.setattr("akidb_embeddings.server.health.Health.readiness_problems", _fail)
         monkeypatch.setattr("akidb_embeddings.server.metrics.generate_latest", _fail)
         monkeypatch.setattr("akidb_embeddings.server.openai.handler_of", _fail)
         response = connection.get(path)
@@ -228,7 +228,7 @@ def test_an_endpoint_that_fails_is_an_error_in_the_same_form(
         assert "secret" not in response.text
         assert eventually(lambda: "A request failed" in caplog.text)  # it may be written after the answer
         [record] = [record for record in caplog.records if record.getMessage() == "A request failed"]
-        assert record.facts == {"request_id": response.headers["x-request-id"]}  # type: ignore[attr-defined]
+        assert record.fields == {"request_id": response.headers["x-request-id"]}  # type: ignore[attr-defined]
         assert connection.get("/livez").status_code == 200
 
 

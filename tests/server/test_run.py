@@ -41,7 +41,7 @@ def ends(server: Running, number: signal.Signals) -> float:
     assert server.process
     begin = time.monotonic()
     server.process.send_signal(number)
-    assert eventually(lambda: "Ending" in server.log or exited(server))
+    assert eventually(lambda: "Shutting down" in server.log or exited(server))
     return begin
 
 
@@ -177,7 +177,7 @@ def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
         assert stuck.result(LONG).status == 503
         assert exit_code(server, LONG) == 0
         assert time.monotonic() - begin < 10
-    assert "A model's last round was not done after 1 s" in server.log
+    assert "A model's last batch was not done after 1 s" in server.log
 
 
 def test_no_answer_waits_for_an_acknowledgement(server: Running) -> None:
@@ -219,7 +219,7 @@ def test_tls_files_that_are_none(tmp_path: Path) -> None:
     assert "cannot be used" in refused_tls(tmp_path / "certificate.pem", tmp_path / "certificate.pem")
     done = run("serve", *TINY, "--tls-key", str(tmp_path / "certificate.pem"))
     assert done.returncode == 2
-    assert "--tls-key is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
+    assert "--tls-certificate is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")

@@ -153,7 +153,9 @@ def test_queries_without_a_prompt_though_the_model_has_some_are_told_of_once(
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert "none called 'query'" in record.getMessage()
-    assert "Set query_prompt_name to one of web_search_query, sts_query, or query_prompt to ''" in record.getMessage()
+    assert (
+        "Set query_prompt_name to one of web_search_query, sts_query, or set query_prompt to ''" in record.getMessage()
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def test_names_of_other_libraries_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"multi_process": True}, ["multi_process=True", "one engine uses all cores"]),
-        ({"multi_process": False}, ["multi_process=False", "Leave it out"]),
+        ({"multi_process": True}, ["multi_process (value True)", "one engine uses all cores"]),
+        ({"multi_process": False}, ["multi_process (value False)", "Leave it out"]),
         ({"model_kwargs": {"device": "cpu"}}, ["model_kwargs", "'device': 'cpu'", "AKIDB_BACKEND=cpu", "Leave it out"]),
         ({"encode_kwargs": {"device": "mps"}}, ["encode_kwargs['device']", "'mps'", "AKIDB_BACKEND=cpu"]),
         ({"encode_kwargs": {"prompt": "p: "}}, ["encode_kwargs['prompt']", "'p: '", "document_prompt"]),
@@ -70,7 +70,7 @@ def test_names_of_other_libraries_mean_the_same() -> None:
         ({"normalise": True}, ["'normalise'", "True", "Did you mean 'normalize'?"]),
         ({"query_promt": "q: "}, ["'query_promt'", "'q: '", "Did you mean 'query_prompt'?"]),
         ({"show_progres": True}, ["'show_progres'", "True", "show_progress"]),
-        ({"device": "cpu"}, ["device='cpu'", "AKIDB_BACKEND=cpu", "Leave it out"]),
+        ({"device": "cpu"}, ["device (value 'cpu')", "AKIDB_BACKEND=cpu", "Leave it out"]),
         ({"devise": "cpu"}, ["'devise'", "'cpu'", "Allowed:", "batch_size"]),
         ({"batch_size": 0}, ["batch_size", "0", "1 to 128"]),
         ({"normalize": "yes"}, ["normalize", "'yes'", "True or False"]),
@@ -79,7 +79,7 @@ def test_names_of_other_libraries_mean_the_same() -> None:
     ],
     ids=str,
 )
-def test_arguments_without_a_meaning_are_refused_with_a_way_out(arguments: dict[str, Any], words: list[str]) -> None:
+def test_unsupported_arguments_are_refused_with_a_way_out(arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigurationError) as error:
         MLXEmbeddings(MINILM, **arguments)
     for word in words:
