@@ -162,7 +162,7 @@ def test_a_refusal_is_told_in_words_and_the_next_request_works(chromium: Browser
         compare(tab, *TEXTS)
         tab.until("!document.querySelector('#wrong').hidden")
         words = tab.text("#wrong")
-        assert "There are 3 texts; max_texts is 2 a request." in words
+        assert "There are 3 texts; max_texts is 2 per request." in words
         assert "status 422" in words
         assert tab.value("document.querySelector('#matrix').checkVisibility()") is False
         compare(tab, " ", "")
@@ -226,7 +226,7 @@ def test_latency_counts_every_clients_requests(chromium: Browser, bundled: Embed
             found = rows(tab, "#latency")
             assert [row[1:] for row in found][:2] == [["3", "4"], ["1", "1"]]
             assert all(cell.startswith("≈ ") and cell.endswith("s") for row in found[2:] for cell in row[1:])
-            assert "0 tokens wait" in tab.text("#now")
+            assert "0 tokens in the queue" in tab.text("#now")
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(0.25, "≈ 5 ms"), (0.5, "≈ 10 ms"), (0.75, "≈ 55 ms"), (1, "> 100 ms")])

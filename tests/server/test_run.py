@@ -219,7 +219,9 @@ def test_tls_files_that_are_none(tmp_path: Path) -> None:
     assert "cannot be used" in refused_tls(tmp_path / "certificate.pem", tmp_path / "certificate.pem")
     done = run("serve", *TINY, "--tls-key", str(tmp_path / "certificate.pem"))
     assert done.returncode == 2
-    assert "--tls-certificate is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
+    assert (
+        "--tls-certificate is missing. Give both --tls-certificate and --tls-key, or neither." in done.stderr.decode()
+    )
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
@@ -243,7 +245,9 @@ def test_what_clients_call_the_models(tmp_path: Path, monkeypatch: pytest.Monkey
     assert served_names(sources) == dict(
         zip((BUNDLED, "own", "er", "here", "someone/their-model"), sources, strict=True)
     )
-    with pytest.raises(ConfigurationError, match=r"models: 'own' and './other/own' would both be called 'own'"):
+    with pytest.raises(
+        ConfigurationError, match=r"models has 'own' and './other/own', which would both be called 'own'"
+    ):
         served_names(("own", "./other/own"))
     with pytest.raises(ConfigurationError, match="would both be called"):
         served_names((BUNDLED, f"./{BUNDLED}"))
