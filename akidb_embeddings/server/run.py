@@ -26,6 +26,8 @@ from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.service.service import EmbeddingService
 
+# What a shell reports for a program that Ctrl-C ended.
+_INTERRUPTED = 128 + signal.SIGINT
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _POLL_SECONDS = 0.05
 # Seconds at shutdown for cancelled requests, and for the engine's last batch, so that the process ends if they hang.
@@ -152,6 +154,9 @@ def _shutdown_event() -> asyncio.Event:
         event.set()
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+        # A second SIGTERM ends the process at once by itself. Python would take a second SIGINT for an exception, and
+        # end the interpreter while the MLX thread computes, which may crash.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
 
     for number in _SIGNALS:
         with contextlib.suppress(ValueError, RuntimeError):  # only the main thread can handle signals
