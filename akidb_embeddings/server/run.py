@@ -147,7 +147,7 @@ class _Http(uvicorn.Server):
 
 
 def _shutdown_event() -> asyncio.Event:
-    """An event that the first signal sets. The second signal has Python's default effect."""
+    """An event that the first signal sets. The second signal ends the process at once."""
     event, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop() -> None:
