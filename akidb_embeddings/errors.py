@@ -10,7 +10,7 @@ from string import Formatter
 from typing import Any, Self
 
 Names = Mapping[str, str | None]
-"""What somebody else calls the library's arguments: ``{"prompt_name": "--prompt"}``. None: they have no such thing."""
+"""What another interface calls the library's arguments: ``{"prompt_name": "--prompt"}``. None: it has no such argument."""
 
 _OWN_NAMES: Names = {}
 

@@ -60,5 +60,5 @@ def is_installed(module: str) -> bool:
     """Whether a module can be found, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):  # a parent is missing, or somebody blocks the module
+    except (ModuleNotFoundError, ValueError):  # a parent is missing, or the import is blocked
         return False
