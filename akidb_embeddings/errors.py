@@ -10,7 +10,7 @@ from string import Formatter
 from typing import Any, Self
 
 Names = Mapping[str, str | None]
-"""What another interface calls the library's arguments: ``{"prompt_name": "--prompt"}``. None: it has no such argument."""
+"""What another interface calls the library's arguments: ``{"prompt_name": "--prompt"}``. None: it has none for that."""
 
 _OWN_NAMES: Names = {}
 
@@ -55,8 +55,8 @@ class EmbeddingError(Exception):
     def message(self, names: Names = _OWN_NAMES) -> str:
         """The message with arguments called by ``names``.
 
-        A hint that needs an argument whose name is None is left out. So are other names where the value is from a
-        ``source``: a setting in a file is called what the file calls it.
+        A hint is left out if it needs an argument that has no name there. If the value is from a ``source``, such as a
+        file, the setting keeps its own name.
         """
         if self.source:
             names = _OWN_NAMES

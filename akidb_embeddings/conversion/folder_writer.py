@@ -84,14 +84,17 @@ def _write_pooling(checkpoint: Checkpoint, folder: Path) -> None:
     source = checkpoint.folder
     if checkpoint.pooling is None or source.pooling:
         return
-    pooling = next((step.folder.relative_to(source.path) for step in source.steps if step.kind == "Pooling"), None)
-    if pooling is None:
+    pooling_folders = [step.folder.relative_to(source.path) for step in source.steps if step.kind == "Pooling"]
+    if not pooling_folders:
         modules = _modules(checkpoint)
         write_json(folder / "modules.json", modules)
-        pooling = next(Path(module["path"]) for module in modules if module["type"].endswith(".Pooling"))
+        pooling_folders = [Path(module["path"]) for module in modules if module["type"].endswith(".Pooling")]
     flags = {mode.flag: pooling == checkpoint.pooling for pooling, mode in POOLING_MODES.items()}
     width = checkpoint.dense[0].inputs if checkpoint.dense else checkpoint.dimension
-    write_json(folder / pooling / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True})
+    write_json(
+        folder / pooling_folders[0] / "config.json",
+        {"word_embedding_dimension": width, **flags, "include_prompt": True},
+    )
 
 
 def _modules(checkpoint: Checkpoint) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ class ModelSpec:
         repo: The Hugging Face repository.
         architecture: config.json's ``model_type``.
         dimension: The length of its vectors.
-        weights: How weights are stored: a dtype, or "4 bits" and "8 bits".
+        weights: How weights are stored: a dtype, "4 bits" or "8 bits".
         license: The license's name.
         size_bytes: The size of the download in bytes, for display.
         description: One line for display.

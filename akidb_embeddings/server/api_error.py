@@ -1,7 +1,7 @@
 """Why a request fails, in one form for every protocol.
 
-Every error that reaches a client is one of these kinds. All others become ``internal``, whose message does not contain
-the cause; the cause is in the log, under the request's id.
+Every error that reaches a client has one of these kinds. An unexpected exception becomes ``internal``, whose message
+does not contain the cause; the cause is in the log, under the request's id.
 """
 
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ from akidb_embeddings.vectors.precision import Quantized, quantize
 
 @dataclass(frozen=True)
 class EmbedCall:
-    """What a client asks for. An option that is None is as the server is configured.
+    """What a client asks for. None means the server's configuration.
 
     Attributes:
         texts: The texts.
@@ -119,7 +119,7 @@ class Handler:
         Cancelling takes the texts out of the queue.
 
         Raises:
-            ApiError: Whatever the reason.
+            ApiError: The request failed, for any reason.
         """
         begin = time.monotonic()
         label = "cancelled"

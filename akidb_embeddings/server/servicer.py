@@ -123,7 +123,7 @@ class Servicer:
         """The response within ``seconds``.
 
         Raises:
-            ApiError: Whatever the reason.
+            ApiError: The request failed, for any reason.
         """
         begin, label = time.monotonic(), "cancelled"
         fields: dict[str, object] = {"request_id": request_id}

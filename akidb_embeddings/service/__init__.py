@@ -7,8 +7,8 @@ share.
 """
 
 WINDOW_TEXTS = 512
-"""Texts that a long list is handed to the engine by: enough to sort by length. 2,048 would save 0.3 % of padding, and
-make a footprint that grows until such a window is full."""
+"""Texts per window of a long list: enough to sort by length. 2,048 would save 0.3 % of padding, but the footprint would
+grow until such a window is full."""
 
 WINDOW_CHARACTERS = 1 << 20
 """Characters in such a window, at most; a longer text is a window of its own."""

@@ -139,7 +139,7 @@ class Job:
                 index=self._first + begin + index,
                 limit=limit,
                 reason=f"has {tokens.counts[index]} tokens with its prompt; the limit is {limit}.",
-                hint="Shorten or split it, raise {max_tokens} if the model takes more, or set {truncate} to 'end'.",
+                hint="Shorten or split it, set {truncate} to 'end', or configure a higher limit if the model has one.",
             )
         return tokens
 

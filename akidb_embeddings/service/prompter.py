@@ -31,7 +31,8 @@ class Prompter:
         options = {"prompt_name": prompt_name, "prompt": prompt, "task": task}
         given = [name for name, value in options.items() if value is not None]
         if len(given) > 1:
-            raise InputError(f"Give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}.")
+            names = " or ".join(f"{{{name}}}" for name in given)
+            raise InputError(hint=f"Give {names}, not {'both' if len(given) == 2 else 'all'}.")
         if task is not None:
             return instruct(self._checkpoint.prompts, check_task(task))
         if prompt_name is not None:

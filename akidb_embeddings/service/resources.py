@@ -16,7 +16,7 @@ from akidb_embeddings.service.prompter import Prompter
 
 @dataclass(frozen=True)
 class Resources:
-    """Everything that belongs to one service. The engine is to be released once for each of these."""
+    """Everything that belongs to one service. Release the engine once per instance."""
 
     config: EmbeddingConfig
     settings: Settings

@@ -71,7 +71,7 @@ class EmbeddingService(LoadedModel):
         dimensions: int | None = None,
         truncate: str | None = None,
     ) -> "EmbeddingService":
-        """A service with the same model and MLX thread that makes other vectors. An option that is None stays as it is.
+        """A service with other options on the same model and MLX thread. None keeps the current value.
 
         It costs next to nothing. Close it like any other.
 
