@@ -36,9 +36,11 @@ def test_bad_records_of_csv_are_rejected_by_their_first_line(tmp_path: Path) -> 
     assert reasons(items) == {
         3: "3 columns; the header has 2",
         4: "1 columns; the header has 2",
-        5: "not valid CSV: ',' expected after '\"'; lines 5 to 6 were read as one record, because a quote opens in them",  # noqa: E501
+        5: "not valid CSV: ',' expected after '\"'; "
+        "lines 5 to 6 were read as one record, because a quote opens in them",
         7: "a blank line; only the end of a file may have them",
-        8: "line 8 is not valid UTF-8: byte 0xff at 2; lines 8 to 9 were read as one record, because a quote opens in them",  # noqa: E501
+        8: "line 8 is not valid UTF-8: byte 0xff at 2; "
+        "lines 8 to 9 were read as one record, because a quote opens in them",
         12: "field 'id' is empty; an id is expected",
     }
     assert [item.text for item in items if isinstance(item, Row)] == ["good", "last", ""]
