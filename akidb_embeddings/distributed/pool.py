@@ -103,13 +103,13 @@ class Pool:
         """The number of dimensions, before packing. Waits as ``fingerprint`` does."""
         return self._model_facts()[1]
 
-    def check_fingerprint(self, expected: str) -> None:
-        """Check that the vectors lie in the expected vector space. Waits as ``fingerprint`` does.
+    def check_fingerprint(self, wanted: str) -> None:
+        """Check that the vectors lie in the vector space ``wanted``. Waits as ``fingerprint`` does.
 
         Raises:
             ConfigurationError: They lie in another space.
         """
-        check_fingerprint(self.fingerprint, expected)
+        check_fingerprint(self.fingerprint, wanted)
 
     def map(self, lists: Iterable[list[str]]) -> Iterator[EmbeddingResult]:
         """Embed lists of texts, and return the results in the lists' order.

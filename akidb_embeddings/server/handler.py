@@ -130,7 +130,7 @@ class Handler:
                 limit = self.config.request_seconds
                 result = await _embed(service, call, limit if seconds is None else min(seconds, limit))
             label = "ok"
-        except Exception as error:
+        except Exception as error:  # whatever fails, the client gets an error with a kind
             response_error = api_error(error)
             label = response_error.kind.label
             if response_error is error:

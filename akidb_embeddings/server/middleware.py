@@ -62,7 +62,7 @@ class RequestMiddleware:
             await self._app(scope, _replay(body, receive), send_with_id)
         except ClientDisconnectedError:
             status = CLIENT_CLOSED_REQUEST
-        except Exception as error:
+        except Exception as error:  # whatever fails, the client gets a response
             response_error = api_error(error)
             if response_error.kind is ErrorKind.INTERNAL:
                 LOG.error("A request failed", exc_info=error, extra={"fields": {"request_id": request_id}})
