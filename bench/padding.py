@@ -1,7 +1,7 @@
 """How much of what the model computes is padding, seen where the micro-batches reach it."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from unittest import mock
 
@@ -27,12 +27,12 @@ class Padding:
 def observed() -> Iterator[Padding]:
     """Count the padding of every forward meanwhile; it costs microseconds a micro-batch."""
     found = Padding()
-    forward = MLXEmbeddingModel.forward
+    start = MLXEmbeddingModel.start
 
-    def counted(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> list[Vectors]:
+    def counted(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
         found.computed += sum(batch.ids.size for batch in batches)
         found.real += sum(int(batch.lengths.sum()) for batch in batches)
-        return forward(model, batches)
+        return start(model, batches)
 
-    with mock.patch.object(MLXEmbeddingModel, "forward", counted):
+    with mock.patch.object(MLXEmbeddingModel, "start", counted):
         yield found

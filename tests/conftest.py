@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.engine.engine import Engine, Model
+from akidb_embeddings.engine.engine import Engine
+from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.service import shared
 from akidb_embeddings.vectors.finish import Vectors
@@ -65,6 +66,8 @@ class FakeModel:
 
     def __init__(self, streams: int = 1, tokens_per_batch: int = 64, dimension: int = 4) -> None:
         self.streams, self.tokens_per_batch, self.dimension = streams, tokens_per_batch, dimension
+        self.obeys_batch_size, self.window_scale, self.ahead = True, 1, 0
+        self.few_shapes = self.is_gpu = False
         self.faults: dict[int, BaseException] = {}
         self.spoilt: set[int] = set()
         self.forwards: list[list[MicroBatch]] = []
@@ -87,6 +90,10 @@ class FakeModel:
         """Every row that was computed, without padding."""
         batches = [batch for batches in self.forwards for batch in batches]
         return [ids.tolist() for batch in batches for ids in _rows(batch)]
+
+    def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
+        """A forward that is done when its vectors are asked for."""
+        return lambda: self.forward(batches)
 
     def forward(self, batches: Sequence[MicroBatch]) -> list[Vectors]:
         self.threads.append(threading.current_thread())
@@ -236,7 +243,7 @@ def in_any_way(embedder: EmbeddingService, texts: Any, **options: Any) -> Embedd
 def fake(monkeypatch: pytest.MonkeyPatch, threads: object) -> FakeModel:
     """In place of the weights that services of this test would load."""
     model = FakeModel(dimension=384)
-    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: model)
+    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: model)
     monkeypatch.setattr(engine_table, "_engines", {})
     monkeypatch.setattr(engine_table, "_users", {})
     return model

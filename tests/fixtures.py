@@ -80,6 +80,6 @@ def forward(
     chosen = pooling or checkpoint.pooling
     assert chosen
     rows = rows or len(ids)
-    parts = [model.forward([pad(ids[begin : begin + rows], chosen)])[0] for begin in range(0, len(ids), rows)]
+    parts = [model.start([pad(ids[begin : begin + rows], chosen)])()[0] for begin in range(0, len(ids), rows)]
     model.close()
     return np.concatenate(parts)

@@ -1,7 +1,7 @@
 """The forward passes, one file per architecture, named in ``registry/architectures.py``.
 
 Each module has ``build(config, weights, kernels) -> Encoder``. ``parts`` holds the layers that several architectures
-share, ``masks`` the attention masks.
+share.
 """
 
 import importlib
@@ -16,8 +16,12 @@ from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Architecture, Config
 
-Encoder = Callable[[mx.array, NDArray[np.int32]], mx.array]
-"""(ids int32 [B, L] padded on the right, lengths int32 [B]) -> hidden states [B, L, hidden_size]."""
+Encoder = Callable[[mx.array, NDArray[np.int32], mx.array | None], mx.array]
+"""Token ids and their lengths to hidden states, as ``encoder(ids, lengths, tokens)``.
+
+``ids`` are int32 [B, L], padded on the right; ``lengths`` int32 [B]. The hidden states are [B, L, hidden_size]; or
+[B, 1, hidden_size], those of the token ``tokens`` [B] of each text, if ``tokens`` is not None.
+"""
 
 
 def build_encoder(architecture: Architecture, config: Config, weights: Weights, kernels: Kernels) -> Encoder:

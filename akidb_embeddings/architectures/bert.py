@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Encoder
-from akidb_embeddings.architectures.masks import padding_mask
-from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
+from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.masks import Visibility
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
@@ -41,8 +42,8 @@ class Block:
         gelu = supported(config, "hidden_act", "gelu", "gelu", "gelu_new", "gelu_pytorch_tanh") == "gelu"
         self.activation = kernels.gelu if gelu else kernels.gelu_tanh
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
-        x = self.attention_norm(x + self.attention(x, mask))
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
+        x = self.attention_norm(select_tokens(x, tokens) + self.attention(x, mask, tokens))
         return self.output_norm(x + self.down(self.activation(self.up(x))))
 
 
@@ -62,18 +63,15 @@ class Bert:
         self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        allowed = padding_mask(lengths, ids.shape[1])
-        mask = None if allowed is None else self.kernels.mask(allowed)
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         # Every token has type 0, because texts are never pairs.
         x = self.norm(
             self.word_embeddings(ids)
             + self.position_embeddings(self.position_ids(ids))
             + self.token_type_embeddings(mx.array([0]))
         )
-        for block in self.blocks:
-            x = block(x, mask)
-        return x
+        mask = self.kernels.mask(Visibility(lengths, ids.shape[1]), x.dtype)
+        return run_blocks(self.blocks, x, lambda block: mask, tokens)
 
     def position_ids(self, ids: mx.array) -> mx.array:
         """int32 [L] or [B, L]. Padding may exceed the position table, so position ids are limited to its last row."""

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Encoder
-from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
-from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
+from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.masks import Visibility
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
@@ -37,8 +38,8 @@ class Block:
         self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, intermediate, kernels.gelu_tanh)
         self.after_mlp = RMSNorm(weights, f"{name}.post_feedforward_layernorm", hidden, eps, _OFFSET)
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
-        x = x + self.after_attention(self.attention(self.before_attention(x), mask))
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
+        x = select_tokens(x, tokens) + self.after_attention(self.attention(self.before_attention(x), mask, tokens))
         return x + self.after_mlp(self.mlp(self.before_mlp(x)))
 
 
@@ -50,7 +51,11 @@ class Gemma3:
         self.bidirectional = bool(config.get("use_bidirectional_attention"))
         supported(config, "is_causal", None, None, not self.bidirectional)
         types = layer_types(config, layers)
-        self.window = required(config, "sliding_window")[0] if "sliding_attention" in types else None
+        window = required(config, "sliding_window")[0] if "sliding_attention" in types else None
+        if window is None:
+            self.reach = None  # how many tokens local layers see on each side, or before a token
+        else:
+            self.reach = symmetric_reach(window) if self.bidirectional else window - 1
         self.embed_tokens = weights.embedding("embed_tokens", vocab_size, self.hidden)
         self.blocks = [
             Block(weights, f"layers.{i}", config, layer_type == "full_attention", kernels)
@@ -59,24 +64,15 @@ class Gemma3:
         self.norm = RMSNorm(weights, "norm", self.hidden, number(config, "rms_norm_eps", 1e-6), _OFFSET)
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        local_mask, global_mask = (
-            None if mask is None else self.kernels.mask(mask) for mask in self._masks(lengths, ids.shape[1])
-        )
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         # The scale is not part of the table: in a quantized table it would be rounded with the weights.
         x = self.embed_tokens(ids) * self.hidden**0.5
-        for block in self.blocks:
-            x = block(x, global_mask if block.is_global else local_mask)
+        visible = Visibility(lengths, ids.shape[1], causal=not self.bidirectional)
+        global_mask = local_mask = self.kernels.mask(visible, x.dtype)
+        if self.reach is not None:
+            local_mask = self.kernels.mask(visible._replace(reach=self.reach), x.dtype)
+        x = run_blocks(self.blocks, x, lambda block: global_mask if block.is_global else local_mask, tokens)
         return self.norm(x)
-
-    def _masks(self, lengths: NDArray[np.int32], length: int) -> tuple[Mask | None, Mask | None]:
-        """The masks of local and of global layers; None where nothing is masked."""
-        global_mask = padding_mask(lengths, length) if self.bidirectional else causal_mask(length)
-        if self.window is None:
-            return None, global_mask
-        if self.bidirectional:
-            return symmetric_window_mask(lengths, length, symmetric_reach(self.window)), global_mask
-        return causal_mask(length, self.window), global_mask
 
 
 def symmetric_reach(window: int) -> int:

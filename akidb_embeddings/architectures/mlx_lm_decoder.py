@@ -22,6 +22,7 @@ from akidb_embeddings.checkpoint.arguments import mapping, required, supported
 from akidb_embeddings.compute.backend import WeightStorage
 from akidb_embeddings.compute.kernels import Kernels
 from akidb_embeddings.compute.layers import Packed, expanded
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import import_nn, mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.errors import CheckpointError
@@ -62,10 +63,9 @@ class Decoder:
     def __init__(self, module: Any) -> None:
         self.module = module
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         # No mask: attention is causal (see ``_check_causality``), so real tokens do not see the padding on the right.
-        states: mx.array = self.module(ids, cache=None)
-        return states
+        return select_tokens(self.module(ids, cache=None), tokens)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Encoder
-from akidb_embeddings.architectures.masks import padding_mask, symmetric_window_mask
-from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
+from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.masks import Visibility
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
@@ -42,11 +43,11 @@ class Block:
         self.down = weights.linear(f"{name}.mlp.Wo", intermediate, hidden, bias)
         self.is_global, self.activation = is_global, kernels.gelu
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         normed = self.attention_norm(x) if self.attention_norm else x
-        x = x + self.attention(normed, mask)
+        x = select_tokens(x, tokens) + self.attention(normed, mask, tokens)
         value, gate = mx.split(self.up_gate(self.mlp_norm(x)), 2, axis=-1)
-        return x + self.down(self.activation(value) * gate)
+        return x + self.down(self.activation.gated(value, gate))
 
 
 class ModernBert:
@@ -63,13 +64,12 @@ class ModernBert:
         self.final_norm = _norm(weights, "final_norm", config)
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        L = ids.shape[1]
-        masks = symmetric_window_mask(lengths, L, self.reach), padding_mask(lengths, L)
-        local_mask, global_mask = (None if mask is None else self.kernels.mask(mask) for mask in masks)
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         x = self.norm(self.word_embeddings(ids))
-        for block in self.blocks:
-            x = block(x, global_mask if block.is_global else local_mask)
+        visible = Visibility(lengths, ids.shape[1])
+        global_mask = self.kernels.mask(visible, x.dtype)
+        local_mask = self.kernels.mask(visible._replace(reach=self.reach), x.dtype)
+        x = run_blocks(self.blocks, x, lambda block: global_mask if block.is_global else local_mask, tokens)
         return self.final_norm(x)
 
 

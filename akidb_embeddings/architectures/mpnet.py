@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Encoder
 from akidb_embeddings.architectures.bert import Block
-from akidb_embeddings.architectures.masks import padding_mask
-from akidb_embeddings.architectures.parts import LayerNorm
+from akidb_embeddings.architectures.parts import LayerNorm, run_blocks
 from akidb_embeddings.architectures.xlm_roberta import create_position_ids
 from akidb_embeddings.checkpoint.arguments import number, required, supported
 from akidb_embeddings.compute.kernels import Kernels
+from akidb_embeddings.compute.masks import Visibility
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
@@ -49,17 +49,15 @@ class MPNet:
         ]
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         L = ids.shape[1]
         bias = self.relative_attention_bias(mx.array(relative_position_buckets(L))).transpose(2, 0, 1)[None]
-        mask = self.kernels.bias(bias, padding_mask(lengths, L))
+        mask = self.kernels.bias(bias, Visibility(lengths, L))
         x = self.norm(
             self.word_embeddings(ids)
             + self.position_embeddings(create_position_ids(ids, _PADDING_ID, self.max_positions))
         )
-        for block in self.blocks:
-            x = block(x, mask)
-        return x
+        return run_blocks(self.blocks, x, lambda block: mask, tokens)
 
 
 def relative_position_buckets(length: int) -> NDArray[np.int32]:

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Encoder
-from akidb_embeddings.architectures.masks import padding_mask
-from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention
+from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.masks import Visibility
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
@@ -37,10 +38,10 @@ class Block:
         self.output_norm = LayerNorm(weights, f"{name}.norm2", hidden, eps)
         self.activation = kernels.silu
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
-        x = self.attention_norm(x + self.attention(x, mask))
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
+        x = self.attention_norm(select_tokens(x, tokens) + self.attention(x, mask, tokens))
         up, gate = mx.split(self.up_gate(x), 2, axis=-1)
-        return self.output_norm(x + self.down(up * self.activation(gate)))
+        return self.output_norm(x + self.down(self.activation.gated(gate, up)))
 
 
 class NomicBert:
@@ -59,14 +60,11 @@ class NomicBert:
         self.blocks = [Block(weights, f"encoder.layers.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        allowed = padding_mask(lengths, ids.shape[1])
-        mask = None if allowed is None else self.kernels.mask(allowed)
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         # Every token has type 0, because texts are never pairs.
         x = self.norm(self.word_embeddings(ids) + self.token_type_embeddings(mx.array([0])))
-        for block in self.blocks:
-            x = block(x, mask)
-        return x
+        mask = self.kernels.mask(Visibility(lengths, ids.shape[1]), x.dtype)
+        return run_blocks(self.blocks, x, lambda block: mask, tokens)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

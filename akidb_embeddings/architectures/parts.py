@@ -1,9 +1,11 @@
 """Layers that several architectures share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from akidb_embeddings.checkpoint.arguments import number, required
 from akidb_embeddings.compute.kernels import Activation, AttentionMask, Kernels
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.errors import CheckpointError
@@ -66,14 +68,15 @@ class SelfAttention:
         self.output = weights.linear(output, hidden, hidden, bias)
         self.theta, self.kernels = theta, kernels
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
+        """[B, L, D] to the same shape, or to [B, 1, D] for the token ``tokens`` [B] of each text."""
         B, L, D = x.shape
         head_dim = D // self.heads
         q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
         if self.theta is not None:
             q, k = rotate(q, self.theta), rotate(k, self.theta)
         context = self.kernels.attention(q, k, v, head_dim**-0.5, mask)
-        return self.output(context.transpose(0, 2, 1, 3).reshape(B, L, D))
+        return self.output(select_tokens(context.transpose(0, 2, 1, 3).reshape(B, L, D), tokens))
 
 
 class GroupedAttention:
@@ -104,13 +107,34 @@ class GroupedAttention:
         self.k_norm = RMSNorm(weights, f"{name}.k_norm", self.head_dim, eps, offset)
         self.theta, self.scale, self.kernels = theta, scale, kernels
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
+        """[B, L, D] to the same shape, or to [B, 1, D] for the token ``tokens`` [B] of each text."""
         B, L, _ = x.shape
         heads = self.qkv(x).reshape(B, L, -1, self.head_dim)
         q, k, v = mx.split(heads, [self.heads, self.heads + self.kv_heads], axis=2)
         q, k = (rotate(x.transpose(0, 2, 1, 3), self.theta) for x in (self.q_norm(q), self.k_norm(k)))
         context = self.kernels.attention(q, k, v.transpose(0, 2, 1, 3), self.scale, mask)
-        return self.output(context.transpose(0, 2, 1, 3).reshape(B, L, -1))
+        return self.output(select_tokens(context.transpose(0, 2, 1, 3).reshape(B, L, -1), tokens))
+
+
+def run_blocks(
+    blocks: Sequence[Any], x: mx.array, mask: Callable[[Any], AttentionMask | None], tokens: mx.array | None
+) -> mx.array:
+    """The output of the last block, [B, L, D], or [B, 1, D] for the token ``tokens`` [B] of each text.
+
+    Only the last block can leave the other tokens out, because attention needs them all before.
+
+    Args:
+        blocks: ``block(x, mask, tokens)``.
+        x: The embeddings, [B, L, D].
+        mask: ``mask(block)`` is the block's attention mask.
+        tokens: The tokens that are needed; None for all.
+    """
+    for block in blocks[:-1]:
+        x = block(x, mask(block))
+    for block in blocks[-1:]:
+        x = block(x, mask(block), tokens)
+    return x
 
 
 def rotate(x: mx.array, theta: float) -> mx.array:
@@ -130,4 +154,4 @@ class GatedMLP:
 
     def __call__(self, x: mx.array) -> mx.array:
         gate, up = mx.split(self.gate_up(x), 2, axis=-1)
-        return self.down(self.activation(gate) * up)
+        return self.down(self.activation.gated(gate, up))

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Encoder
-from akidb_embeddings.architectures.masks import causal_mask, padding_mask
-from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm
+from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, rope_theta, supported
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
+from akidb_embeddings.compute.masks import Visibility
+from akidb_embeddings.compute.pooling import select_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
@@ -24,8 +25,8 @@ class Block:
         self.mlp_norm = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, offset=0.0)
         self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, intermediate, kernels.silu)
 
-    def __call__(self, x: mx.array, mask: AttentionMask | None) -> mx.array:
-        x = x + self.attention(self.attention_norm(x), mask)
+    def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
+        x = select_tokens(x, tokens) + self.attention(self.attention_norm(x), mask, tokens)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -43,13 +44,10 @@ class Qwen3:
         self.norm = RMSNorm(weights, "norm", hidden, number(config, "rms_norm_eps", 1e-6), offset=0.0)
         self.is_causal, self.kernels = is_causal, kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32]) -> mx.array:
-        allowed = causal_mask(ids.shape[1]) if self.is_causal else padding_mask(lengths, ids.shape[1])
-        mask = None if allowed is None else self.kernels.mask(allowed)
+    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
         x = self.embed_tokens(ids)
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.norm(x)
+        mask = self.kernels.mask(Visibility(lengths, ids.shape[1], causal=self.is_causal), x.dtype)
+        return self.norm(run_blocks(self.blocks, x, lambda block: mask, tokens))
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -58,7 +58,7 @@ def find_architecture(config: Config) -> Architecture:
     return Architecture(
         "mlx_lm_decoder",
         lambda config: None,
-        float16=False,  # it is unknown which activations fit
+        float16=lambda config: False,  # it is unknown which activations fit
         prefix="",  # mlx-lm renames the tensors
         ignored=("lm_head.",),
         poolings=("mean", "last"),

@@ -1,6 +1,7 @@
 """MLX, and the parts of a forward pass. Only ``runtime`` imports MLX, together with the fast BLAS of ``blas``.
 
-``backend`` selects the device and its settings, ``kernels`` holds functions whose fastest form depends on the device,
-``layers`` hold weights, ``weights`` loads them from a checkpoint, ``pooling`` reduces a text's hidden states to one
-vector.
+``devices`` selects the ``backend``, a device's settings; ``sizing`` fits a model to a GPU's memory, ``cores`` counts
+the processor's, ``probe`` tests a device's products. ``kernels`` are the functions whose fastest form depends on the
+device: ``fused`` for GPUs, ``polynomial`` for CPUs. ``masks`` says which keys a query sees. ``layers`` hold weights,
+``weights`` loads them from a checkpoint, ``pooling`` reduces a text's hidden states to one vector.
 """

@@ -1,20 +1,21 @@
-"""The backends Metal, CUDA and CPU, with their settings for precision, weights, streams and memory.
+"""The backends Metal, CUDA and CPU, with their settings for precision, weights, micro-batches and memory.
 
 A backend is a value, not a class hierarchy, so that the tests can run every backend's code path on the CPU.
 """
 
-import functools
-import logging
-import os
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from akidb_embeddings.compute.kernels import FUSED, POLYNOMIAL, Kernels
+from akidb_embeddings.compute.cores import available_cores
+from akidb_embeddings.compute.fused import fused_kernels
+from akidb_embeddings.compute.kernels import Kernels
+from akidb_embeddings.compute.polynomial import POLYNOMIAL
 from akidb_embeddings.compute.runtime import BLAS, mx
-from akidb_embeddings.errors import ConfigurationError
 
-_log = logging.getLogger(__name__)
+# With the windows of CPUs, 512 texts, the last micro-batch of a window would often be half empty.
+_GPU_WINDOW_SCALE = 16
+_LARGEST_FUSED_HEAD = 128  # cuDNN's attention, in 16 bits
+_FIRST_CHIP_WITH_BFLOAT16 = 5  # Apple M5; earlier GPUs emulate it
 
 
 class WeightStorage(Enum):
@@ -40,11 +41,18 @@ class Backend:
         device: The MLX device.
         dtype: The compute dtype.
         safe_dtype: The compute dtype of models that overflow float16.
+        small_dtype: The compute dtype of such models whose weights do not fit the device's memory otherwise; None for
+            no other.
         storage: How weights are kept.
         kernels: The functions that depend on the device.
         streams: The number of micro-batches that run in parallel.
         tokens_per_batch: The largest micro-batch, in tokens including padding.
         cache_limit: The limit of the buffers that MLX keeps for reuse, in bytes.
+        obeys_batch_size: Whether ``batch_size`` limits a micro-batch's texts. GPUs' have only a limit in tokens.
+        window_scale: By which factor the windows of a long list, sorted by length each, are larger than on a CPU.
+        ahead: How many micro-batches are submitted before the oldest one's vectors are read.
+        few_shapes: Whether a new shape is slow, so that lengths and the number of texts are rounded up.
+        is_gpu: Whether the device is a GPU.
     """
 
     name: str
@@ -56,6 +64,12 @@ class Backend:
     streams: int
     tokens_per_batch: int
     cache_limit: int
+    obeys_batch_size: bool = True
+    window_scale: int = 1
+    ahead: int = 0
+    few_shapes: bool = False
+    is_gpu: bool = False
+    small_dtype: mx.Dtype | None = None
 
     def share_cores(self, micro_batches: int) -> None:
         """Divide the cores among parallel micro-batches, so that BLAS threads times streams match the cores."""
@@ -63,14 +77,73 @@ class Backend:
             BLAS.set_threads(max(1, available_cores() // micro_batches))
 
 
-def metal(device: mx.Device) -> Backend:
-    """Apple GPUs: packed weights, float16. EmbeddingGemma overflows float16 and uses float32: bfloat16 is emulated."""
-    return Backend("metal", device, mx.float16, mx.float32, WeightStorage.PACKED, FUSED, 1, 8192, 1 << 29)
+def metal(device: mx.Device, memory: str = "fast", *, strict: bool = False, chip: int = 1) -> Backend:
+    """Apple GPUs: packed weights, float16.
+
+    Args:
+        device: The device.
+        memory: "fast" or "compact": smaller micro-batches.
+        strict: Whether everything is computed in float32.
+        chip: The generation, 5 for an M5. Models that overflow float16 use bfloat16 from the M5 on, else float32.
+    """
+    # Long texts are computed in blocks of queries, so that no kernel runs until the display's watchdog ends it.
+    kernels = fused_kernels(compiled=device.type == mx.gpu)
+    safe = mx.bfloat16 if chip >= _FIRST_CHIP_WITH_BFLOAT16 and not strict else mx.float32
+    dtype = mx.float32 if strict else mx.float16
+    tokens = 8192 if memory == "fast" else 2048
+    return _gpu("metal", device, dtype, safe, WeightStorage.PACKED, kernels, tokens, 1 << 29)
 
 
-def cuda(device: mx.Device) -> Backend:
-    """NVIDIA GPUs: as Metal, with larger micro-batches to occupy them."""
-    return Backend("cuda", device, mx.float16, mx.float32, WeightStorage.PACKED, FUSED, 1, 16384, 1 << 30)
+def cuda(device: mx.Device, memory: str = "fast", *, strict: bool = False) -> Backend:
+    """NVIDIA GPUs: expanded weights, float16; float32 with products in TF32 for models that overflow it.
+
+    Expanded, because products of packed weights are many times slower there. TF32, because bfloat16 moves the vectors
+    of the tests' Gemma models by up to 0.003 in cosine and TF32 by 0.00003, at three quarters of the speed. ``sizing``
+    gives bfloat16 or packed weights to models that the card has no room for.
+
+    Args:
+        device: The device.
+        memory: "fast" or "compact": packed weights and smaller micro-batches.
+        strict: Whether everything is computed in float32.
+    """
+
+    def holds_scores(head_dim: int, dtype: mx.Dtype) -> bool:
+        return dtype == mx.float32 or head_dim > _LARGEST_FUSED_HEAD or head_dim % 8 != 0
+
+    kernels = fused_kernels(compiled=device.type == mx.gpu, holds_scores=holds_scores)
+    dtype, small = (mx.float32, None) if strict else (mx.float16, mx.bfloat16)
+    is_fast = memory == "fast"
+    storage = WeightStorage.EXPANDED if is_fast else WeightStorage.PACKED
+    backend = _gpu("cuda", device, dtype, mx.float32, storage, kernels, 65536 if is_fast else 8192, 1 << 30)
+    return replace(backend, small_dtype=small)
+
+
+def _gpu(
+    name: str,
+    device: mx.Device,
+    dtype: mx.Dtype,
+    safe_dtype: mx.Dtype,
+    storage: WeightStorage,
+    kernels: Kernels,
+    tokens: int,
+    cache_limit: int,
+) -> Backend:
+    return Backend(
+        name,
+        device,
+        dtype,
+        safe_dtype,
+        storage,
+        kernels,
+        streams=1,
+        tokens_per_batch=tokens,
+        cache_limit=cache_limit,
+        obeys_batch_size=False,
+        window_scale=_GPU_WINDOW_SCALE,
+        ahead=1,
+        few_shapes=name == "cuda",  # attention's plans and graphs are made for each shape
+        is_gpu=True,
+    )
 
 
 def cpu(memory: str = "fast") -> Backend:
@@ -87,52 +160,3 @@ def cpu(memory: str = "fast") -> Backend:
     storage = WeightStorage.PER_LAYER if is_compact else WeightStorage.EXPANDED
     streams = 1 if is_compact else min(available_cores(), 8)
     return Backend("cpu", mx.Device(mx.cpu), mx.float32, mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 26)
-
-
-@functools.cache
-def select_backend(memory: str = "fast") -> Backend:
-    """The backend of this machine: the GPU if MLX supports it, else the CPU, with a warning if its BLAS is slow.
-
-    ``AKIDB_BACKEND=cpu`` in the environment selects the CPU in any case.
-
-    Raises:
-        ConfigurationError: AKIDB_BACKEND has another value.
-    """
-    choice = os.environ.get("AKIDB_BACKEND") or "auto"
-    if choice not in ("auto", "cpu"):
-        raise ConfigurationError(field="AKIDB_BACKEND", reason=f"is {choice!r}; allowed: 'auto', 'cpu'.")
-    if choice == "auto" and mx.metal.is_available():
-        return metal(mx.Device(mx.gpu))
-    if choice == "auto" and mx.cuda.is_available():
-        return cuda(mx.Device(mx.gpu))
-    _warn_of_slow_blas()
-    return cpu(memory)
-
-
-def available_cores() -> int:
-    """The cores this process may run on, limited by OPENBLAS_NUM_THREADS and OMP_NUM_THREADS."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")]
-    return min([cores, *(int(limit) for limit in limits if limit.isdigit() and int(limit) > 0)])
-
-
-def measure_matmul(size: int = 256) -> float:
-    """GFLOP/s of a float32 [size, size] product on the CPU. Call it on the thread that runs the model."""
-    with mx.stream(mx.Device(mx.cpu)):
-        matrix = mx.ones((size, size))
-        mx.eval(matrix @ matrix)
-        start = time.perf_counter()
-        mx.eval(matrix @ matrix)
-    return 2 * size**3 / (time.perf_counter() - start) / 1e9
-
-
-@functools.cache
-def _warn_of_slow_blas() -> None:
-    """Warn once per process. The speed is measured, because another library may have loaded a fast BLAS."""
-    if BLAS.path is None and BLAS.problem and (speed := max(measure_matmul() for _ in range(3))) < 10:
-        _log.warning(
-            "No fast BLAS: matrix products run at %.1f GFLOP/s instead of about 100, so embedding takes 20 times as "
-            "long or more. Reason: %s",
-            speed,
-            BLAS.problem,
-        )

@@ -1,35 +1,49 @@
 """The functions whose fastest form depends on the device: activations, and attention with its mask.
 
-``FUSED`` uses MLX's own kernels. ``POLYNOMIAL`` is for CPUs, where MLX calls erf, tanh and exp per element. It computes
-the same functions from multiplications, additions and one division, with an error of at most 3e-7 |x|. The coefficients
-come from ``scripts/fit_kernels.py``; ``tests/compute/test_kernels.py`` checks the errors.
+``fused`` has them for GPUs, from MLX's own kernels, and ``polynomial`` for CPUs.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from akidb_embeddings.compute.masks import Visibility
 from akidb_embeddings.compute.runtime import mx
 
-Activation = Callable[[mx.array], mx.array]
-Allowed = NDArray[np.bool_]
 # Opaque: ``mask`` and ``bias`` make it for ``attention`` of the same set.
 AttentionMask = Any
+
+
+class Activation(NamedTuple):
+    """An activation function.
+
+    Attributes:
+        alone: ``f(x)``, [...] to [...].
+        gated: ``f(x) * y`` for x and y [...].
+    """
+
+    alone: Callable[[mx.array], mx.array]
+    gated: Callable[[mx.array, mx.array], mx.array]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """``alone``."""
+        return self.alone(x)
+
+
+def activation(function: Callable[[mx.array], mx.array]) -> Activation:
+    """The activation ``function``, multiplied by a gate in an operation of its own."""
+    return Activation(function, lambda x, y: function(x) * y)
 
 
 class Kernels(NamedTuple):
     """The functions for one kind of device.
 
     Attributes:
-        gelu: The exact GELU, [...] to [...].
-        gelu_tanh: GELU's tanh approximation, [...] to [...].
-        silu: SiLU, [...] to [...].
-        mask: ``mask(allowed)`` makes an attention mask from bool [B or 1, 1, L or 1, L], True where a key is visible.
-        bias: ``bias(bias, allowed)`` makes an attention mask from a bias [1, heads, L, L], added to scaled scores, and
-            ``allowed`` as for ``mask``, or None.
+        gelu: The exact GELU.
+        gelu_tanh: GELU's tanh approximation.
+        silu: SiLU.
+        mask: ``mask(visibility, dtype)`` makes the attention mask of layers that compute in ``dtype``; None where
+            nothing is masked.
+        bias: ``bias(bias, visibility)`` makes an attention mask from a bias [1, heads, L, L], added to scaled scores.
         attention: ``attention(q, k, v, scale, mask)`` computes [B, heads, L, D] from queries of that shape, and keys
             and values [B, kv_heads, L, D].
     """
@@ -37,147 +51,6 @@ class Kernels(NamedTuple):
     gelu: Activation
     gelu_tanh: Activation
     silu: Activation
-    mask: Callable[[Allowed], AttentionMask]
-    bias: Callable[[mx.array, Allowed | None], AttentionMask]
+    mask: Callable[[Visibility, mx.Dtype], AttentionMask | None]
+    bias: Callable[[mx.array, Visibility], AttentionMask]
     attention: Callable[[mx.array, mx.array, mx.array, float, AttentionMask | None], mx.array]
-
-
-def _fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.array | None) -> mx.array:
-    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
-
-
-def _masked_bias(bias: mx.array, allowed: Allowed | None) -> mx.array:
-    """The bias, with a large negative value at hidden keys: finite, so that a fully masked row does not become NaN."""
-    return bias if allowed is None else mx.where(mx.array(allowed), bias, mx.finfo(bias.dtype).min / 2)
-
-
-FUSED = Kernels(
-    gelu=lambda x: 0.5 * x * (1.0 + mx.erf(x * math.sqrt(0.5))),
-    gelu_tanh=lambda x: 0.5 * x * (1.0 + mx.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
-    silu=lambda x: x * mx.sigmoid(x),
-    mask=mx.array,  # boolean: valid for every dtype, and a fully masked row stays finite
-    bias=_masked_bias,
-    attention=_fused_attention,
-)
-
-
-def _rational_gate(clip: float, numerator: tuple[float, ...], denominator: tuple[float, ...]) -> Activation:
-    """``x * S(x)`` with ``S(x) = 1/2 + y P(y^2)/Q(y^2)``, ``y = clip(x, -clip, clip)``."""
-
-    def activation(x: mx.array) -> mx.array:
-        y = mx.clip(x, -clip, clip)
-        t = y * y
-        return x * (y * (_horner(t, numerator) / _horner(t, denominator)) + 0.5)
-
-    return activation
-
-
-def _horner(t: mx.array, coefficients: tuple[float, ...]) -> mx.array:
-    """The polynomial in ``t`` with ``coefficients``, lowest degree first."""
-    value = t * coefficients[-1] + coefficients[-2]
-    for coefficient in coefficients[-3::-1]:
-        value = value * t + coefficient
-    return value
-
-
-_EXP2 = (1.0000000754548972, 0.6931471880262273, 0.2402210748530968, 0.05550357114222094, 0.009676031918255982,
-         0.001339086336353527)  # fmt: skip
-_LOG2_E = math.log2(math.e)
-# Adding 1.5 * 2^23 to a small float rounds it to an integer and leaves that integer in the low bits.
-_ROUND = 12582912.0
-_EXPONENT_BIAS = 127 << 23
-# Up to this many scores, one call of MLX's scalar softmax is faster than twenty vectorized operations.
-_MAX_FUSED_SCORES = 16_384
-# Above this many scores, queries are computed in blocks: a long text's scores would exceed the cache, and the memory.
-_MAX_BLOCK_SCORES = 1 << 19
-_MASKED_SCORE = -1e30
-
-
-def _exp2(x: mx.array) -> mx.array:
-    """2 to the power of ``x <= 0``. Values below -126, where float32 becomes subnormal, count as -126."""
-    x = mx.maximum(x, -126.0)
-    shifted = x + _ROUND
-    fraction = x - (shifted - _ROUND)
-    power = mx.view(mx.left_shift(mx.view(shifted, mx.int32), 23) + _EXPONENT_BIAS, mx.float32)
-    return _horner(fraction, _EXP2) * power
-
-
-class _AdditiveMask(NamedTuple):
-    """Terms added to the scores of a softmax in base e, and to those of one in base 2."""
-
-    base_e: mx.array
-    base_2: mx.array
-
-
-def _additive_mask(allowed: Allowed) -> _AdditiveMask:
-    mask = mx.array(np.where(allowed, np.float32(0), np.float32(_MASKED_SCORE)))
-    return _AdditiveMask(mask, mask)
-
-
-def _additive_bias(bias: mx.array, allowed: Allowed | None) -> _AdditiveMask:
-    base_e = _masked_bias(bias, allowed)
-    return _AdditiveMask(base_e, base_e * _LOG2_E)
-
-
-def _polynomial_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: _AdditiveMask | None) -> mx.array:
-    batch, heads, length, _ = q.shape
-    scores = batch * heads * length * length
-    if scores <= _MAX_FUSED_SCORES:
-        base_e = None if mask is None else mask.base_e
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=base_e)
-    additive = None if mask is None else mask.base_2
-    # Contiguous, because each block's product would otherwise copy keys and values again.
-    q, k, v = q * (scale * _LOG2_E), mx.contiguous(k).swapaxes(-1, -2), mx.contiguous(v)
-    if scores <= _MAX_BLOCK_SCORES:
-        return _attend(q, k, v, additive)
-    block_rows = -(-length // min(-(-scores // _MAX_BLOCK_SCORES), -(-length // 16)))
-    blocks: list[mx.array] = []
-    for start in range(0, length, block_rows):
-        rows = slice(start, start + block_rows)
-        block_mask = additive if additive is None or additive.shape[2] == 1 else additive[:, :, rows]
-        queries = q[:, :, rows]
-        if blocks:
-            # One block after another. Otherwise MLX interleaves the blocks, so that none stays in the cache, and
-            # evaluates such a wide graph one stream after another instead of in parallel.
-            queries = mx.depends(queries, blocks[-1])
-        blocks.append(_attend(queries, k, v, block_mask))
-    return mx.concatenate(blocks, axis=2)
-
-
-def _attend(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
-    """Attention of some queries, scaled for a softmax in base 2, to all keys, which are transposed."""
-    batch, heads, rows, dim = q.shape
-    groups, length = k.shape[1], k.shape[3]
-    # Query heads that share a key head are stacked: one larger product, and no copy of the keys.
-    scores = (q.reshape(batch, groups, heads // groups * rows, dim) @ k).reshape(batch, heads, rows, length)
-    if mask is not None:
-        scores = scores + mask
-    weights = _exp2(scores - scores.max(axis=-1, keepdims=True))
-    denominator_sum = weights @ mx.ones((length, 1))  # a product, computed by BLAS, because MLX sums rows slowly
-    context = weights.reshape(batch, groups, heads // groups * rows, length) @ v
-    return context.reshape(batch, heads, rows, dim) / denominator_sum
-
-
-POLYNOMIAL = Kernels(
-    gelu=_rational_gate(
-        5.5,
-        (0.39894193341062756, 0.03842594623866985, 0.004675800664576393, 0.00019755912417074794, 3.5883624641296266e-06,
-         -2.286882443268634e-08, 1.1078363334112117e-10),
-        (1.0, 0.2629812281656135, 0.03055902817592543, 0.001983532119787807, 7.187438884443831e-05),
-    ),
-    gelu_tanh=_rational_gate(
-        5.0,
-        (0.3989412458720596, 0.04330075337734985, 0.003909133873415352, 0.00021070096693790217, 3.5905295707626067e-06,
-         -1.2659409109606807e-08),
-        (1.0, 0.27601660169799813, 0.03047913267589012, 0.0016752682679973346, 8.148998017955736e-05),
-    ),
-    silu=_rational_gate(
-        18.0,
-        (0.24999984339275214, 0.008334444542933472, 5.379490341197294e-05, 7.737693326371648e-08,
-         1.2074516503872276e-11),
-        (1.0, 0.1166707336781194, 0.0016044904369201408, 5.003696732660317e-06, 2.869671137938046e-09),
-    ),
-    mask=_additive_mask,
-    bias=_additive_bias,
-    attention=_polynomial_attention,
-)  # fmt: skip

@@ -55,7 +55,10 @@ class Packed:
     def multiply(self, x: mx.array) -> mx.array:
         """``x @ W^T`` by the quantized kernel."""
         q = self.quantization
-        return mx.quantized_matmul(x, self.weight, self.scales, self.biases, True, q.group_size, q.bits, q.mode)
+        # In two dimensions: the CUDA backend chooses a kernel by the rows of one matrix, not of all.
+        rows = x.reshape(-1, x.shape[-1])
+        y = mx.quantized_matmul(rows, self.weight, self.scales, self.biases, True, q.group_size, q.bits, q.mode)
+        return y.reshape(*x.shape[:-1], -1)
 
 
 class ExpandedLinear:

@@ -1,13 +1,32 @@
 """MLX, with its matrix products redirected to a fast BLAS. Modules import ``mx`` from here, never from ``mlx``."""
 
+import importlib.metadata
+import os
 from typing import Any
 
 from akidb_embeddings.compute import blas
 from akidb_embeddings.extras import install_command
+from akidb_embeddings.hub.cache import get_cache_dir
 
 __all__ = ["BLAS", "import_nn", "mx"]
 
+
+def _set_environment_defaults() -> None:
+    """Set variables that MLX's CUDA backend reads when it first computes, unless the user has set them.
+
+    It makes a plan of attention, and graphs of kernels, for each shape. Its caches hold 256 and 400, fewer than there
+    are shapes here; after many misses in a row they would raise an error, which a server must not. Its compiled kernels
+    are lost with the temporary files.
+    """
+    kernels = get_cache_dir() / "kernels" / importlib.metadata.version("mlx")
+    os.environ.setdefault("MLX_CUDA_SDPA_CACHE_SIZE", "2048")
+    os.environ.setdefault("MLX_CUDA_GRAPH_CACHE_SIZE", "4096")
+    os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
+    os.environ.setdefault("MLX_PTX_CACHE_DIR", str(kernels))
+
+
 try:
+    _set_environment_defaults()
     import mlx.core as mx
 except ImportError as error:
     raise ImportError(

@@ -170,7 +170,7 @@ def _check_source(checkpoint: Checkpoint, dtype: str | None) -> None:
         )
     if checkpoint.quantization:
         raise CheckpointError(f"{checkpoint.path} is already quantized; convert its full-precision original instead.")
-    if dtype == "float16" and not checkpoint.architecture.float16:
+    if dtype == "float16" and not checkpoint.architecture.float16(checkpoint.config):
         raise ConfigurationError(
             field="dtype",
             reason=f"is float16, but activations of {checkpoint.config['model_type']} models overflow it. Give "

@@ -9,19 +9,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.engine.planner import MicroBatch, pad, plan
-from akidb_embeddings.engine.scheduler import Item, Request, Scheduler, VectorsFuture, deliver
+from akidb_embeddings.engine.idle import IdleWork
+from akidb_embeddings.engine.pipeline import Model, Pipeline
+from akidb_embeddings.engine.scheduler import Item, Request, Scheduler, VectorsFuture
 from akidb_embeddings.engine.statistics import Counts, Statistics
 from akidb_embeddings.errors import OverloadError, WorkerError
-from akidb_embeddings.vectors.finish import Vectors
 
 _log = logging.getLogger(__name__)
 
@@ -30,26 +29,6 @@ _MAX_CONSECUTIVE_DEATHS = 3
 # Requests of at most this many tokens, a query or a page, go before larger ones.
 _SMALL_REQUEST_TOKENS = 512
 _THREAD = "akidb-mlx"
-
-
-class Model(Protocol):
-    """What the engine runs on its thread: ``model.MLXEmbeddingModel``, or a fake in tests.
-
-    Attributes:
-        streams: The number of micro-batches that run in parallel.
-        tokens_per_batch: The largest micro-batch, in tokens including padding.
-    """
-
-    streams: int
-    tokens_per_batch: int
-
-    def forward(self, batches: Sequence[MicroBatch]) -> list[Vectors]:
-        """Vectors, float32 [B, dimension], for each of at most ``streams`` micro-batches."""
-        ...
-
-    def close(self) -> None:
-        """Free the model's memory."""
-        ...
 
 
 class Engine:
@@ -68,8 +47,10 @@ class Engine:
         self._closing = False
         self._failure: Exception | None = None
         self._running = False
-        self._deaths = 0
+        self._deaths = self._texts_at_death = 0
         self._counts = Counts()
+        self._idle_work = IdleWork()
+        self._window_scale = 1
         self._ready: Future[None] = Future()
         self._start()
 
@@ -82,6 +63,17 @@ class Engine:
     def waiting_tokens(self) -> int:
         """The number of queued tokens."""
         return self._scheduler.waiting_tokens
+
+    @property
+    def window_scale(self) -> int:
+        """By which factor the windows of a long list are larger than a CPU's."""
+        return self._window_scale
+
+    def warm_up(self, pooling: str) -> None:
+        """Compute the shapes of queries once while nothing waits, on GPUs only. A second call does nothing."""
+        with self._condition:
+            self._idle_work.warm_up(pooling)
+            self._condition.notify()
 
     @property
     def statistics(self) -> Statistics:
@@ -100,6 +92,8 @@ class Engine:
             failures=counts.failures,
             restarts=counts.restarts,
             idle_seconds=max(0.0, now - counts.last_success),
+            warming_up=self._idle_work.warming_up,
+            warm_up_seconds=self._idle_work.seconds,
         )
 
     def wait_until_loaded(self) -> None:
@@ -119,6 +113,7 @@ class Engine:
         max_waiting_tokens: int,
         deadline: float | None = None,
         alone: bool = False,
+        keep_warm: float = 0.0,
     ) -> VectorsFuture:
         """Queue texts. A cancelled future leaves the queue.
 
@@ -129,6 +124,7 @@ class Engine:
             max_waiting_tokens: The largest number of queued tokens.
             deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
             alone: Whether to share no micro-batch with other requests.
+            keep_warm: For how many seconds after this request a GPU is kept from slowing down.
 
         Returns:
             The future of the pooled vectors, float32 [len(rows), dimension].
@@ -146,6 +142,7 @@ class Engine:
             self._check_alive()
             self._admit(request, max_waiting_tokens)
             self._scheduler.add(request)
+            self._idle_work.keep_warm(request.pooling, keep_warm)
             self._condition.notify()
         return request.future
 
@@ -202,6 +199,7 @@ class Engine:
         model: Model | None = None
         try:
             model = self._load()
+            self._window_scale = model.window_scale
             self._running = True
             if not self._ready.done():
                 self._ready.set_result(None)
@@ -211,56 +209,29 @@ class Engine:
             self._handle_death(error)
 
     def _serve(self, model: Model) -> None:
+        pipeline = Pipeline(model, self._counts)
         while True:
             with self._condition:
-                while not (items := self._next_round(model)) and not self._closing:
-                    self._condition.wait()
-                self._in_flight = items
-            if not items:
+                while not (items := self._next_round(model)) and not pipeline.busy and not self._closing:
+                    if self._idle_work.next_in() == 0:
+                        break
+                    self._condition.wait(self._idle_work.next_in())
+                self._in_flight = [*items, *pipeline.items]
+                is_closing = self._closing
+            if items:
+                pipeline.run(items)
+            elif pipeline.busy:
+                pipeline.finish_oldest()
+            elif is_closing:
                 model.close()
                 return
-            self._compute(model, items)
-            self._in_flight = []
+            else:
+                self._idle_work.do(model)
 
     def _next_round(self, model: Model) -> list[Item]:
-        return self._scheduler.next_round(model.tokens_per_batch, time.monotonic(), model.streams)
-
-    def _compute(self, model: Model, items: list[Item]) -> None:
-        """Run one round: as many micro-batches in parallel as the model has streams, until all texts are done."""
-        self._counts.rounds += 1
-        max_rows = min(item.request.max_rows for item in items)
-        lengths = [item.row.size for item in items]
-        batches = plan(lengths, model.tokens_per_batch, max_rows, model.streams)
-        for first in range(0, len(batches), model.streams):
-            self._forward(model, [[items[i] for i in batch] for batch in batches[first : first + model.streams]])
-
-    def _forward(self, model: Model, groups: list[list[Item]]) -> None:
-        """Run micro-batches in parallel. If that fails, run them one by one, so that each fails only its requests."""
-        batches = [pad([item.row for item in group], group[0].request.pooling) for group in groups]
-        started_at = time.monotonic()
-        try:
-            outputs = model.forward(batches)
-        except Exception as error:  # MLX's errors fail these requests, not the thread
-            self._counts.failures += 1
-            _log.exception("A forward pass failed")
-            if len(groups) > 1:
-                for group in groups:
-                    self._forward(model, [group])
-                return
-            for item in groups[0]:
-                item.request.fail(WorkerError(f"The forward pass failed: {error}"))
-            return
-        self._count(batches, started_at)
-        for group, vectors in zip(groups, outputs, strict=True):
-            deliver(group, vectors)
-        self._deaths = 0
-
-    def _count(self, batches: list[MicroBatch], started_at: float) -> None:
-        counts = self._counts
-        counts.last_success = time.monotonic()
-        counts.compute_seconds += counts.last_success - started_at
-        counts.texts += sum(batch.lengths.size for batch in batches)
-        counts.tokens += sum(int(batch.lengths.sum()) for batch in batches)
+        return self._scheduler.next_round(
+            model.tokens_per_batch, time.monotonic(), model.streams, bounded_rows=model.obeys_batch_size
+        )
 
     def _handle_death(self, error: BaseException) -> None:
         if self._ready.done():  # otherwise ``wait_until_loaded`` raises the error
@@ -270,7 +241,8 @@ class Engine:
         failure = error if isinstance(error, Exception) else WorkerError(f"The MLX thread was ended: {error!r}")
         with self._condition:
             lost, self._in_flight = {item.request for item in self._in_flight}, []
-            self._deaths += 1
+            self._deaths = 1 if self._counts.texts > self._texts_at_death else self._deaths + 1
+            self._texts_at_death = self._counts.texts
             restart = self._ready.done() and self._deaths < _MAX_CONSECUTIVE_DEATHS and not self._closing
             if restart:
                 try:

@@ -1,6 +1,6 @@
 """A checkpoint on a backend: micro-batches in, float32 vectors out. It is used on one thread only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,18 +8,20 @@ from numpy.typing import NDArray
 from akidb_embeddings.architectures import build_encoder
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.compute.backend import Backend
-from akidb_embeddings.compute.kernels import FUSED, Activation
-from akidb_embeddings.compute.pooling import pool
+from akidb_embeddings.compute.devices import free_memory, wire_memory
+from akidb_embeddings.compute.fused import FUSED
+from akidb_embeddings.compute.pooling import pool, pooled_tokens
 from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.sizing import Demand, count_weights, fit
 from akidb_embeddings.compute.weights import Weights, load_tensors
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.errors import CheckpointError
 
-_ACTIVATIONS: dict[str, Activation] = {
+_ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "Identity": lambda x: x,
     "Tanh": mx.tanh,
     "ReLU": lambda x: mx.maximum(x, 0.0),
-    "GELU": FUSED.gelu,
+    "GELU": FUSED.gelu.alone,
 }
 
 
@@ -31,11 +33,15 @@ class MLXEmbeddingModel:
     """
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend) -> None:
+        dtype = backend.dtype if checkpoint.architecture.float16(checkpoint.config) else backend.safe_dtype
+        backend, dtype = _fit(checkpoint, backend, dtype)
         self._backend = backend
         self.streams, self.tokens_per_batch = backend.streams, backend.tokens_per_batch
+        self.obeys_batch_size, self.window_scale = backend.obeys_batch_size, backend.window_scale
+        self.ahead, self.few_shapes, self.is_gpu = backend.ahead, backend.few_shapes, backend.is_gpu
         mx.set_cache_limit(backend.cache_limit)
+        wire_memory(backend)
         self._streams = [mx.new_stream(backend.device) for _ in range(backend.streams)]
-        dtype = backend.dtype if checkpoint.architecture.float16 else backend.safe_dtype
         with mx.stream(self._streams[0]):
             try:
                 self._build(checkpoint, dtype)
@@ -56,15 +62,25 @@ class MLXEmbeddingModel:
         self._dtype, self._int8_by_tanh = dtype, checkpoint.int8_by_tanh
         weights.finish(checkpoint.architecture.ignored)
 
-    def forward(self, batches: Sequence[MicroBatch]) -> list[NDArray[np.float32]]:
-        """Vectors, float32 [B, dimension], for each of at most ``backend.streams`` micro-batches, run in parallel."""
+    def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[NDArray[np.float32]]]:
+        """Start at most ``backend.streams`` micro-batches; a GPU computes them while this thread goes on.
+
+        Returns:
+            A function that waits for their vectors, float32 [B, dimension] each.
+        """
         self._backend.share_cores(len(batches))
         outputs = []
         for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
             with mx.stream(stream):
                 outputs.append(self._vectors(batch))
-        mx.eval(outputs)
-        return [np.array(output) for output in outputs]
+        if self._backend.ahead:
+            mx.async_eval(outputs)  # type: ignore[no-untyped-call]
+
+        def finish() -> list[NDArray[np.float32]]:
+            mx.eval(outputs)
+            return [np.array(output) for output in outputs]
+
+        return finish
 
     def close(self) -> None:
         """Free the weights and MLX's buffer cache."""
@@ -72,8 +88,19 @@ class MLXEmbeddingModel:
         mx.clear_cache()
 
     def _vectors(self, batch: MicroBatch) -> mx.array:
-        vectors = pool(self._encoder(mx.array(batch.ids), batch.lengths), batch.lengths, batch.pooling)
+        tokens = pooled_tokens(batch.lengths, batch.pooling)
+        vectors = pool(self._encoder(mx.array(batch.ids), batch.lengths, tokens), batch.lengths, batch.pooling)
         for linear, activation in self._dense:
             vectors = activation(linear(vectors.astype(self._dtype)))
         vectors = vectors.astype(mx.float32)
         return mx.round(mx.tanh(vectors) * 127) if self._int8_by_tanh else vectors
+
+
+def _fit(checkpoint: Checkpoint, backend: Backend, dtype: mx.Dtype) -> tuple[Backend, mx.Dtype]:
+    """The backend and the compute dtype, fitted to the device's memory."""
+    bits, hidden_size = checkpoint.quantization.get("bits"), checkpoint.config.get("hidden_size")
+    if not backend.is_gpu or not isinstance(hidden_size, int):
+        return backend, dtype
+    shapes = ((name, location.shape) for name, location in checkpoint.tensors.items())
+    demand = Demand(count_weights(shapes, bits if isinstance(bits, int) else 32), hidden_size)
+    return fit(backend, demand, dtype, free_memory(backend.device))

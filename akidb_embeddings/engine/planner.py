@@ -108,13 +108,25 @@ def _pack(order: Sequence[int], padded: Sequence[int], packer: Packer, target: i
     return batches
 
 
-def pad(rows: Sequence[NDArray[np.int32]], pooling: str) -> MicroBatch:
-    """Rows of token ids as one micro-batch. The padding id is arbitrary, because masks depend on lengths only."""
-    lengths = np.array([row.size for row in rows], dtype=np.int32)
-    longest = int(lengths.max())
+def pad(rows: Sequence[NDArray[np.int32]], pooling: str, budgets: Sequence[int] = ()) -> MicroBatch:
+    """Rows of token ids as one micro-batch. The padding id is arbitrary, because masks depend on lengths only.
+
+    Args:
+        rows: The token ids of each text, int32 [L].
+        pooling: The pooling strategy.
+        budgets: For devices where a new shape is slow, the sizes of full micro-batches in tokens: rows of one token are
+            added up to a power of two, or to as many as fill one. Their vectors come last and mean nothing.
+    """
+    lengths = [row.size for row in rows]
+    longest = max(lengths)
     # A single short text needs neither padding nor a mask.
-    width = longest if len(rows) == 1 and longest <= _MIN_SPLIT_TOKENS else padded_length(longest)
-    ids = np.zeros((len(rows), width), dtype=np.int32)
-    for padded, row in zip(ids, rows, strict=True):
+    is_exact = not budgets and len(rows) == 1 and longest <= _MIN_SPLIT_TOKENS
+    width = longest if is_exact else padded_length(longest)
+    count = len(rows)
+    if budgets:
+        counts = (1 << (count - 1).bit_length(), *(budget // width for budget in budgets))
+        count = min(rounded for rounded in counts if rounded >= count)
+    ids = np.zeros((count, width), dtype=np.int32)
+    for padded, row in zip(ids, rows, strict=False):
         padded[: row.size] = row
-    return MicroBatch(ids, lengths, pooling)
+    return MicroBatch(ids, np.array(lengths + [1] * (count - len(rows)), dtype=np.int32), pooling)

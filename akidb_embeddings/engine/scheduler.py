@@ -3,6 +3,7 @@
 The classes are not thread-safe; the engine locks them.
 """
 
+import math
 import sys
 import threading
 import time
@@ -21,6 +22,10 @@ from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
 
 # Small requests go first, but after this many consecutive rounds of them a large one runs.
 _MAX_CONSECUTIVE_SMALL_ROUNDS = 8
+BUSY_TOKENS = 8192
+"""The largest micro-batch, in tokens, of large requests while small ones come, which would wait for a larger one."""
+# So long after a small request others are expected.
+_BUSY_SECONDS = 1.0
 
 
 class VectorsFuture(Future[Vectors]):
@@ -127,28 +132,34 @@ class Scheduler:
         self._small: deque[Request] = deque()
         self._large: deque[Request] = deque()
         self._small_rounds = 0
+        self._last_small = -math.inf
         self.waiting_tokens = 0
 
     def add(self, request: Request) -> None:
         """Queue a request."""
-        lane = self._small if request.waiting_tokens <= self._small_limit else self._large
-        lane.append(request)
+        is_small = request.waiting_tokens <= self._small_limit
+        if is_small:
+            self._last_small = request.queued_at
+        (self._small if is_small else self._large).append(request)
         self.waiting_tokens += request.waiting_tokens
 
-    def next_round(self, max_tokens: int, now: float, streams: int = 1) -> list[Item]:
+    def next_round(self, max_tokens: int, now: float, streams: int = 1, *, bounded_rows: bool = True) -> list[Item]:
         """Take the texts of the next round out of the queue.
 
         Args:
             max_tokens: The largest micro-batch, in tokens including padding. A single text may have more.
             now: The current time, in ``time.monotonic`` seconds.
             streams: The number of micro-batches in a round.
+            bounded_rows: Whether the requests' ``max_rows`` limits micro-batches.
 
         Returns:
             Texts with the same pooling; empty if none is queued.
         """
         large_first = self._large and self._small_rounds >= _MAX_CONSECUTIVE_SMALL_ROUNDS
         for lane in (self._large, self._small) if large_first else (self._small, self._large):
-            if items := list(self._take(lane, max_tokens, now, streams)):
+            if lane is self._large and now - self._last_small < _BUSY_SECONDS:
+                max_tokens = min(max_tokens, BUSY_TOKENS)
+            if items := list(self._take(lane, max_tokens, now, streams, bounded_rows)):
                 self._small_rounds = self._small_rounds + 1 if lane is self._small and self._large else 0
                 if lane is self._large and lane and lane[0] is items[-1].request:
                     lane.rotate(-1)  # not done yet: other large requests run before its next round
@@ -174,7 +185,9 @@ class Scheduler:
             if not request.future.done():
                 self.add(request)
 
-    def _take(self, lane: deque[Request], max_tokens: int, now: float, streams: int) -> Iterator[Item]:
+    def _take(
+        self, lane: deque[Request], max_tokens: int, now: float, streams: int, bounded_rows: bool
+    ) -> Iterator[Item]:
         packer, first = Packer(max_tokens, sys.maxsize), None
         while lane:
             request = lane[0]
@@ -186,7 +199,8 @@ class Scheduler:
             first = first or request
             if request.pooling != first.pooling or (request is not first and (request.alone or first.alone)):
                 return
-            packer.max_rows = min(packer.max_rows, request.max_rows)
+            if bounded_rows:
+                packer.max_rows = min(packer.max_rows, request.max_rows)
             while request.waiting:
                 size = request.rows[request.waiting[0]].size
                 if packer.count == streams and packer.needs_another(padded_length(size)):

@@ -19,6 +19,8 @@ class Statistics:
         failures: The number of forward passes that raised an error.
         restarts: How often the thread was restarted.
         idle_seconds: The time since the last successful forward pass, or since the start.
+        warming_up: Whether shapes of queries remain to be computed for the first time.
+        warm_up_seconds: The time spent on that.
     """
 
     running: bool
@@ -31,6 +33,8 @@ class Statistics:
     failures: int
     restarts: int
     idle_seconds: float
+    warming_up: bool = False
+    warm_up_seconds: float = 0.0
 
 
 @dataclass

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Hashable
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.engine.engine import Engine, Model
+from akidb_embeddings.engine.engine import Engine
+from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.errors import WorkerError
 
 _lock = threading.Lock()
@@ -21,14 +22,16 @@ _used = False
 _forked = False
 
 
-def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
+def acquire_engine(checkpoint: Checkpoint, memory: str, compute: str = "fast") -> Engine:
     """The engine for a checkpoint, loaded. It must be released once per call.
 
     Args:
         checkpoint: The checkpoint.
         memory: "fast" or "compact".
+        compute: "fast" or "strict".
 
     Raises:
+        ConfigurationError: The device cannot compute so.
         CheckpointError: The weights do not fit the architecture.
         WorkerError: MLX cannot be loaded, or this process was forked from one that runs MLX.
     """
@@ -38,12 +41,12 @@ def acquire_engine(checkpoint: Checkpoint, memory: str) -> Engine:
             "This process was forked from one in which MLX runs, and MLX does not survive a fork. Start processes with "
             "multiprocessing's 'spawn' method instead."
         )
-    key = _key(checkpoint, memory)
+    key = _key(checkpoint, memory, compute)
     with _lock:
         _used = True
         engine = _engines.get(key)
         if engine is None or not engine.alive:
-            engine = _engines[key] = Engine(lambda: _load(checkpoint, memory))
+            engine = _engines[key] = Engine(lambda: _load(checkpoint, memory, compute))
         _users[engine] = _users.get(engine, 0) + 1
     _release_pending()
     try:
@@ -86,23 +89,23 @@ def _release_pending() -> None:
             engine.close()
 
 
-def _load(checkpoint: Checkpoint, memory: str) -> Model:
+def _load(checkpoint: Checkpoint, memory: str, compute: str) -> Model:
     """Load the model. Called on the engine's thread, the only one that imports and uses MLX."""
     try:
-        from akidb_embeddings.compute.backend import select_backend
+        from akidb_embeddings.compute.devices import select_backend
         from akidb_embeddings.engine.model import MLXEmbeddingModel
     except ImportError as error:
         raise WorkerError(str(error)) from error
-    return MLXEmbeddingModel(checkpoint, select_backend(memory))
+    return MLXEmbeddingModel(checkpoint, select_backend(memory, compute))
 
 
-def _key(checkpoint: Checkpoint, memory: str) -> Hashable:
+def _key(checkpoint: Checkpoint, memory: str, compute: str) -> Hashable:
     """What an engine computes. A folder whose weights or settings have been rewritten is another model."""
     files = {location.file.resolve() for location in checkpoint.tensors.values()}
     stats = [(str(file), file.stat()) for file in files]
     versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
     steps = checkpoint.dense, checkpoint.int8_by_tanh
-    return memory, checkpoint.path.resolve(), versions, json.dumps(checkpoint.config), steps
+    return memory, compute, checkpoint.path.resolve(), versions, json.dumps(checkpoint.config), steps
 
 
 def _close_all() -> None:

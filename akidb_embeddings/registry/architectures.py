@@ -19,7 +19,7 @@ class Architecture:
         final_token: The token that must end every text for last-token pooling.
         special_tokens: The smallest number of special tokens that its tokenizer adds to a text.
         max_tokens: The largest number of tokens, from config.json; None if only the number of positions limits it.
-        float16: Whether its activations fit float16.
+        float16: Whether a model's activations fit float16, from config.json.
         prefix: The prefix that some exporters add to all tensors' names.
         ignored: The prefixes of the names of tensors that embeddings do not use, such as heads.
         remote_code: The class of the code in its models' repositories (auto_map) that this library reimplements.
@@ -34,7 +34,7 @@ class Architecture:
     final_token: str | None = None
     special_tokens: int = 0
     max_tokens: Callable[[Config], int | None] = lambda config: None
-    float16: bool = True
+    float16: Callable[[Config], bool] = lambda config: True
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
     remote_code: str | None = None
@@ -68,6 +68,12 @@ def _positions_after_padding(config: Config) -> int | None:
 def _positions_after_padding_id_1(config: Config) -> int | None:
     """The same where the padding token's id is 1, independent of config.json."""
     return _positions_after_padding({**config, "pad_token_id": 1})
+
+
+def _is_small_qwen3(config: Config) -> bool:
+    """Whether it is as small as Qwen3-Embedding-0.6B; Qwen3-Embedding-8B overflows float16 (its repository's #164)."""
+    hidden_size = config.get("hidden_size")
+    return isinstance(hidden_size, int) and hidden_size <= 1024
 
 
 _BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
@@ -107,15 +113,25 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         },
         remote_code="NomicBertModel",
     ),
-    "qwen3": Architecture("qwen3", lambda config: "last", final_token="<|endoftext|>", ignored=("lm_head.",)),
+    "qwen3": Architecture(
+        "qwen3",
+        lambda config: "last",
+        final_token="<|endoftext|>",
+        float16=_is_small_qwen3,
+        ignored=("lm_head.",),
+    ),
     "bidirectional_pplx_qwen3": Architecture(
-        "pplx_qwen3", lambda config: "mean", ignored=("lm_head.",), remote_code="PPLXQwen3Model"
+        "pplx_qwen3",
+        lambda config: "mean",
+        float16=_is_small_qwen3,
+        ignored=("lm_head.",),
+        remote_code="PPLXQwen3Model",
     ),
     "gemma3_text": Architecture(
         "gemma3",
         lambda config: "mean" if config.get("use_bidirectional_attention") else "last",
         final_token="<eos>",
-        float16=False,
+        float16=lambda config: False,
         ignored=("lm_head.",),
     ),
 }

@@ -80,7 +80,7 @@ for m, k, n in [(1, 1, 1), (3, 5, 7), (16, 384, 1152), (130, 257, 65)]:
 def test_mlx_keeps_its_own_where_asked_to() -> None:
     output = run(
         "import logging; logging.basicConfig()\n"
-        "from akidb_embeddings.compute.backend import select_backend\n"
+        "from akidb_embeddings.compute.devices import select_backend\n"
         "select_backend('fast'); select_backend('compact')" + _LIBRARY_THAT_ANSWERS,
         AKIDB_BLAS="mlx",
     )
@@ -98,7 +98,7 @@ def test_no_library_names_the_extra() -> None:
         "    if name == 'scipy-openblas32': raise importlib.metadata.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "importlib.metadata.files = files\n"
-        "from akidb_embeddings.compute.backend import select_backend; select_backend()"
+        "from akidb_embeddings.compute.devices import select_backend; select_backend()"
     )
     assert "scipy-openblas32 is not installed" in output
     assert "pip install 'akidb-embeddings[cpu]'" in output

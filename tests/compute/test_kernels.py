@@ -1,14 +1,18 @@
-"""The polynomial kernels: exact to float32 rounding, and attention equal to a float64 reference."""
+"""Both sets of kernels: exact to float32 rounding, and attention equal to a float64 reference."""
 
 import math
+import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures.masks import Mask, causal_mask, padding_mask, symmetric_window_mask
-from akidb_embeddings.compute import kernels
-from akidb_embeddings.compute.kernels import FUSED, POLYNOMIAL, Kernels
+from akidb_embeddings.compute import fused, polynomial
+from akidb_embeddings.compute.fused import FUSED, fused_kernels
+from akidb_embeddings.compute.kernels import Kernels
+from akidb_embeddings.compute.masks import Mask, Visibility
+from akidb_embeddings.compute.polynomial import POLYNOMIAL
 from akidb_embeddings.compute.runtime import mx
 
 EXACT = {
@@ -29,9 +33,9 @@ def test_activations_are_exact_to_float32_rounding(name: str, which: Kernels) ->
 
 def test_exp2_is_exact_and_ends_softly() -> None:
     x = np.linspace(-126, 0, 100_001).astype(np.float32)
-    computed = np.array(kernels._exp2(mx.array(x)), dtype=np.float64)
+    computed = np.array(polynomial._exp2(mx.array(x)), dtype=np.float64)
     assert np.abs(computed / 2.0 ** x.astype(np.float64) - 1).max() < 3e-7
-    assert 0 < np.array(kernels._exp2(mx.array([-1e30])))[0] < 1.2e-38
+    assert 0 < np.array(polynomial._exp2(mx.array([-1e30])))[0] < 1.2e-38
 
 
 def test_nan_stays_nan() -> None:
@@ -63,43 +67,122 @@ def reference(
 LENGTHS = np.array([40, 7, 150], dtype=np.int32)
 
 
+def limit_blocks(monkeypatch: pytest.MonkeyPatch, few: int, many: int) -> None:
+    monkeypatch.setattr(polynomial, "_MAX_FUSED_SCORES", few)
+    for module in (polynomial, fused):
+        monkeypatch.setattr(module, "_MAX_BLOCK_SCORES", many)
+
+
+@pytest.fixture(params=["one mask", "blocks with their own masks"], name="masks")
+def masks_of_both_kinds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != "one mask":
+        monkeypatch.setattr(polynomial, "_MAX_MASK_LENGTH", 10)
+        monkeypatch.setattr(polynomial, "_MAX_LOCAL_ROWS", 20)
+        monkeypatch.setattr(fused, "_MAX_WINDOW_LENGTH", 10)
+        monkeypatch.setattr(fused, "_MIN_WINDOW_ROWS", 20)
+
+
 @pytest.mark.parametrize("many", [1 << 19, 4096], ids=["one block", "blocks"])
 @pytest.mark.parametrize("few", [0, 1 << 40], ids=["vectorized", "small"])
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2), (3, 1)])
 @pytest.mark.parametrize(
-    "mask",
-    [None, padding_mask(LENGTHS, 152), causal_mask(152), causal_mask(152, 9), symmetric_window_mask(LENGTHS, 152, 16)],
-    ids=["none", "padding", "causal", "causal window", "symmetric window"],
+    "visibility",
+    [
+        Visibility(np.full(3, 152, np.int32), 152),
+        Visibility(LENGTHS, 152),
+        Visibility(LENGTHS, 152, causal=True),
+        Visibility(LENGTHS, 152, causal=True, reach=8),
+        Visibility(LENGTHS, 152, reach=16),
+        Visibility(np.full(3, 152, np.int32), 152, reach=16),
+    ],
+    ids=["none", "padding", "causal", "causal window", "symmetric window", "window without padding"],
 )
+@pytest.mark.usefixtures("masks")
 def test_attention_equals_float64(
-    monkeypatch: pytest.MonkeyPatch, mask: Mask | None, heads: tuple[int, int], few: int, many: int
+    monkeypatch: pytest.MonkeyPatch, visibility: Visibility, heads: tuple[int, int], few: int, many: int
 ) -> None:
-    monkeypatch.setattr(kernels, "_MAX_FUSED_SCORES", few)
-    monkeypatch.setattr(kernels, "_MAX_BLOCK_SCORES", many)
+    limit_blocks(monkeypatch, few, many)
     generator = np.random.default_rng(3)
     q, k, v = (generator.standard_normal((3, n, 152, 16), np.float32) for n in (heads[0], heads[1], heads[1]))
-    expected = reference(q.astype(np.float64), k.astype(np.float64), v.astype(np.float64), 0.3, mask)
+    allowed = visibility.allowed()
+    expected = reference(q.astype(np.float64), k.astype(np.float64), v.astype(np.float64), 0.3, allowed)
+    # What padding tokens see does not matter: without a mask for padding, a causal model's see more than others'.
+    real = np.arange(152) < visibility.lengths[:, None]
     for which in (POLYNOMIAL, FUSED):
-        given = None if mask is None else which.mask(mask)
-        computed = np.array(which.attention(mx.array(q), mx.array(k), mx.array(v), 0.3, given))
-        np.testing.assert_allclose(computed, expected, atol=2e-6)
+        mask = which.mask(visibility, mx.float32)
+        computed = np.array(which.attention(mx.array(q), mx.array(k), mx.array(v), 0.3, mask))
+        assert np.isfinite(computed).all()
+        shown = real[:, None, :, None]
+        np.testing.assert_allclose(np.where(shown, computed, 0), np.where(shown, expected, 0), atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_masks_on_gpus_are_small_finite_and_of_the_compute_dtype(dtype: mx.Dtype) -> None:
+    padding: Any = FUSED.mask(Visibility(LENGTHS, 152), dtype)
+    assert (padding.shape, padding.dtype) == ((3, 1, 1, 152), dtype)
+    assert np.isfinite(np.array(padding.astype(mx.float32))).all()
+    assert FUSED.mask(Visibility(LENGTHS, 152, causal=True), dtype) == "causal"
+    assert FUSED.mask(Visibility(LENGTHS, 152, causal=True, reach=151), dtype) == "causal"
+    window: Any = FUSED.mask(Visibility(LENGTHS, 152, causal=True, reach=8), dtype)
+    assert (window.shape, window.dtype) == ((1, 1, 152, 152), dtype)
+
+
+@pytest.mark.parametrize("length", [1, 152])
+def test_nothing_masked_is_no_mask(length: int) -> None:
+    full = np.full(2, length, np.int32)
+    assert FUSED.mask(Visibility(full, length), mx.float16) is None
+    assert FUSED.mask(Visibility(full, length, reach=length), mx.float16) is None
+    assert (FUSED.mask(Visibility(full, length, causal=True), mx.float16) is None) == (length == 1)
+
+
+@pytest.mark.parametrize("which", [POLYNOMIAL, FUSED], ids=["polynomial", "fused"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_long_texts_scores_are_never_held_at_once(
+    monkeypatch: pytest.MonkeyPatch, causal: bool, which: Kernels
+) -> None:
+    """8,192 tokens and 4 heads: 1 GiB of scores, but no more than 8 MiB of them at a time."""
+    monkeypatch.setattr(fused, "_MAX_BLOCK_SCORES", 1 << 21)
+    q = mx.random.normal((1, 4, 8192, 8))
+    visibility = Visibility(np.array([8192], np.int32), 8192, causal=causal)
+    mx.eval(q)
+    mx.synchronize()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    mx.eval(which.attention(q, q, q, 0.3, which.mask(visibility, mx.float32)))
+    assert mx.get_peak_memory() - before < 128 << 20
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU, MLX compiles with the machine's compiler")
+@pytest.mark.parametrize("name", EXACT)
+def test_one_kernel_computes_the_same(name: str) -> None:
+    """In float32 inside, so that 16-bit arrays are rounded once."""
+    x = mx.array(np.linspace(-12, 12, 4001).astype(np.float16))
+    exact = np.array([EXACT[name](value) for value in np.array(x, dtype=np.float64).tolist()])
+    plain, compiled = (getattr(which, name) for which in (FUSED, fused_kernels(compiled=True)))
+    for shape in ((4001,), (1, 4001)):
+        for computed in (plain(x.reshape(shape)), compiled(x.reshape(shape))):
+            assert computed.dtype == mx.float16
+            np.testing.assert_allclose(np.array(computed, dtype=np.float64).reshape(-1), exact, rtol=6e-4, atol=4e-6)
+        gated = compiled.gated(x.reshape(shape), x.reshape(shape))
+        expected = np.array(exact * np.array(x, dtype=np.float64))
+        np.testing.assert_allclose(np.array(gated, dtype=np.float64).reshape(-1), expected, rtol=6e-4, atol=4e-5)
 
 
 @pytest.mark.parametrize("many", [1 << 19, 4096], ids=["one block", "blocks"])
 @pytest.mark.parametrize("few", [0, 1 << 40], ids=["vectorized", "small"])
-@pytest.mark.parametrize("mask", [None, padding_mask(LENGTHS, 152)], ids=["none", "padding"])
+@pytest.mark.parametrize("lengths", [np.full(3, 152, np.int32), LENGTHS], ids=["none", "padding"])
 def test_attention_with_a_bias_equals_float64(
-    monkeypatch: pytest.MonkeyPatch, mask: Mask | None, few: int, many: int
+    monkeypatch: pytest.MonkeyPatch, lengths: NDArray[np.int32], few: int, many: int
 ) -> None:
-    monkeypatch.setattr(kernels, "_MAX_FUSED_SCORES", few)
-    monkeypatch.setattr(kernels, "_MAX_BLOCK_SCORES", many)
+    limit_blocks(monkeypatch, few, many)
+    visibility = Visibility(lengths, 152)
     generator = np.random.default_rng(4)
     q, k, v = (generator.standard_normal((3, 4, 152, 16), np.float32) for _ in range(3))
     bias = generator.standard_normal((1, 4, 152, 152), np.float32)
     wide = [x.astype(np.float64) for x in (q, k, v, bias)]
-    expected = reference(wide[0], wide[1], wide[2], 0.3, mask, wide[3])
+    expected = reference(wide[0], wide[1], wide[2], 0.3, visibility.allowed(), wide[3])
     for which in (POLYNOMIAL, FUSED):
-        given = which.bias(mx.array(bias), mask)
+        given = which.bias(mx.array(bias), visibility)
         computed = np.array(which.attention(mx.array(q), mx.array(k), mx.array(v), 0.3, given))
         np.testing.assert_allclose(computed, expected, atol=3e-6)
 
@@ -107,7 +190,7 @@ def test_attention_with_a_bias_equals_float64(
 def test_a_bias_in_float16_hides_too() -> None:
     q = mx.ones((1, 2, 6, 8), dtype=mx.float16)
     v = mx.broadcast_to(mx.arange(6, dtype=mx.float16)[None, None, :, None], (1, 2, 6, 8))
-    given = FUSED.bias(mx.zeros((1, 2, 6, 6), dtype=mx.float16), padding_mask(np.array([2], np.int32), 6))
+    given = FUSED.bias(mx.zeros((1, 2, 6, 6), dtype=mx.float16), Visibility(np.array([2], np.int32), 6))
     np.testing.assert_allclose(np.array(FUSED.attention(q, q, v, 1.0, given)), 0.5, atol=1e-3)
 
 

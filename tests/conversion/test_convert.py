@@ -135,7 +135,8 @@ def test_mixed_of_a_model_whose_table_is_not_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bits", [None, 4])
 def test_what_is_not_quantized_has_the_dtype(tmp_path: Path, name: str, dtype: str, bits: int | None) -> None:
     source = random_model(tmp_path / "model", CONFIGS[name])
-    if dtype == "float16" and not read_checkpoint(source).architecture.float16:
+    checkpoint = read_checkpoint(source)
+    if dtype == "float16" and not checkpoint.architecture.float16(checkpoint.config):
         with pytest.raises(ConfigurationError, match="overflow it"):
             convert(source, tmp_path / "out", bits=bits, dtype=dtype)
         return

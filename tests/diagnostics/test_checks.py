@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.architectures import bert
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
+from akidb_embeddings.compute import masks
 from akidb_embeddings.diagnostics.checks import Check, run_checks
 from akidb_embeddings.service.job import Job
 from tests.fixtures import copy_model, model_path
@@ -70,7 +70,7 @@ def test_a_weight_that_is_no_number_is_found(tmp_path: Path) -> None:
 
 
 def test_padding_that_is_seen_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bert, "padding_mask", lambda lengths, width: None)
+    monkeypatch.setattr(masks, "padding_mask", lambda lengths, width: None)
     found = failed(random_model(tmp_path / "model", BERT))
     assert "alone and in a batch" in found
 

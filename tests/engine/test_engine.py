@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from akidb_embeddings.engine.engine import Model
+from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.errors import EmbeddingError, OverloadError, WorkerError
 from tests.conftest import (
     LONG,

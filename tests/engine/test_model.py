@@ -154,8 +154,8 @@ def test_micro_batches_run_side_by_side_and_alone_alike() -> None:
     ids = Tokenizer(checkpoint, 512).encode(["one text", counted_text(100)]).ids
     model = MLXEmbeddingModel(checkpoint, replace(cpu(), streams=2))
     batches = [pad([row], "mean") for row in ids]
-    together = model.forward(batches)
-    alone = [model.forward([batch])[0] for batch in batches]
+    together = model.start(batches)()
+    alone = [model.start([batch])()[0] for batch in batches]
     model.close()
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)

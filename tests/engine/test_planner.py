@@ -80,6 +80,25 @@ def test_a_query_or_two_are_not_divided() -> None:
     assert plan([8, 8], 512, 32, 8) == [[0, 1]]
 
 
+@pytest.mark.parametrize(
+    ("rows", "length", "shape"),
+    [
+        (1, 3, (1, 8)),
+        (3, 8, (4, 8)),
+        (5, 9, (8, 16)),
+        (70, 100, (78, 104)),  # as many as 8,192 tokens
+        (100, 100, (128, 104)),
+        (630, 100, (630, 104)),  # as many as 65,536 tokens
+        (1, 70_000, (1, 73_728)),
+    ],
+)
+def test_pad_rounds_up_to_few_shapes(rows: int, length: int, shape: tuple[int, int]) -> None:
+    batch = pad([np.ones(length, dtype=np.int32)] * rows, "mean", (8192, 65536))
+    assert batch.ids.shape == shape
+    assert batch.lengths.tolist() == [length] * rows + [1] * (shape[0] - rows)
+    assert batch.ids.sum() == rows * length
+
+
 def test_pad_keeps_the_ids_and_marks_the_lengths() -> None:
     batch = pad([row(*range(1, 10)), row(5), row(0, 0)], "cls")
     assert batch.ids.shape == (3, 16)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.engine.planner import padded_length, plan
-from akidb_embeddings.engine.scheduler import Item, Request, Scheduler, VectorsFuture
+from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Item, Request, Scheduler, VectorsFuture
 from akidb_embeddings.errors import OverloadError, WorkerError
 from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import background
@@ -272,3 +272,16 @@ def test_a_round_is_what_micro_batches_side_by_side_hold(side_by_side: int) -> N
 def test_five_texts_of_192_tokens() -> None:
     queue = scheduler(request(*[192] * 5))
     assert [len(queue.next_round(512, NOW, 2)) for _ in range(3)] == [4, 1, 0]
+
+
+def test_bulk_work_takes_smaller_micro_batches_while_queries_come() -> None:
+    """A query would wait for the whole of a GPU's largest micro-batch."""
+    bulk = request(*[100] * 2000)
+    queue = scheduler(bulk)
+    now = bulk.queued_at
+    assert len(queue.next_round(65536, now, bounded_rows=False)) > 500
+    queue.add(query := request(5))
+    assert owners(queue.next_round(65536, now, bounded_rows=False)) == [query]
+    items = queue.next_round(65536, query.queued_at + 0.5, bounded_rows=False)
+    assert len(items) == BUSY_TOKENS // padded_length(100)
+    assert len(queue.next_round(65536, query.queued_at + 1.5, bounded_rows=False)) > 500

@@ -14,7 +14,7 @@ import pytest
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.safetensors import Location
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.engine.engine import Model
+from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.engine.table import acquire_engine, release_engine
 from akidb_embeddings.errors import CheckpointError, WorkerError
 from tests.conftest import LONG, FakeModel, Start, Threads, at_once, background, check, eventually, submit
@@ -28,7 +28,7 @@ class Loader:
         self.error: BaseException | None = None
         self.gate.set()
 
-    def __call__(self, checkpoint: Checkpoint, memory: str) -> Model:
+    def __call__(self, checkpoint: Checkpoint, memory: str, compute: str) -> Model:
         assert self.gate.wait(LONG)
         if self.error:
             raise self.error
@@ -82,6 +82,14 @@ def test_a_link_to_the_folder_is_the_same_model(loader: Loader, checkpoint: Any,
     tensors = {"a": Location(tmp_path / "link" / "model.safetensors", "a", (1,))}
     linked = SimpleNamespace(**vars(checkpoint) | {"path": tmp_path / "link", "tensors": tensors})
     assert acquire_engine(checkpoint, "fast") is acquire_engine(linked, "fast")  # type: ignore[arg-type]
+
+
+def test_other_arithmetic_is_another_engine(loader: Loader, checkpoint: Any) -> None:
+    engines = [acquire_engine(checkpoint, "fast", compute) for compute in ("fast", "strict")]
+    assert engines[0] is not engines[1]
+    assert len(loader.models) == 2
+    for engine in engines:
+        release_engine(engine)
 
 
 def test_a_folder_that_was_written_anew_is_loaded_anew(loader: Loader, checkpoint: Any) -> None:

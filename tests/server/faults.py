@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.engine.engine import Model
 from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.vectors.finish import Vectors
@@ -42,17 +42,22 @@ class Faults:
         self.gate.set()
         self.loading.set()
 
-    def wrap(self, forward: Callable[[MLXEmbeddingModel, Sequence[MicroBatch]], list[Vectors]]) -> object:
-        def faulty(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> list[Vectors]:
+    def wrap(self, start: Callable[[MLXEmbeddingModel, Sequence[MicroBatch]], Callable[[], list[Vectors]]]) -> object:
+        def faulty(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
             assert self.gate.wait(LONG)
             rows = [(batch.ids == self.magic).any(axis=1) for batch in batches]
             if self.error and (self.everywhere or any(hit.any() for hit in rows)):
                 raise self.error
-            outputs = forward(model, batches)
-            for hit, vectors in zip(rows, outputs, strict=True):
-                if self.spoils:
-                    vectors[hit] = np.nan
-            return outputs
+            finish = start(model, batches)
+
+            def spoil() -> list[Vectors]:
+                outputs = finish()
+                for hit, vectors in zip(rows, outputs, strict=True):
+                    if self.spoils:
+                        vectors[hit] = np.nan
+                return outputs
+
+            return spoil
 
         return faulty
 
@@ -67,7 +72,7 @@ class Faults:
 @pytest.fixture(name="faults")
 def arranged_faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
     found = Faults()
-    monkeypatch.setattr(MLXEmbeddingModel, "forward", found.wrap(MLXEmbeddingModel.forward))
+    monkeypatch.setattr(MLXEmbeddingModel, "start", found.wrap(MLXEmbeddingModel.start))
     monkeypatch.setattr(engine_table, "_load", found.wrap_load(engine_table._load))
     yield found
     found.gate.set()

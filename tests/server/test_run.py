@@ -164,9 +164,9 @@ def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
         "from akidb_embeddings.engine.model import MLXEmbeddingModel as Model\n"
         "from akidb_embeddings.server import run\n"
         "run._ENGINE_SECONDS = 1.0\n"
-        "forward = Model.forward\n"
+        "start = Model.start\n"
         "hangs = lambda batches: any(batch.lengths.size > 5 for batch in batches)\n"
-        "Model.forward = lambda self, batches: time.sleep(600) if hangs(batches) else forward(self, batches)\n",
+        "Model.start = lambda self, batches: time.sleep(600) if hangs(batches) else start(self, batches)\n",
         encoding="utf-8",
     )
     environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}

@@ -1,8 +1,9 @@
 """Who sees whom, position by position."""
 
 import numpy as np
+import pytest
 
-from akidb_embeddings.architectures.masks import causal_mask, padding_mask, symmetric_window_mask
+from akidb_embeddings.compute.masks import Visibility, causal_mask, padding_mask, symmetric_window_mask
 
 LENGTHS = np.array([5, 2], dtype=np.int32)
 
@@ -51,3 +52,31 @@ def test_every_row_sees_something_and_no_real_token_sees_padding() -> None:
     assert mask is not None
     assert mask.any(axis=-1).all()
     assert not mask[1, 0, :3, 3:].any()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 12])
+@pytest.mark.parametrize(
+    "visibility",
+    [
+        Visibility(np.array([12, 4], np.int32), 12),
+        Visibility(np.array([12, 4], np.int32), 12, causal=True),
+        Visibility(np.array([12, 4], np.int32), 12, causal=True, reach=2),
+        Visibility(np.array([12, 4], np.int32), 12, reach=2),
+        Visibility(np.array([12], np.int32), 12, reach=2),
+        Visibility(np.array([12], np.int32), 12, reach=11),
+        Visibility(np.array([12], np.int32), 12),
+    ],
+)
+def test_blocks_are_parts_of_the_whole(visibility: Visibility, rows: int) -> None:
+    """For queries of real tokens: what padding sees does not matter."""
+    whole = visibility.allowed()
+    whole = np.ones((1, 1, 12, 12), np.bool_) if whole is None else whole
+    whole = np.broadcast_to(whole, (len(visibility.lengths), 1, 12, 12))
+    for start in range(0, 12, rows):
+        first, last = visibility.keys(start, start + rows)
+        block = visibility.block(start, start + rows)
+        found = np.zeros((len(visibility.lengths), 1, rows, 12), np.bool_)
+        found[..., first:last] = True if block is None else block
+        for row, length in enumerate(visibility.lengths):
+            real = slice(0, max(0, length - start))
+            np.testing.assert_array_equal(found[row, :, real], whole[row, :, start : start + rows][:, real])
