@@ -97,7 +97,7 @@ def message(run, *arguments):
     except WorkerError as error:
         return str(error)
 """
-FAKE = PROGRAM + "engine_table._load = lambda checkpoint, memory: FakeModel(dimension=384)\n"
+FAKE = PROGRAM + "engine_table._load = lambda checkpoint, memory, compute: FakeModel(dimension=384)\n"
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 

@@ -80,7 +80,7 @@ def _add_limit_options(add: Callable[..., None]) -> None:
     )
     add(
         "--batch-size",
-        f"most texts in one micro-batch, 1 to 128 (default: {_DEFAULT.batch_size})",
+        f"most texts in one micro-batch on a CPU, 1 to 128 (default: {_DEFAULT.batch_size})",
         type=int,
         metavar="N",
     )
@@ -88,6 +88,11 @@ def _add_limit_options(add: Callable[..., None]) -> None:
         "--memory",
         f"compact takes less memory and more time (default: {_DEFAULT.memory})",
         choices=("fast", "compact"),
+    )
+    add(
+        "--compute",
+        f"strict computes in float32 on GPUs, too; CPUs always do (default: {_DEFAULT.compute})",
+        choices=("fast", "strict"),
     )
 
 

@@ -47,6 +47,9 @@ _RULES: Mapping[str, Rule] = {
     "task": _TASK,
     "batch_size": Rule(int, "an integer from 1 to 128", range(1, 129).__contains__),
     "memory": choice("fast", "compact"),
+    "compute": choice("fast", "strict"),
+    "warm_up": BOOLEAN,
+    "keep_warm": Rule((int, float), "a number of seconds from 0 to 86400", lambda value: 0 <= value <= 86_400),
     "max_queued_tokens": COUNT,
     "auto_download": BOOLEAN,
     "cache_dir": Rule((str, Path), "the path of a folder", _is_folder_name, optional=True),
@@ -102,8 +105,14 @@ class EmbeddingConfig(_StrictKeywords):
         query_prompt_name: Name of the model's prompt to put before every query, instead of ``query_prompt``.
         document_prompt_name: Name of the model's prompt to put before every document, instead of ``document_prompt``.
         task: Instruction for queries, instead of either, for models whose query prompt contains one.
-        batch_size: Most texts in one micro-batch, 1 to 128.
+        batch_size: Most texts in one micro-batch on a CPU, 1 to 128. GPUs need more to be busy: their micro-batches are
+            limited in tokens alone, by the GPU's memory.
         memory: "fast", or "compact" for a smaller footprint at some cost in speed.
+        compute: "fast", or "strict" to compute in float32 on GPUs, too, with products that are not rounded to TF32.
+            CPUs always do.
+        warm_up: Whether a GPU computes the shapes of queries once after the model is loaded, while no text waits.
+        keep_warm: For how many seconds after a request a GPU is kept from lowering its clock, by a small forward pass
+            every second.
         max_queued_tokens: Tokens that may wait in the engine's queue before new requests are rejected.
         auto_download: Whether a model that is not on this machine may be downloaded.
         cache_dir: Folder for downloads, as a string with "~" expanded; None for the default cache.
@@ -127,6 +136,9 @@ class EmbeddingConfig(_StrictKeywords):
     task: str | None = None
     batch_size: int = 32
     memory: str = "fast"
+    compute: str = "fast"
+    warm_up: bool = True
+    keep_warm: float = 0
     max_queued_tokens: int = 4_000_000
     auto_download: bool = True
     cache_dir: str | Path | None = None

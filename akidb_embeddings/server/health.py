@@ -35,6 +35,8 @@ class Health:
         statistics = service.statistics
         if not statistics.running:
             return f"{name}: its thread has died{' and is being restarted' if service.alive else ' permanently'}"
+        if statistics.warming_up:
+            return f"{name}: the GPU is warming up"
         if self._is_proven(name, statistics):
             return ""
         probe = self._probes.get(name)

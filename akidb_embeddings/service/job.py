@@ -107,12 +107,12 @@ class Job:
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """Ranges ``[begin, end)`` of the texts, limited in texts and characters, but with at least one text."""
-        begin = 0
+        begin, scale = 0, self._resources.engine.window_scale
         while begin < len(self._texts):
             end, characters = begin, 0
-            while end < len(self._texts) and end - begin < WINDOW_TEXTS:
+            while end < len(self._texts) and end - begin < scale * WINDOW_TEXTS:
                 characters += len(self._texts[end])
-                if characters > WINDOW_CHARACTERS and end > begin:
+                if characters > scale * WINDOW_CHARACTERS and end > begin:
                     break
                 end += 1
             yield begin, end
@@ -160,6 +160,7 @@ class Job:
                 max_waiting_tokens=self._resources.config.max_queued_tokens,
                 deadline=self._deadline,
                 alone=self._alone,
+                keep_warm=self._resources.config.keep_warm,
             )
         except OverloadError:
             if self._pending or (self._waits and self._remaining() != 0):

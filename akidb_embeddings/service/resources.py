@@ -49,9 +49,11 @@ class Resources:
         tokenizer = Tokenizer(checkpoint, settings.max_tokens)
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(lambda: checkpoint.digest)  # reads all files: here, not in the first call
-            engine = acquire_engine(checkpoint, config.memory)
+            engine = acquire_engine(checkpoint, config.memory, config.compute)
             try:
                 digest.result()
+                if config.warm_up:
+                    engine.warm_up(settings.pooling)
             except BaseException:
                 release_engine(engine)
                 raise

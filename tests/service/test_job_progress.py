@@ -40,7 +40,7 @@ def stepping(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
     def make(steps: int, **options: Any) -> Stepping:
         model = Stepping(steps, **options)
-        monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: model)
+        monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: model)
         return model
 
     return make

@@ -31,7 +31,7 @@ def test_services_are_alive_while_their_engine_is(fake: FakeModel, monkeypatch: 
         fake.faults[13] = SystemExit()
         assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
         assert (first.alive, second.alive) == (True, True)
-        monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: 1 / 0)
+        monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: 1 / 0)
         assert isinstance(submit(first._resources.engine, [13]).exception(LONG), WorkerError)
         assert eventually(lambda: not first.alive)
         assert not second.alive
@@ -91,7 +91,7 @@ def test_a_service_that_cannot_be_made_leaves_no_engine(
 
 async def test_a_cancelled_acreate_leaves_no_engine(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
-    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: fake if go.wait(LONG) else None)
+    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: fake if go.wait(LONG) else None)
     creating = asyncio.create_task(EmbeddingService.acreate(str(BUNDLED)))
     assert await asyncio.to_thread(eventually, lambda: engine_table._users)
     creating.cancel()

@@ -122,7 +122,7 @@ def gated(call):
             assert go.wait(20)
         return call(*arguments, **named)
     return wait_and_call
-engine_table._load = lambda checkpoint, memory: FakeModel(dimension=384)
+engine_table._load = lambda checkpoint, memory, compute: FakeModel(dimension=384)
 def in_thread(run):
     threading.Thread(target=run, daemon=True).start()
 def load_until(stage):
@@ -132,7 +132,7 @@ def load_until(stage):
         hashlib.file_digest = gated(hashlib.file_digest)
     else:
         stop = gated(lambda: FakeModel(dimension=384))
-        engine_table._load = lambda checkpoint, memory: checkpoint.digest and stop()
+        engine_table._load = lambda checkpoint, memory, compute: checkpoint.digest and stop()
     in_thread(lambda: shared_service(config))
     assert begun.wait(20)
     while not engine_table._used and stage != "files":

@@ -46,7 +46,7 @@ def config_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     """In place of the weights that this test would load; what shares it ends with the test."""
     model, before = FakeModel(dimension=384), mlx_threads()
-    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: model)
+    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: model)
     monkeypatch.setattr(engine_table, "_engines", {})
     monkeypatch.setattr(engine_table, "_users", {})
     monkeypatch.setattr(shared, "_services", {})

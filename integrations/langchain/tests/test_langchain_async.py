@@ -23,9 +23,9 @@ def loading(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[thread
     """Set it to let the model load."""
     may_load, load = threading.Event(), engine_table._load
 
-    def wait_and_load(checkpoint: Any, memory: str) -> Any:
+    def wait_and_load(*arguments: Any) -> Any:
         assert may_load.wait(LONG)
-        return load(checkpoint, memory)
+        return load(*arguments)
 
     monkeypatch.setattr(engine_table, "_load", wait_and_load)
     yield may_load

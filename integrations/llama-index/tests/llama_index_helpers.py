@@ -46,6 +46,9 @@ NAMED: dict[str, Any] = {"query_prompt_name": "query", "document_prompt_name": "
 INCIDENTAL: dict[str, Any] = {
     "batch_size": 4,
     "memory": "compact",
+    "compute": "strict",
+    "warm_up": False,
+    "keep_warm": 1.5,
     "max_queued_tokens": 1000,
     "auto_download": False,
     "cache_dir": "models",
@@ -117,7 +120,7 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     """In place of the weights that services of this test would load."""
     model = FakeModel(dimension=384)
     close_shared_services()  # those of real models
-    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory: model)
+    monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: model)
     monkeypatch.setattr(engine_table, "_engines", {})
     monkeypatch.setattr(engine_table, "_users", {})
     yield model

@@ -88,6 +88,11 @@ class MLXEmbedding(BaseEmbedding):
     # These do not change the vectors, so they are not serialized, and a pipeline's cache stays valid.
     batch_size: int = Field(default=32, description="Most texts in one micro-batch.", exclude=True)
     memory: str = Field(default="fast", description="'fast', or 'compact' for a smaller footprint.", exclude=True)
+    compute: str = Field(default="fast", description="'fast', or 'strict' for float32 on GPUs, too.", exclude=True)
+    warm_up: bool = Field(
+        default=True, description="Whether a GPU computes queries' shapes after loading.", exclude=True
+    )
+    keep_warm: float = Field(default=0, description="Seconds a GPU is kept awake after a request.", exclude=True)
     max_queued_tokens: int = Field(default=4_000_000, description="Most tokens in the engine's queue.", exclude=True)
     auto_download: bool = Field(default=True, description="Whether a missing model may be downloaded.", exclude=True)
     cache_dir: str | None = Field(default=None, description="Folder for downloads.", exclude=True)
