@@ -79,9 +79,9 @@ def run_checks(service: EmbeddingService) -> Iterator[Check]:
 
 
 def _same_text_limit(service: EmbeddingService) -> float:
-    from akidb_embeddings.compute.backend import select_backend
+    from akidb_embeddings.compute.devices import select_backend
 
-    return _SAME_ON_CPU if select_backend(service.config.memory).name == "cpu" else _SAME_ON_GPU
+    return _SAME_ON_CPU if select_backend(service.config.memory, service.config.compute).name == "cpu" else _SAME_ON_GPU
 
 
 def _check_agreement(name: str, one: Vectors, other: Vectors, limit: float) -> Check:

@@ -70,6 +70,7 @@ def examine(config_path: str | Path | None = None) -> Iterator[Finding]:
         "platform": _platform,
         "versions": _versions,
         "device": _device,
+        "products": _products,
         "BLAS": _blas,
         "cores": _cores,
     }
@@ -112,7 +113,7 @@ def _version(name: str) -> str:
 
 def _device() -> _Result:
     try:
-        from akidb_embeddings.compute.backend import select_backend
+        from akidb_embeddings.compute.devices import select_backend
     except ImportError as error:  # the plain wheel has no CPU backend on Linux
         remedy = install_command("cpu") if sys.platform == "linux" else "pip install --force-reinstall mlx"
         return _Result("fail", f"MLX cannot be imported: {error}", remedy)
@@ -122,8 +123,27 @@ def _device() -> _Result:
     return _Result("ok", f"{text}, {backend.tokens_per_batch} tokens per micro-batch")
 
 
+def _products() -> _Result:
+    """Compare products on the GPU with the CPU's, and tell what float32 means there."""
+    from akidb_embeddings.compute.devices import has_exact_products, select_backend
+    from akidb_embeddings.compute.probe import product_errors
+
+    backend = select_backend()
+    if not backend.is_gpu:
+        return _Result("ok", "computed in float32, exactly")
+    errors = product_errors(backend.device, backend.dtype)
+    if wrong := [error for error in errors if error.is_wrong]:
+        text = ", ".join(f"{error.name}: off by {error.largest:.2g}" for error in wrong)
+        remedy = "install another version of MLX, or compute on the CPU with AKIDB_BACKEND=cpu"
+        return _Result("fail", f"the GPU's products of 16 rows are wrong ({text}), and so would vectors be", remedy)
+    exact = has_exact_products(backend.device)
+    meaning = "exact" if exact else "TF32: factors are rounded to 11 bits unless compute is strict"
+    largest = max(error.largest for error in errors)
+    return _Result("ok", f"the GPU's, plain and packed, match the CPU's within {largest:.1g}; float32 is {meaning}")
+
+
 def _blas() -> _Result:
-    from akidb_embeddings.compute.backend import select_backend
+    from akidb_embeddings.compute.devices import select_backend
     from akidb_embeddings.compute.runtime import BLAS
     from akidb_embeddings.diagnostics.measure import matmul_speed
 
@@ -139,7 +159,7 @@ def _blas() -> _Result:
 
 
 def _cores() -> _Result:
-    from akidb_embeddings.compute.backend import available_cores
+    from akidb_embeddings.compute.cores import available_cores
 
     return _Result("ok", f"{available_cores()} for this process, {os.cpu_count()} in the machine")
 

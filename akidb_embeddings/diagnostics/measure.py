@@ -118,7 +118,7 @@ def measure(texts: int = TEXTS, tokens: int = TOKENS, plain_texts: int = PLAIN_T
 
 def matmul_speed() -> float:
     """Measure float32 products on the CPU, in GFLOP/s: the best of five, because other programs may disturb some."""
-    from akidb_embeddings.compute.backend import measure_matmul
+    from akidb_embeddings.compute.cores import measure_matmul
 
     return max(measure_matmul(512) for _ in range(5))
 
@@ -134,7 +134,7 @@ def _elapsed(run: Callable[[], object]) -> float:
 
 
 def _no_comparison_reason() -> str:
-    from akidb_embeddings.compute.backend import select_backend
+    from akidb_embeddings.compute.devices import select_backend
 
     name = select_backend().name
     if name != "cpu":
@@ -162,7 +162,7 @@ def _measure_plain(texts: int, tokens: int, vectors: Vectors) -> PlainMeasuremen
 def _run_plain(texts: int, tokens: int) -> dict[str, object]:
     """Run one micro-batch on plain MLX, in a process with ``AKIDB_BLAS=mlx``."""
     from akidb_embeddings.compute.backend import Backend, WeightStorage
-    from akidb_embeddings.compute.kernels import FUSED
+    from akidb_embeddings.compute.fused import FUSED
     from akidb_embeddings.compute.runtime import mx
     from akidb_embeddings.engine.model import MLXEmbeddingModel
     from akidb_embeddings.engine.planner import pad
@@ -182,10 +182,10 @@ def _run_plain(texts: int, tokens: int) -> dict[str, object]:
         cache_limit=1 << 30,
     )
     model = MLXEmbeddingModel(checkpoint, backend)
-    model.forward([pad([rows[0][:8]], "mean")])  # touches every weight once
+    model.start([pad([rows[0][:8]], "mean")])()  # touches every weight once
     batch = [pad(rows, "mean")]
     start = time.perf_counter()
-    vectors = model.forward(batch)[0]
+    vectors = model.start(batch)()[0]
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,

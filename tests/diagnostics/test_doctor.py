@@ -12,15 +12,19 @@ import psutil
 import pytest
 
 from akidb_embeddings import __version__
-from akidb_embeddings.compute import backend, runtime
+from akidb_embeddings.compute import backend, devices, runtime
 from akidb_embeddings.compute.blas import Blas
+from akidb_embeddings.compute.layers import Packed
 from akidb_embeddings.diagnostics import doctor, measure, verify
 from akidb_embeddings.diagnostics.doctor import Finding, examine
 from akidb_embeddings.hub import cache
 from tests.fixtures import BUNDLED
 from tests.hub_server import isolate
 
-NAMES = ["platform", "versions", "device", "BLAS", "cores", "configuration", "model", "cache", "embedding", "memory"]
+NAMES = [
+    *("platform", "versions", "device", "products", "BLAS", "cores", "configuration", "model", "cache", "embedding"),
+    "memory",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +50,7 @@ def test_a_healthy_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(checks) == NAMES
     assert {check.status for check in checks.values()} == {"ok"}
     assert f"akidb-embeddings {__version__}, mlx {importlib.metadata.version('mlx')}" in checks["versions"].text
-    assert checks["device"].text.startswith(f"{backend.select_backend().name}: ")
+    assert checks["device"].text.startswith(f"{devices.select_backend().name}: ")
     assert checks["BLAS"].text.endswith("99 GFLOP/s") or "GPU" in checks["BLAS"].text
     assert (
         checks["configuration"].text
@@ -107,7 +111,7 @@ def test_a_damaged_model_fails_and_its_cache_warns(home: Path) -> None:
 
 
 def test_a_slow_blas_is_a_warning_with_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "select_backend", backend.cpu)
+    monkeypatch.setattr(devices, "select_backend", backend.cpu)
     monkeypatch.setattr(measure, "matmul_speed", lambda: 2.3)
     monkeypatch.setattr(runtime, "BLAS", Blas(None, "nothing found; install one"))
     check = doctor._make_finding("BLAS", doctor._blas)
@@ -116,9 +120,38 @@ def test_a_slow_blas_is_a_warning_with_its_price(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_gpu_needs_no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "select_backend", lambda: types.SimpleNamespace(name="metal"))
+    monkeypatch.setattr(devices, "select_backend", lambda: types.SimpleNamespace(name="metal"))
     check = doctor._make_finding("BLAS", doctor._blas)
     assert check == Finding("BLAS", "ok", "not needed: matrix products run on the GPU")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU in the place of a GPU."""
+    monkeypatch.setattr(devices, "select_backend", lambda: backend.cuda(runtime.mx.Device(runtime.mx.cpu)))
+
+
+def test_right_products_of_a_gpu_pass_and_float32_is_explained(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = doctor._make_finding("products", doctor._products)
+    assert check.status == "ok"
+    assert check.text.startswith("the GPU's, plain and packed, match the CPU's within 0.0")
+    assert check.text.endswith("float32 is exact")
+    monkeypatch.setattr(devices, "has_exact_products", lambda device: False)
+    assert "float32 is TF32: factors are rounded" in doctor._make_finding("products", doctor._products).text
+
+
+def test_wrong_products_of_a_gpu_fail(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    multiply = Packed.multiply
+    monkeypatch.setattr(Packed, "multiply", lambda matrix, x: multiply(matrix, x[::-1]))
+    check = doctor._make_finding("products", doctor._products)
+    assert check.status == "fail"
+    assert "16 rows are wrong (packed in 4 bits: off by " in check.text
+    assert "plain" not in check.text
+    assert "AKIDB_BACKEND=cpu" in check.remedy
+
+
+def test_a_cpu_has_nothing_to_compare() -> None:
+    assert find("products") == Finding("products", "ok", "computed in float32, exactly")
 
 
 def test_vectors_that_are_wrong_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +172,7 @@ def test_what_breaks_is_a_failure_and_the_rest_goes_on(monkeypatch: pytest.Monke
 
 
 def test_mlx_that_cannot_be_imported_fails_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "akidb_embeddings.compute.backend", None)
+    monkeypatch.setitem(sys.modules, "akidb_embeddings.compute.devices", None)
     check = find("device")
     assert check.status == "fail"
     assert check.text.startswith("MLX cannot be imported: ")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.compute import backend, runtime
+from akidb_embeddings.compute import backend, devices, runtime
 from akidb_embeddings.diagnostics import measure
 from akidb_embeddings.diagnostics.measure import Measurement, PlainMeasurement
 from akidb_embeddings.errors import WorkerError
@@ -16,7 +16,7 @@ from akidb_embeddings.registry import BUNDLED
 from tests.hub_server import isolate
 
 on_linux_cpu = pytest.mark.skipif(
-    sys.platform != "linux" or backend.select_backend().name != "cpu", reason="the comparison is for Linux CPUs"
+    sys.platform != "linux" or devices.select_backend().name != "cpu", reason="the comparison is for Linux CPUs"
 )
 
 
@@ -84,14 +84,14 @@ def test_a_process_that_answers_nothing_of_use(program: str, monkeypatch: pytest
 
 def test_on_a_gpu_there_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = dataclasses.replace(backend.cpu(), name="metal")
-    monkeypatch.setattr(backend, "select_backend", lambda: gpu)
+    monkeypatch.setattr(devices, "select_backend", lambda: gpu)
     assert (
         measure._no_comparison_reason() == "no comparison with plain mlx[cpu]: this machine computes on its GPU (metal)"
     )
 
 
 def test_on_another_system_there_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "select_backend", backend.cpu)
+    monkeypatch.setattr(devices, "select_backend", backend.cpu)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert measure._no_comparison_reason() == "no comparison with plain mlx[cpu]: only on Linux it has a slow BLAS"
 
