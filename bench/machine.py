@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from bench.gpu import find_gpu
+
 _DISTRIBUTIONS = (
     "akidb-embeddings", "mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13", "scipy-openblas32", "numpy",
     "tokenizers",
@@ -19,12 +21,14 @@ _DISTRIBUTIONS = (
 
 def describe_machine() -> dict[str, str]:
     """Name and value of everything that a figure depends on beside the suite's options."""
-    from akidb_embeddings.compute.backend import available_cores, select_backend
+    from akidb_embeddings.compute.cores import available_cores
+    from akidb_embeddings.compute.devices import select_backend
 
-    backend = select_backend()
+    backend, gpu = select_backend(), find_gpu()
     dtype = str(backend.dtype).rpartition(".")[2]
     return {
         "chip": chip(),
+        **(gpu.describe() if gpu else {}),
         "cores": f"{available_cores()} for this process, {psutil.cpu_count(logical=False) or '?'} physical, "
         f"{os.cpu_count()} logical",
         "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
@@ -35,6 +39,12 @@ def describe_machine() -> dict[str, str]:
         "backend": f"{backend.name}: {dtype}, weights {backend.storage.value}, {backend.streams} streams, "
         f"{backend.tokens_per_batch} tokens a micro-batch",
     }
+
+
+def device_name() -> str:
+    """What computes: the GPU's name, else the processor's."""
+    gpu = find_gpu()
+    return gpu.name if gpu else chip()
 
 
 def load() -> str:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,8 @@ from akidb_embeddings.vectors.finish import Vectors, row_cosines
 WORKER = Path(__file__).parent / "peer_worker.py"
 # Vectors further apart than this are not the same computation, and a time for them is no comparison.
 SAME = 0.999
+# bfloat16 has 8 bits: it moves single vectors by up to 0.003, and those of random weights by more.
+SAME_IN_BFLOAT16 = 0.98
 # Loading may export a model; a forward on MLX's stock wheel takes minutes.
 _PATIENCE = 1800.0
 
@@ -28,16 +30,18 @@ _PATIENCE = 1800.0
 @dataclass(frozen=True)
 class Kind:
     """A peer: its name and how to install it; ``architectures``: the model types it is compared on; ``is_mlx``:
-    whether it reads weights as MLX packs them."""
+    whether it reads weights as MLX packs them; ``gpus``: the GPUs that it is put on, as we are, by our backend's name
+    and its own."""
 
     name: str
     install: str
     architectures: tuple[str, ...] = ("bert", "qwen3", "gemma3_text")
     is_mlx: bool = False
+    gpus: Mapping[str, str] = field(default_factory=dict)
 
 
 PEERS: Sequence[Kind] = (
-    Kind("sentence-transformers", "pip install sentence-transformers"),
+    Kind("sentence-transformers", "pip install sentence-transformers", gpus={"cuda": "cuda", "metal": "mps"}),
     Kind("onnxruntime", "pip install onnxruntime onnx torch transformers", ("bert",)),
     Kind("mlx-embeddings", "pip install mlx-embeddings 'mlx[cpu]' (on macOS without [cpu])", is_mlx=True),
     Kind("mlx-lm", "pip install mlx-lm 'mlx[cpu]' (on macOS without [cpu])", ("qwen3",), is_mlx=True),
@@ -72,9 +76,11 @@ class Peer:
             self._errors.close()
             raise AbsentError(f"{python}: {error.strerror}") from error
 
-    def load(self, folder: Path, max_tokens: int, threads: int) -> str:
-        """Load a model; the peer's version. AbsentError: it is not installed."""
-        answer = self._ask(do="load", peer=self.kind.name, model=str(folder), max_tokens=max_tokens, threads=threads)
+    def load(self, folder: Path, max_tokens: int, threads: int, **place: str) -> str:
+        """Load a model; the peer's version. ``device`` and ``dtype`` for a GPU. AbsentError: it is not installed."""
+        answer = self._ask(
+            do="load", peer=self.kind.name, model=str(folder), max_tokens=max_tokens, threads=threads, **place
+        )
         if "absent" in answer:
             raise AbsentError(str(answer["absent"]))
         return str(answer["version"])

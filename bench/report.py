@@ -12,7 +12,7 @@ from bench.plots import draw_plots
 from bench.summary import Summary
 from bench.targets import Judgement
 
-_COLUMNS = ("WHAT", "UNIT", "P50", "P95", "P99", "MIN", "MAX", "± SD", "N", "REMARK")
+_COLUMNS = ("WHAT", "UNIT", "P50", "P95", "P99", "P99.9", "MIN", "MAX", "± SD", "N", "REMARK")
 _TARGET_COLUMNS = ("TARGET", "WANTED", "MEASURED", "VERDICT", "REMARK")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
@@ -111,8 +111,8 @@ def number(value: float) -> str:
 def _row(figure: Figure) -> tuple[str, ...]:
     found = figure.summary
     if found is None:
-        return (figure.name, *[""] * 8, figure.note)
-    values = (found.p50, found.p95, found.p99, found.low, found.high, found.deviation)
+        return (figure.name, *[""] * 9, figure.note)
+    values = (found.p50, found.p95, found.p99, found.p999, found.low, found.high, found.deviation)
     return (figure.name, figure.unit, *map(number, values), str(found.count), figure.note)
 
 

@@ -16,6 +16,7 @@ class Summary:
     p50: float
     p95: float
     p99: float
+    p999: float
     high: float
 
 
@@ -44,6 +45,7 @@ def summarize(samples: Sequence[float]) -> Summary:
         p50=percentile(samples, 50),
         p95=percentile(samples, 95),
         p99=percentile(samples, 99),
+        p999=percentile(samples, 99.9),
         high=max(samples),
     )
 

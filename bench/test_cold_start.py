@@ -1,8 +1,10 @@
 """The first vector of a new process, and what a text costs in calls of a hundred to a hundred thousand."""
 
 from collections import defaultdict
+from pathlib import Path
 from statistics import median
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from akidb_embeddings import EmbeddingService
@@ -43,6 +45,23 @@ def test_first_vector(
     for name, label in _STEPS.items():
         record.figure(_GROUP, label, "ms", [1e3 * seconds for seconds in parts[name]])
     record.figure(_GROUP, "whole process", "ms", [1e3 * seconds for seconds in whole], "Python's start and end too")
+
+
+def test_kernels_of_a_fresh_machine(model: Model, record: Recorder, scale: Scale, tmp_path: Path) -> None:
+    """On CUDA, kernels are compiled at their first use and kept in a folder: with an empty one, and when it is filled.
+
+    What a warm-up would compile in the background is left out.
+    """
+    from akidb_embeddings.compute.devices import select_backend
+
+    if select_backend().name != "cuda":
+        pytest.skip("only CUDA's kernels are compiled and kept")
+    config = model.config.with_values(warm_up=False)
+    for label, count in (("fresh machine", 1), ("second process", scale.cold_starts)):
+        environment = {"MLX_PTX_CACHE_DIR": str(tmp_path)}
+        found = [run_worker("cold", config, environment, text="a text")[0] for _ in range(count)]
+        milliseconds = [1e3 * (one["load"] + one["first"]) for one in found]
+        record.figure(_GROUP, f"load and first vector, {label}", "ms", milliseconds, "kernels in a folder of its own")
 
 
 def test_growth(

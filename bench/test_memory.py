@@ -30,7 +30,7 @@ def test_footprint(
     scale: Scale,
     pace: float,
 ) -> None:
-    from akidb_embeddings.compute.backend import select_backend
+    from akidb_embeddings.compute.devices import select_backend
 
     is_configured = memory == model.config.memory
     if not is_configured and (pytestconfig.option.quick or select_backend().name != "cpu"):
@@ -40,11 +40,16 @@ def test_footprint(
     passages = texts.passages(scale.affordable(scale.memory_texts, pace, least=32))
     minutes = scale.soak_minutes if soak is None else soak
     found = run_worker("memory", config, texts=passages, minutes=minutes)
-    sizes: dict[str, list[float]] = defaultdict(list)
-    for line in found:
-        sizes[line["phase"]].append(line["bytes"] / 1e6)
     # The configured way has the names that targets look for.
     suffix = "" if is_configured else f", memory: {memory}"
+    sizes: dict[str, list[float]] = defaultdict(list)
+    device = [line for line in found if line["phase"] == "device"]
+    found = [line for line in found if line["phase"] != "device"]
+    for line in device:
+        for name, meaning in (("active", "arrays after the texts"), ("peak", "arrays at most"), ("cache", "for reuse")):
+            record.figure(MEMORY, f"GPU, {name}{suffix}", "MB", [line[name] / 1e6], f"MLX's {meaning}")
+    for line in found:
+        sizes[line["phase"]].append(line["bytes"] / 1e6)
     record.figure(MEMORY, f"idle{suffix}", "MB", sizes["idle"], "code without a model")
     record.figure(MEMORY, f"loaded{suffix}", "MB", sizes["loaded"])
     record.figure(MEMORY, f"{PEAK}{suffix}", "MB", sizes["corpus"] + sizes["soak"], "MAX is the peak, over all of it")

@@ -1,4 +1,7 @@
-"""Other libraries side by side with ours: same texts, same weights, same limit, float32, in turn."""
+"""Other libraries side by side with ours: same texts, same weights, same limit, in turn.
+
+Where we compute on a GPU, peers that can are on it, too, in bfloat16; all others compute in float32 on the CPU.
+"""
 
 import sys
 import time
@@ -10,13 +13,14 @@ import pytest
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
 from bench.figures import Recorder
 from bench.models import ORIGINAL_MINILM, Model
-from bench.peers import PEERS, SAME, AbsentError, Kind, Peer, PeerError, alternate, lowest_cosine
+from bench.peers import PEERS, SAME, SAME_IN_BFLOAT16, AbsentError, Kind, Peer, PeerError, alternate, lowest_cosine
 from bench.scale import CORPUS_TOKENS, Scale
 from bench.texts import Texts, exact_tokenizer, spread_evenly
 
 _GROUP = "peers"
 _QUERIES, _QUERY_TOKENS = 20, 16
 _FEWEST = 2
+_GPU_DTYPE = "bfloat16"
 
 
 @dataclass
@@ -27,6 +31,7 @@ class _Comparison:
     peer: Peer
     ours: EmbeddingService
     record: Recorder
+    least: float = SAME
 
     @property
     def group(self) -> str:
@@ -35,7 +40,7 @@ class _Comparison:
     def remark(self, texts: list[str]) -> str:
         """Whether the vectors of these texts are the same; both have embedded them once then."""
         cosine = lowest_cosine(self.peer.embed(texts)[1], self.ours.encode(texts).vectors)
-        return f"cosine {cosine:.6f}" if cosine >= SAME else f"OTHER VECTORS, cosine {cosine:.4f}: no comparison"
+        return f"cosine {cosine:.6f}" if cosine >= self.least else f"OTHER VECTORS, cosine {cosine:.4f}: no comparison"
 
     def time(self, what: str, calls: list[list[str]], remark: str) -> None:
         """Time the same calls in turn."""
@@ -81,7 +86,8 @@ def test_peer(
     record: Recorder,
     scale: Scale,
 ) -> None:
-    from akidb_embeddings.compute.backend import available_cores
+    from akidb_embeddings.compute.cores import available_cores
+    from akidb_embeddings.compute.devices import select_backend
 
     if ours.checkpoint.config["model_type"] not in kind.architectures:
         record.absent(_GROUP, kind.name, f"not for this architecture ({ours.checkpoint.config['model_type']})")
@@ -92,8 +98,12 @@ def test_peer(
         return
     try:
         with Peer(kind, pytestconfig.option.peers_python or sys.executable) as peer:
-            version = peer.load(folder, ours.settings.max_tokens, available_cores())
-            _compare(_Comparison(f"{kind.name} {version}", peer, ours, record), texts, scale)
+            gpu = kind.gpus.get(select_backend().name)
+            place = {"device": gpu, "dtype": _GPU_DTYPE} if gpu else {}
+            version = peer.load(folder, ours.settings.max_tokens, available_cores(), **place)
+            where = f", {_GPU_DTYPE} on {gpu}" if gpu else ""
+            least = SAME_IN_BFLOAT16 if gpu else SAME
+            _compare(_Comparison(f"{kind.name} {version}{where}", peer, ours, record, least), texts, scale)
     except AbsentError:
         record.absent(_GROUP, kind.name, f"absent; to compare: {kind.install}")
     except PeerError as error:

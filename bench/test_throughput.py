@@ -8,7 +8,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from bench import padding
+from bench.arithmetic import needed_flops
 from bench.figures import Recorder
+from bench.gpu import find_gpu
 from bench.plots import AGAINST_BATCH
 from bench.scale import Scale
 from bench.summary import percentile
@@ -61,6 +63,19 @@ def test_batch(
     record.point(AGAINST_BATCH, "texts of mixed lengths", batch, percentile(rates, 50))
 
 
+def _record_arithmetic(
+    service: EmbeddingService, tokenizer: Tokenizer, passages: list[str], seconds: list[float], record: Recorder
+) -> None:
+    """TFLOP/s that were needed, without padding, beside what the GPU's maker publishes."""
+    limit, gpu = service.settings.max_tokens, find_gpu()
+    if gpu is None:
+        return
+    flops = needed_flops(service.checkpoint, [min(count, limit) for count in tokenizer.encode(passages).counts])
+    rates = [flops / taken / 1e12 for taken in seconds]
+    note = f"{100 * max(rates) / gpu.peak:.1f} % of the published bfloat16 peak" if gpu.peak else ""
+    record.figure(THROUGHPUT, "corpus, arithmetic", "TFLOP/s", rates, note)
+
+
 def test_queries_in_one_call(
     benchmark: BenchmarkFixture,
     service: EmbeddingService,
@@ -98,3 +113,4 @@ def test_corpus(
     record.figure(THROUGHPUT, "corpus, texts", "texts/s", [len(passages) / taken for taken in seconds], note)
     record.figure(THROUGHPUT, "corpus, tokens", "tokens/s", [tokens / taken for taken in seconds], note)
     record.figure(THROUGHPUT, "corpus, padding", "%", [padded.waste], "of the positions that were computed")
+    _record_arithmetic(corpus_service, tokenizer, passages, seconds, record)

@@ -56,6 +56,7 @@ def memory(task: dict[str, Any]) -> None:
         service.encode(task["texts"])
     for seconds, size in corpus.samples:
         _say(phase="corpus", bytes=size, seconds=offset + seconds)
+    _say_device_memory()
     words = " ".join(task["texts"]).split()
     generator = random.Random(11)
     end = time.monotonic() + 60 * task["minutes"]
@@ -65,6 +66,16 @@ def memory(task: dict[str, Any]) -> None:
         service.encode([" ".join(words[i : i + n]) for i, n in zip(begins, lengths, strict=True)])
         note("soak")
     service.close()
+
+
+def _say_device_memory() -> None:
+    """What MLX holds of a GPU's memory, of which the footprint knows nothing."""
+    from akidb_embeddings.compute.devices import select_backend
+    from bench.gpu import device_memory
+
+    if select_backend().is_gpu:
+        found = device_memory()
+        _say(phase="device", active=found.active, peak=found.peak, cache=found.cache)
 
 
 def growth(task: dict[str, Any]) -> None:

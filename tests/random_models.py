@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.architectures import build_encoder
-from akidb_embeddings.compute.kernels import FUSED
+from akidb_embeddings.compute.fused import FUSED
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.registry.architectures import ARCHITECTURES
 from tests.fixtures import DATA, edit_json

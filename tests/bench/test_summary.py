@@ -26,7 +26,7 @@ def test_a_summary_has_median_tails_and_spread() -> None:
     assert (found.count, found.low, found.p50, found.high) == (7, 1, 3.5, 40)
     assert found.mean == pytest.approx(statistics.mean(SAMPLES))
     assert found.deviation == pytest.approx(statistics.stdev(SAMPLES))
-    assert found.p50 <= found.p95 <= found.p99 <= found.high
+    assert found.p50 <= found.p95 <= found.p99 <= found.p999 <= found.high
     assert summarize([3.0]).deviation == 0
 
 

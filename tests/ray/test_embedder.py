@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.compute.backend import available_cores
+from akidb_embeddings.compute.cores import available_cores
 from akidb_embeddings.distributed import Embedder
 from tests.fixtures import BUNDLED, cosines
 from tests.ray.conftest import make_texts

@@ -44,9 +44,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def server_process(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+def server_process(
+    *flags: str, environment: Mapping[str, str] | None = None, program: str = "akidb_embeddings"
+) -> Iterator[Running]:
     """``akidb-embed serve`` with free ports and these flags besides, ended by SIGTERM if it has not ended before."""
-    command = [sys.executable, "-m", "akidb_embeddings", "serve", "--port", "0", "--grpc-port", "0", *flags]
+    command = [sys.executable, "-m", program, "serve", "--port", "0", "--grpc-port", "0", *flags]
     lines: list[str] = []
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=os.environ | dict(environment or {}), stderr=subprocess.PIPE, text=True

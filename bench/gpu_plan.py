@@ -1,0 +1,190 @@
+"""What ``scripts/gpu_measure.py`` measures, in the order of importance."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+# Random models by the name of their recipe; the bundled one is real.
+QWEN3, GEMMA, MINILM = "qwen3-0.6b-4bit", "gemma-300m-4bit", "minilm-l6-v2"
+_TINY = {"num_hidden_layers": 2, "vocab_size": 16_000, "intermediate_size": 512}
+_PYTEST = (
+    *(sys.executable, "-m", "pytest", "-v", "--tb=short", "-rs", "-m", "gpu"),
+    # Without the plugins that pyproject.toml asks for, and with what other packages warn of.
+    *("-p", "no:cacheprovider", "-o", "addopts=", "-o", "filterwarnings=default"),
+)
+# Tests that say the most come first; the others take minutes where a new shape is slow.
+_GOLDENS = "test_vectors_are_those or bundled or equal_forwards or ahead"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for. ``python``: the interpreter with sentence-transformers; "" without."""
+
+    models: Path
+    corpus: str | None
+    device: str
+    quick: bool
+    python: str
+
+    def scaled(self, full: int, quick: int) -> int:
+        """One number for the quick form, another for the full one."""
+        return quick if self.quick else full
+
+    def folder(self, model: str, *, expanded: bool = False) -> str:
+        """Where a random model is; the bundled one's name."""
+        if model == MINILM and not expanded:
+            return MINILM
+        return str(self.models / f"{model}{'-tiny' if self.quick else ''}{'-float32' if expanded else ''}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process: its command, what it is told on stdin, and how many seconds it may take."""
+
+    name: str
+    command: Sequence[str]
+    limit: float
+    task: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_first: bool = False
+    is_parallel: bool = False
+    is_pytest: bool = False
+
+
+def make_steps(plan: Plan) -> Iterator[Step]:
+    """All steps."""
+    yield replace(_worker(plan, "about", "about", 60), is_first=True)
+    yield from _models(plan)
+    yield _pytest(plan, "goldens", 100, "-k", _GOLDENS)
+    for model, texts in ((QWEN3, 6000), (MINILM, 20_000), (GEMMA, 6000)):
+        yield _corpus(plan, f"table {model}", model, texts, 45)
+    for model in (QWEN3, MINILM):
+        told = {"model": plan.folder(model), "queries": plan.scaled(2000, 10)}
+        yield _worker(plan, f"queries {model}", "single", 45, told)
+    yield _open_loop(plan, QWEN3)
+    if plan.python:
+        for model, texts in ((QWEN3, 1500), (MINILM, 6000)):
+            yield _peer(plan, model, texts)
+    yield from _outliers(plan)
+    yield from _first_vectors(plan)
+    yield from _variants(plan)
+    yield _packed(plan)
+    if plan.python:
+        yield _peer(plan, GEMMA, 1500)
+    yield _pytest(plan, "other tests", 150, "-k", f"not ({_GOLDENS} or compact)")
+    yield _pytest(plan, "packed tests", 60, "-k", "compact")
+
+
+def _worker(
+    plan: Plan,
+    name: str,
+    task: str,
+    limit: float,
+    told: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Step:
+    """A task of ``gpu_worker``. ``told`` may have ``changes`` of the backend and ``settings`` of the service."""
+    settings = {"warm_up": False} if plan.quick else {}
+    whole = {"device": plan.device, "corpus": plan.corpus, "changes": {}, "settings": settings, **(told or {})}
+    command = (sys.executable, "-m", "bench.gpu_worker", task)
+    return Step(name, command, limit, whole, {"AKIDB_BACKEND": "auto", **(environment or {})})
+
+
+def _models(plan: Plan) -> Iterator[Step]:
+    config = _TINY if plan.quick else {}
+    forms = (False, True) if plan.python else (False,)
+    models = [(model, expanded) for model in (QWEN3, GEMMA, MINILM) for expanded in forms]
+    for model, expanded in models:
+        if model != MINILM or expanded:
+            folder = plan.folder(model, expanded=expanded)
+            told = {"folder": folder, "recipe": model, "config": config, "expanded": expanded}
+            made = _worker(plan, f"make {Path(folder).name}", "prepare", 60, told)
+            yield replace(made, is_first=True, is_parallel=True)
+
+
+def _pytest(plan: Plan, name: str, limit: float, *flags: str) -> Step:
+    environment = {"AKIDB_TESTS_GPU": "cpu"} if plan.device == "cpu" else {}
+    return Step(name, (*_PYTEST, "tests/gpu", *flags), limit, environment=environment, is_pytest=True)
+
+
+def _corpus(plan: Plan, name: str, model: str, texts: int, limit: float, told: Mapping[str, Any] | None = None) -> Step:
+    reference = str(plan.models / f"strict-{model}.npy")
+    whole = {"model": plan.folder(model), "texts": plan.scaled(texts, 6), "rounds": 2, "reference": reference}
+    return _worker(plan, name, "corpus", limit, {**whole, **(told or {})})
+
+
+def _open_loop(plan: Plan, model: str) -> Step:
+    rates = (5, 10) if plan.quick else (50, 200, 1000)
+    told = {"model": plan.folder(model), "rates": rates, "seconds": plan.scaled(4, 1)}
+    return _worker(plan, f"open loop {model}", "open_loop", 45, told)
+
+
+def _peer(plan: Plan, model: str, texts: int) -> Step:
+    told = {
+        "model": plan.folder(model), "plain": plan.folder(model, expanded=True), "texts": plan.scaled(texts, 16),
+        "queries": plan.scaled(60, 3), "python": plan.python, "dtype": "bfloat16", "threads": 8, "patience": 60,
+    }  # fmt: skip
+    step = _worker(plan, f"peer {model}", "peer", 60, told)
+    return step if plan.device == "cpu" else replace(step, task={**step.task, "device": "cuda"})
+
+
+def _first_vectors(plan: Plan) -> Iterator[Step]:
+    """With a folder of kernels that is new, and again, when it is filled."""
+    kernels = str(plan.models / f"kernels-{os.getpid()}")
+    for model in (QWEN3, MINILM):
+        for visit in ("fresh", "second"):
+            environment = {"MLX_PTX_CACHE_DIR": f"{kernels}-{model}"}
+            name = f"first vector {visit} process {model}"
+            yield _worker(plan, name, "cold", 40, {"model": plan.folder(model)}, environment)
+
+
+def _outliers(plan: Plan) -> Iterator[Step]:
+    """What a new shape costs: plans of attention, graphs, products' heuristics, compilation."""
+    told = {"shapes": plan.scaled(16, 3), "width": plan.scaled(1024, 64)}
+    for value in ("1", "0"):
+        name = f"new shapes, cuDNN attention {value}"
+        yield _worker(plan, name, "shapes", 40, told, {"MLX_CUDA_USE_CUDNN_SDPA": value})
+    forwards = {"model": MINILM, "shapes": plan.scaled(100, 4), "visits": 3}
+    variants: Sequence[Mapping[str, str]] = ({}, {"MLX_USE_CUDA_GRAPHS": "0"}, {"MLX_CUDA_USE_CUDNN_SDPA": "0"})
+    for variables in variants:
+        named = ", ".join(f"{name}={value}" for name, value in variables.items()) or "defaults"
+        yield _worker(plan, f"new forwards, {named}", "thousand", 30, forwards, variables)
+    for few in (True, False):
+        arguments = {"model": plan.folder(QWEN3), "queries": plan.scaled(300, 10), "changes": {"few_shapes": few}}
+        yield _worker(plan, f"queries, few shapes {few}", "single", 30, arguments)
+
+
+def _variants(plan: Plan) -> Iterator[Step]:
+    """Other settings than the defaults: speed, and the cosine to what is computed strictly."""
+
+    def changed(name: str, model: str, texts: int, changes: Mapping[str, Any]) -> Step:
+        return _corpus(plan, f"{name} {model}", model, texts, 25, {"changes": changes})
+
+    for model in (QWEN3, GEMMA):
+        settings = {"compute": "strict", "warm_up": False}
+        told = {"rounds": 1, "save": str(plan.models / f"strict-{model}.npy"), "settings": settings}
+        yield _corpus(plan, f"strict {model}", model, 512, 25, told)
+    for model in (QWEN3, GEMMA):
+        for dtype in ("bfloat16", "float32", "float16"):
+            yield changed(dtype, model, 3000, {"dtype": dtype})
+            tiny = ["tiny-qwen3"] if model == QWEN3 else ["tiny-gemma3", "tiny-gemma3-causal"]
+            goldens = {"models": tiny, "changes": {"dtype": dtype}, "settings": {}}
+            yield _worker(plan, f"{dtype} goldens {model}", "golden", 25, goldens)
+    for tokens in (16_384, 32_768, 65_536, 131_072):
+        for model, texts in ((QWEN3, 3000), (MINILM, 10_000)):
+            changes = {"tokens_per_batch": tokens // plan.scaled(1, 32)}
+            yield changed(f"{tokens} tokens a micro-batch", model, texts, changes)
+    for ahead in (0, 1, 2):
+        yield changed(f"{ahead} ahead", MINILM, 10_000, {"ahead": ahead})
+    for compiled in (True, False):
+        yield changed(f"compiled activations {compiled}", GEMMA, 3000, {"compiled_activations": compiled})
+
+
+def _packed(plan: Plan) -> Step:
+    """Weights as stored: whether they are slow to compile or slow to multiply."""
+    rows = [1, 16, 512, 8192] if not plan.quick else [1, 16]
+    told = {"width": plan.scaled(1024, 128), "rows": rows, "dtypes": ["float16", "float32"]}
+    return _worker(plan, "packed products", "packed", 60, told)

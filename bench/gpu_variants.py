@@ -1,0 +1,39 @@
+"""Other settings of the backend than its defaults, for measurements alone: by patching what selects the backend."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from akidb_embeddings.compute import devices
+from akidb_embeddings.compute.backend import Backend, WeightStorage, cuda
+from akidb_embeddings.compute.fused import FUSED
+from akidb_embeddings.compute.runtime import mx
+
+# What ``change`` understands, besides the names of numbers and flags of ``Backend``.
+_DTYPE, _STORAGE, _ACTIVATIONS = "dtype", "storage", "compiled_activations"
+
+
+def change(backend: Backend, changes: Mapping[str, Any]) -> Backend:
+    """The backend with changes: its fields by name, ``dtype`` for every model, ``storage`` by its value in words."""
+    fields = dict(changes)
+    if name := fields.pop(_DTYPE, None):
+        fields |= {"dtype": getattr(mx, name), "safe_dtype": getattr(mx, name), "small_dtype": None}
+    if storage := fields.pop(_STORAGE, None):
+        fields["storage"] = WeightStorage(storage)
+    if not fields.pop(_ACTIVATIONS, True):
+        plain = {name: getattr(FUSED, name) for name in ("gelu", "gelu_tanh", "silu")}
+        fields["kernels"] = backend.kernels._replace(**plain)
+    return replace(backend, **fields)
+
+
+def use(changes: Mapping[str, Any], *, device: str = "gpu") -> None:
+    """Compute with these changes from now on; on the ``device`` "cpu", with CUDA's settings, but in float32."""
+    original = devices.select_backend
+
+    def select(memory: str = "fast", compute: str = "fast") -> Backend:
+        if device == "gpu":
+            return change(original(memory, compute), changes)
+        stand_in = cuda(mx.Device(mx.cpu), memory, strict=compute == "strict")
+        return change(replace(stand_in, dtype=mx.float32, tokens_per_batch=4096), changes)
+
+    devices.select_backend = select  # type: ignore[assignment]

@@ -1,0 +1,103 @@
+"""What is told of a GPU, its published peak, and how much arithmetic a model needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from akidb_embeddings import EmbeddingService
+from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from bench.arithmetic import needed_flops
+from bench.expand import expand_folder
+from bench.gpu import Gpu, device_memory, find_gpu, make_gpu
+from bench.gpu_plan import Plan, make_steps
+from bench.random_models import GEMMA3, QWEN3, Recipe, write_model
+from tests.conftest import REPOSITORY
+from tests.fixtures import BUNDLED, cosines, model_path
+from tests.golden.texts import QUERIES
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A10", 125),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("NVIDIA A1000", None),
+        ("Apple M2 Pro", None),
+    ],
+)
+def test_the_published_peak_of_a_card(name: str, peak: float | None) -> None:
+    assert Gpu(name).peak == peak
+
+
+def test_a_card_is_described_by_mlx_and_nvidia_smi() -> None:
+    info = {"device_name": "NVIDIA H200", "total_memory": 150_000_000_000, "architecture": "sm_90"}
+    found = make_gpu(info, "NVIDIA H200, 143771 MiB, 580.159.03\nNVIDIA H200, 143771 MiB, 580.159.03\n")
+    assert (found.name, found.memory, found.driver) == ("NVIDIA H200", "143771 MiB", "580.159.03")
+    assert found.describe()["GPU peak"] == "989 TFLOP/s in dense bfloat16, as published"
+    assert make_gpu(info, "").describe() == {
+        "GPU": "NVIDIA H200", "GPU memory": "150.0 GB", "GPU peak": "989 TFLOP/s in dense bfloat16, as published",
+    }  # fmt: skip
+    assert make_gpu({"device_name": "Apple M2"}, "").describe() == {"GPU": "Apple M2", "GPU peak": "unknown"}
+
+
+def test_a_machine_without_a_gpu_has_none() -> None:
+    assert find_gpu() is None
+    assert device_memory().peak >= 0
+
+
+def test_arithmetic_is_counted_from_the_weights_of_products(tmp_path: Path) -> None:
+    """MiniLM by hand: six layers of four matrices 384 x 384 and two 384 x 1536; pairs of tokens in attention."""
+    weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+    expected = 2 * weights * 30 + 4 * 6 * 384 * (10**2 + 20**2)
+    assert needed_flops(read_checkpoint(BUNDLED), [10, 20]) == expected
+    small = {"num_hidden_layers": 1, "vocab_size": 16_000}
+    write_model(tmp_path / "qwen3", Recipe({**QWEN3, **small}))
+    layer = 1024 * (2048 + 2 * 1024) + 2048 * 1024 + 3 * 1024 * 3072
+    assert needed_flops(read_checkpoint(tmp_path / "qwen3"), [8]) == 2 * layer * 8 + 4 * 2048 * 64
+    write_model(tmp_path / "gemma", Recipe({**GEMMA3, **small}, ((768, 3072), (3072, 768))))
+    layer = 768 * (768 + 2 * 256) + 768 * 768 + 3 * 768 * 1152
+    assert needed_flops(read_checkpoint(tmp_path / "gemma"), [8]) == 2 * layer * 8 + 4 * 768 * 64
+
+
+def test_an_expanded_copy_has_the_same_vectors(tmp_path: Path, minilm: EmbeddingService) -> None:
+    expand_folder(BUNDLED, tmp_path / "copy")
+    assert "quantization" not in (tmp_path / "copy" / "config.json").read_text(encoding="utf-8")
+    with EmbeddingService(str(tmp_path / "copy")) as service:
+        assert cosines(service.embed(QUERIES[:4]), minilm.embed(QUERIES[:4])).min() > 0.9999999
+
+
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-llama"])
+def test_every_architecture_can_be_counted(name: str) -> None:
+    assert needed_flops(read_checkpoint(model_path(name)), [8]) > 0
+
+
+def test_every_step_of_the_measurement_has_a_name_of_its_own() -> None:
+    steps = list(make_steps(Plan(Path("models"), None, "gpu", quick=False, python="python3")))
+    names = [step.name for step in steps]
+    assert len(set(names)) == len(names)
+    assert names[:2] == ["about", "make qwen3-0.6b-4bit"]
+
+
+@pytest.mark.long
+def test_the_measurement_writes_each_figure_and_goes_on_where_a_step_fails(tmp_path: Path) -> None:
+    """On the CPU, with tiny models: one step that ends in time, and one whose corpus is missing."""
+    out = tmp_path / "figures.jsonl"
+    common = ("--device", "cpu", "--quick", "--models", str(tmp_path / "models"), "--out", str(out))
+    command = [sys.executable, "scripts/gpu_measure.py", *common, "--corpus", "nowhere", "--only", "first vector"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text(encoding="utf-8")
+    assert '"first_vector_s"' in text
+    assert '"step": "end"' in text
+    assert "failed" not in text
+    subprocess.run([*command[:-1], "0 ahead"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert '"failed": "exit code 1"' in out.read_text(encoding="utf-8")
