@@ -1,4 +1,4 @@
-"""Fit the coefficients in ``akidb_embeddings/kernels.py`` and print their errors.
+"""Fit the coefficients in ``akidb_embeddings/compute/polynomial.py`` and print their errors.
 
 GELU, GELU-tanh and SiLU are all ``x * S(x)`` with a sigmoid-shaped ``S`` whose ``S(x) - 1/2`` is odd. So
 ``S(x) = 1/2 + y P(y^2) / Q(y^2)`` with ``y = clip(x, -c, c)``: multiply, add and one divide, all of which a compiler

@@ -1,7 +1,7 @@
 """Kernels for CPUs, where MLX calls erf, tanh and exp per element.
 
 They compute the same functions from multiplications, additions and one division, with an error of at most 3e-7 |x|. The
-coefficients come from ``scripts/fit_kernels.py``; ``tests/compute/test_polynomial.py`` checks the errors.
+coefficients come from ``scripts/fit_kernels.py``; ``tests/compute/test_kernels.py`` checks the errors.
 """
 
 import math
