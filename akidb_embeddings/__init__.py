@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from akidb_embeddings.errors import ModelNotFoundError as ModelNotFoundError
     from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
     from akidb_embeddings.errors import OverloadError as OverloadError
+    from akidb_embeddings.errors import UnusableVectorError as UnusableVectorError
     from akidb_embeddings.errors import WorkerError as WorkerError
+    from akidb_embeddings.errors import ZeroVectorError as ZeroVectorError
     from akidb_embeddings.hub.cache import clear_cache as clear_cache
     from akidb_embeddings.hub.cache import get_cache_dir as get_cache_dir
     from akidb_embeddings.hub.download import download_model as download_model
@@ -51,7 +53,9 @@ _NAMES_BY_MODULE = {
         "NonFiniteVectorError",
         "DeadlineError",
         "OverloadError",
+        "UnusableVectorError",
         "WorkerError",
+        "ZeroVectorError",
     ),
     "hub.download": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
     "vectors.precision": ("from_base64", "quantize", "similarity", "to_base64"),

@@ -122,13 +122,16 @@ class WorkerError(EmbeddingError, RuntimeError):
     """The MLX thread failed, died, was closed, or belongs to another process."""
 
 
-class NonFiniteVectorError(WorkerError):
-    """The model produced NaN or infinity for a text, which is an error and never a vector.
+class UnusableVectorError(WorkerError):
+    """The model's output for a text is no vector; the kinds are NonFiniteVectorError and ZeroVectorError.
 
     Attributes:
         index: The text's.
         tokens: How many tokens the text has.
     """
+
+    fault = "no vector"
+    cause = "its weights are damaged."
 
     def __init__(self, index: int, tokens: int) -> None:
         super().__init__(field="texts", index=index)
@@ -136,7 +139,18 @@ class NonFiniteVectorError(WorkerError):
         self.tokens = tokens
 
     def _statement(self, names: Names) -> str:
-        return (
-            f"The model gave NaN or infinity for {self.subject(names)} ({self.tokens} tokens): its weights are "
-            "damaged, or its activations overflow."
-        )
+        return f"The model gave {self.fault} for {self.subject(names)} ({self.tokens} tokens): {self.cause}"
+
+
+class NonFiniteVectorError(UnusableVectorError):
+    """The model produced NaN or infinity for a text, which is an error and never a vector."""
+
+    fault = "NaN or infinity"
+    cause = "its weights are damaged, or its activations overflow."
+
+
+class ZeroVectorError(UnusableVectorError):
+    """The model produced only zeros for a text, before or after truncation: a vector without direction."""
+
+    fault = "only zeros"
+    cause = "its weights are damaged, or the vector is cut to too few dimensions."

@@ -18,7 +18,9 @@ from akidb_embeddings.errors import (
     ModelNotFoundError,
     NonFiniteVectorError,
     OverloadError,
+    UnusableVectorError,
     WorkerError,
+    ZeroVectorError,
 )
 
 ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if error.__module__ == errors.__name__]
@@ -30,9 +32,11 @@ KINDS = {
     DownloadError: OSError,
     InputError: ValueError,
     ModelNotFoundError: LookupError,
-    NonFiniteVectorError: WorkerError,
+    NonFiniteVectorError: UnusableVectorError,
     OverloadError: RuntimeError,
+    UnusableVectorError: WorkerError,
     WorkerError: RuntimeError,
+    ZeroVectorError: UnusableVectorError,
 }
 
 
@@ -51,19 +55,22 @@ def test_every_error_is_an_embedding_error_and_of_a_built_in_kind(
     assert issubclass(error, kind)
 
 
-@pytest.mark.parametrize("error", [error for error in ALL if error is not NonFiniteVectorError])
+@pytest.mark.parametrize("error", [error for error in ALL if not issubclass(error, UnusableVectorError)])
 def test_an_error_crosses_processes_with_its_message(error: type[Exception]) -> None:
     for twin in (pickle.loads(pickle.dumps(error("what happened"))), copy.copy(error("what happened"))):
         assert type(twin) is error
         assert str(twin) == "what happened"
 
 
-def test_a_vector_with_nan_names_its_text() -> None:
-    error = NonFiniteVectorError(17, 230)
+@pytest.mark.parametrize(
+    ("kind", "fault"), [(NonFiniteVectorError, "NaN or infinity"), (ZeroVectorError, "only zeros")]
+)
+def test_an_output_that_is_no_vector_names_its_text(kind: type[UnusableVectorError], fault: str) -> None:
+    error = kind(17, 230)
     twin = pickle.loads(pickle.dumps(error))
     for one in (error, twin, copy.copy(error)):
         assert (one.index, one.tokens) == (17, 230)
-        assert str(one).startswith("The model gave NaN or infinity for texts[17] (230 tokens)")
+        assert str(one).startswith(f"The model gave {fault} for texts[17] (230 tokens): its weights")
 
 
 def test_a_message_is_made_from_the_attributes() -> None:

@@ -159,7 +159,9 @@ class _BadValueError(Exception):
 def _id(value: object, name: str, record: Iterable[str]) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    key = _string(value, name, "a string or a number is", record)
+    if isinstance(value, float):  # 1.0, 1e3, NaN: programs write the same number in different ways
+        raise _BadValueError(f"field {name!r} is a number but not an integer; a string or an integer is expected")
+    key = _string(value, name, "a string or an integer is", record)
     if not key:
         raise _BadValueError(f"field {name!r} is empty; an id is expected")
     return key

@@ -20,7 +20,7 @@ from akidb_embeddings.bulk.journal import REJECTS, Journal, PartWriter, RowCount
 from akidb_embeddings.bulk.outputs import EmbeddedRows, Output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
-from akidb_embeddings.errors import EmbeddingError, InputError, NonFiniteVectorError, WorkerError
+from akidb_embeddings.errors import EmbeddingError, InputError, UnusableVectorError, WorkerError
 
 if TYPE_CHECKING:
     from akidb_embeddings.service.result import EmbeddingResult
@@ -29,7 +29,7 @@ _CHUNKS_AHEAD = 4
 # Chunks embedded at a time: while one is computed, the next is tokenized.
 _CHUNKS_AT_ONCE = 2
 # If more texts of one chunk give no finite vector, the cause is not in the texts.
-_MAX_NON_FINITE = 16
+_MAX_UNUSABLE = 16
 
 Outcome: TypeAlias = "EmbeddingResult | EmbeddingError"
 # Maps lists of texts to one result or error per list, in order. Errors are values: the other lists are embedded.
@@ -222,11 +222,11 @@ def _embed_chunks(chunks: Iterator[Chunk], embed: EmbedFunction, policy: RejectP
 def _embedded_chunk(chunk: Chunk, outcome: Outcome, embed: EmbedFunction, policy: RejectPolicy) -> _EmbeddedChunk:
     """The chunk's result. A row that has no vector becomes a reject, and the others are embedded again without it."""
     rows, rejects = list(chunk.rows), list(chunk.rejects)
-    non_finite = 0
+    unusable = 0
     while isinstance(outcome, EmbeddingError):
         index = _text_index(outcome)
-        non_finite += isinstance(outcome, NonFiniteVectorError)
-        if index is None or index >= len(rows) or non_finite > _MAX_NON_FINITE:
+        unusable += isinstance(outcome, UnusableVectorError)
+        if index is None or index >= len(rows) or unusable > _MAX_UNUSABLE:
             raise outcome
         reason = outcome.changed(field="the text", index=None).message()
         rejects.append(_make_reject(rows.pop(index), reason))
@@ -252,7 +252,7 @@ def _without_truncated(embedded: EmbeddedRows) -> EmbeddedRows | None:
 
 def _text_index(error: EmbeddingError) -> int | None:
     """The index of the text that caused the error; None if no text did."""
-    is_of_a_text = isinstance(error, InputError | NonFiniteVectorError) and error.field in ("texts", "vectors")
+    is_of_a_text = isinstance(error, InputError | UnusableVectorError) and error.field in ("texts", "vectors")
     return error.index if is_of_a_text else None
 
 

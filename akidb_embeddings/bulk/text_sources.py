@@ -75,15 +75,12 @@ class JsonLinesSource(LineSource):
         if raw is None:
             return self._fields.reject_record(number, line, too_long_reason())
         try:
-            text = raw.decode().rstrip()
-            record = json.loads(text)
+            record = json.loads(raw.decode().rstrip())
         except (ValueError, RecursionError) as error:
             return self._fields.reject_record(number, line, _json_problem(error))
         if not isinstance(record, dict):
             return self._fields.reject_record(number, line, "not a JSON object")
         key = None if self._fields.id is None else get_field(record, self._fields.id)
-        if isinstance(key, float):  # keep the spelling: 1e3 and 0.10 must not become 1000.0 and 0.1
-            key = get_field(json.loads(text, parse_float=str, parse_constant=str), str(self._fields.id))
         return self._fields.item(number, line, get_field(record, self._fields.text), key, record)
 
 

@@ -1,7 +1,14 @@
 """Reading of model folders: JSON files, safetensors headers and tokenizers, without MLX.
 
-``checkpoint`` reads the whole folder, ``folder`` its JSON files, ``modules`` its sentence-transformers modules,
-``architecture`` and ``arguments`` its config.json, ``safetensors`` the locations of tensors, ``tokenizer`` its
+``checkpoint`` reads the whole folder, ``folder`` its JSON files, ``modules`` and ``dense`` its sentence-transformers
+modules, ``architecture`` and ``arguments`` its config.json, ``safetensors`` the locations of tensors, ``tokenizer`` its
 tokenizer. ``integrity`` checks that the folder is complete, ``digest`` hashes it, ``settings`` applies a configuration
 to it, ``prompts`` finds its prompts.
+
+Of the tokenizer, ``tokenizer_file`` and ``special_tokens`` apply what the folder's files say, ``final_token`` appends
+what a conversion dropped, ``tokenizer_versions`` and ``rebuilt_tokenizer`` find where transformers 4 and 5 differ,
+``long_texts`` cuts texts far beyond the limit.
+
+A folder may come from anybody. ``json_file`` and ``safetensors`` limit size and nesting, ``fields`` checks types and
+bounds, ``config_checks`` those of config.json, ``dtypes`` each tensor's dtype, ``tokenizer_checks`` tokenizer.json.
 """

@@ -6,6 +6,7 @@ Every function raises CheckpointError for a value that it does not accept.
 from collections.abc import Mapping
 from typing import Any
 
+from akidb_embeddings.checkpoint.fields import NUMBER, whole_from
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.architectures import Config
 
@@ -41,23 +42,24 @@ def whole(config: Config, key: str, default: int, minimum: int = 1) -> int:
     """The value of ``key``.
 
     Raises:
-        CheckpointError: It is not an integer, or below ``minimum``.
+        CheckpointError: It is not an integer, below ``minimum``, or more than 31 bits hold.
     """
     value = config.get(key, default)
-    if type(value) is not int or value < minimum:
-        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an integer from {minimum}.")
-    return value
+    kind = whole_from(minimum)
+    if not kind.accepts(value):
+        raise CheckpointError(f"config.json gives {key} as {value!r:.80}; it must be {kind.allowed}.")
+    return int(value)
 
 
 def number(config: Config, key: str, default: float) -> float:
     """The value of ``key``.
 
     Raises:
-        CheckpointError: It is not a positive number.
+        CheckpointError: It is not a positive, finite number.
     """
     value = config.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be a positive number.")
+    if not NUMBER.accepts(value):
+        raise CheckpointError(f"config.json gives {key} as {value!r:.80}; it must be {NUMBER.allowed}.")
     return float(value)
 
 
@@ -71,7 +73,7 @@ def read_layer_types(config: Config, layers: int) -> list[str]:
     layer_types = config.get("layer_types") or []
     if not isinstance(layer_types, list) or (layer_types and len(layer_types) != layers):
         raise CheckpointError(
-            f"config.json gives layer_types as {layer_types!r}; it must list the types of {layers} layers."
+            f"config.json gives layer_types as {layer_types!r:.80}; it must list the types of {layers} layers."
         )
     return [str(supported({"layer_types": layer_type}, "layer_types", None, *allowed)) for layer_type in layer_types]
 
@@ -116,5 +118,5 @@ def mapping(config: Config, key: str) -> Config:
     """
     value = config.get(key) or {}
     if not isinstance(value, Mapping):
-        raise CheckpointError(f"config.json gives {key} as {value!r}; it must be an object.")
+        raise CheckpointError(f"config.json gives {key} as {value!r:.80}; it must be an object.")
     return value

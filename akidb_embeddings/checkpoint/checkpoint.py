@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.checkpoint.architecture import find_architecture
+from akidb_embeddings.checkpoint.config_checks import check_config, check_identity
+from akidb_embeddings.checkpoint.dense import Dense, check_dense_weights, dense_layers
 from akidb_embeddings.checkpoint.digest import digest
+from akidb_embeddings.checkpoint.dtypes import check_dtypes
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder, read_folder
-from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, Dense, dense_layers
+from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors, locate_tensors
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
@@ -36,7 +39,7 @@ class Checkpoint:
         truncate_dim: The length to which its authors truncate vectors; None if they do not.
         matryoshka: The lengths to which vectors were trained to be truncated.
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation.
-        lowercase: Whether texts are lowercased before tokenization.
+        final_token: The token that is appended to texts if the tokenizer appends none; None if it alone decides.
         prompts: Prompts by name.
         default_prompt: The prompt of texts for which none is requested.
         quantization: config.json's ``quantization``; {} if there is none.
@@ -55,7 +58,7 @@ class Checkpoint:
     truncate_dim: int | None
     matryoshka: Collection[int]
     matryoshka_layer_norm: bool
-    lowercase: bool
+    final_token: str | None
     prompts: Mapping[str, str]
     default_prompt: str
     quantization: Mapping[str, Any]
@@ -88,38 +91,31 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     folder = read_folder(path)
     architecture = _architecture(path, folder.config)
     config = architecture.canonical(folder.config)
-    tensors = locate_tensors(path, architecture.prefix, [step.folder for step in folder.steps if step.kind == "Dense"])
+    tensors = _tensors(folder, config, architecture)
     quantization = _quantization(config, architecture.prefix)
-    hidden = _positive(path, config, "hidden_size")
-    _positive(path, config, "vocab_size")
-    dense = dense_layers(folder.steps, tensors, quantization, hidden)
-    dimension = dense[-1].outputs if dense else hidden
+    dense, dimension = _dense(folder, tensors, quantization, _hidden_size(path, config))
     prompts, default_prompt = _prompts(folder.description, spec)
     truncate_dim = _truncate_dim(path, folder.description, dimension)
+    pooling = _pooling(folder, spec, architecture, config)
     checkpoint = Checkpoint(
         folder=folder,
         config=config,
         architecture=architecture,
-        pooling=folder.pooling or (spec.pooling if spec else None) or architecture.pooling(config),
-        dense=tuple(dense),
-        normalize=not folder.has_modules or any(step.kind == "Normalize" for step in folder.steps),
+        pooling=pooling,
+        dense=dense,
+        normalize=not folder.has_modules or normalizes(folder.steps),
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in folder.steps),
         dimension=dimension,
         max_tokens=_max_tokens(folder, config, spec, architecture),
         truncate_dim=truncate_dim,
         matryoshka=_matryoshka(config, truncate_dim, spec, dimension),
         matryoshka_layer_norm=bool(config.get("matryoshka_layer_norm", spec and spec.matryoshka_layer_norm)),
-        lowercase=folder.transformer.do_lower_case,
+        final_token=_final_token(folder, spec, architecture, pooling),
         prompts=prompts,
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
     )
-    if checkpoint.pooling not in (None, *architecture.poolings):
-        raise CheckpointError(
-            f"{path} asks for {checkpoint.pooling} pooling; this {config['model_type']} model, computed by "
-            f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no others."
-        )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(
             f"{path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another model."
@@ -127,7 +123,50 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     return checkpoint
 
 
+def _pooling(
+    folder: ModelFolder, spec: ModelSpec | None, architecture: Architecture, config: Mapping[str, Any]
+) -> str | None:
+    pooling = folder.pooling or (spec.pooling if spec else None) or architecture.pooling(config)
+    if pooling not in (None, *architecture.poolings):
+        raise CheckpointError(
+            f"{folder.path} asks for {pooling} pooling; this {config['model_type']} model, computed by "
+            f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no others."
+        )
+    return pooling
+
+
+def _final_token(
+    folder: ModelFolder, spec: ModelSpec | None, architecture: Architecture, pooling: str | None
+) -> str | None:
+    """The token to append if the tokenizer appends none; None if the folder's tokenizer decides alone.
+
+    It does in a complete sentence-transformers folder, whose authors trained with it. A model in the registry, and a
+    folder that conversions left without those files, get the architecture's token.
+    """
+    complete = folder.has_modules and folder.pooling is not None
+    return architecture.final_token if pooling == "last" and (spec is not None or not complete) else None
+
+
+def _tensors(folder: ModelFolder, config: Mapping[str, Any], architecture: Architecture) -> Tensors:
+    """The locations of the tensors, once they fit their roles and config.json."""
+    dense_folders = [step.folder for step in folder.steps if step.kind == "Dense"]
+    tensors = locate_tensors(folder.path, architecture.prefix, dense_folders)
+    check_dtypes(folder.path, tensors, architecture)
+    check_config(folder.path / "config.json", config, architecture, tensors)
+    return tensors
+
+
+def _dense(
+    folder: ModelFolder, tensors: Tensors, quantization: Mapping[str, Any], hidden: int
+) -> tuple[tuple[Dense, ...], int]:
+    """The dense layers, and the length of vectors after them."""
+    layers = dense_layers(folder.steps, tensors, quantization, hidden)
+    check_dense_weights(folder.steps, layers, tensors, quantization)
+    return tuple(layers), layers[-1].outputs if layers else hidden
+
+
 def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
+    check_identity(path / "config.json", config)
     try:
         architecture = find_architecture(config)
     except CheckpointError as error:
@@ -140,8 +179,6 @@ def _architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
 def _quantization(config: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     """config.json's ``quantization``, with ``prefix`` removed from the layers' names."""
     entry = config.get("quantization") or config.get("quantization_config") or {}
-    if not isinstance(entry, Mapping):
-        raise CheckpointError(f"config.json gives quantization as {entry!r}; it must be an object.")
     return {str(key).removeprefix(prefix): value for key, value in entry.items()}
 
 
@@ -153,13 +190,10 @@ def _prompts(description: Mapping[str, Any], spec: ModelSpec | None) -> tuple[Ma
     sentence-transformers writes empty ones for models without prompts.
     """
     named = dict(spec.prompts) if spec else {}
-    prompts = description.get("prompts")
-    if not isinstance(prompts, Mapping):
-        return named, ""
-    own = {str(name): text for name, text in prompts.items() if isinstance(text, str)}
+    own = {name: text for name, text in (description.get("prompts") or {}).items() if text is not None}
     named |= {name: text for name, text in own.items() if text or name not in named}
     default = description.get("default_prompt_name")
-    if default is not None and (not isinstance(default, str) or default not in named):
+    if default is not None and default not in named:
         raise CheckpointError(f"default_prompt_name is {default!r}, but the prompts are {', '.join(named) or 'none'}.")
     return named, "" if default is None else named[default]
 
@@ -178,14 +212,11 @@ def _matryoshka(
     authors = {truncate_dim} if truncate_dim else set()
     lengths = config.get("matryoshka_dimensions")
     if lengths is not None:
-        if not isinstance(lengths, list) or not all(type(one) is int and one > 0 for one in lengths):
-            raise CheckpointError(f"config.json gives matryoshka_dimensions as {lengths!r}; it must list lengths.")
         return authors.union(lengths)
     if spec and spec.matryoshka:
         return authors.union(spec.matryoshka)
     if config.get("is_matryoshka") is True:
-        least = config.get("matryoshka_minimum", 1)
-        return authors.union(range(least if type(least) is int else 1, dimension + 1))
+        return authors.union(range(config.get("matryoshka_minimum") or 1, dimension + 1))
     return authors
 
 
@@ -200,14 +231,20 @@ def _max_tokens(
     trained = folder.transformer.max_seq_length or (spec.max_tokens if spec else None)
     limit = trained or folder.tokenizer_config.get("model_max_length")
     positions, supported = config.get("max_position_embeddings"), architecture.max_tokens(config)
-    limits = [int(value) for value in (limit, positions, supported) if isinstance(value, int | float) and value > 0]
+    limits = [int(value) for value in (limit, positions, supported) if value is not None]
     if not limits:
         raise CheckpointError(f"{folder.path} does not give the model's maximum length (max_position_embeddings).")
+    if min(limits) < 1:
+        raise CheckpointError(
+            f"{folder.path / 'config.json'} gives max_position_embeddings as {positions} and pad_token_id as "
+            f"{config.get('pad_token_id')}, which leaves no position for a token."
+        )
     return min(limits)
 
 
-def _positive(path: Path, config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{path / 'config.json'} gives {key} as {value!r}; it must be a positive integer.")
-    return value
+def _hidden_size(path: Path, config: Mapping[str, Any]) -> int:
+    """The length of hidden states; CheckpointError if config.json lacks it, or the size of the vocabulary."""
+    for key in ("hidden_size", "vocab_size"):
+        if config.get(key) is None:
+            raise CheckpointError(f"{path / 'config.json'} gives {key} as None; it must be a positive integer.")
+    return int(config["hidden_size"])

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from akidb_embeddings.checkpoint.folder import ModelFolder
 from akidb_embeddings.checkpoint.modules import Step
+from akidb_embeddings.errors import CheckpointError
 
 # The files that affect vectors, besides those of modules. Prompts are not among them, because fingerprints contain the
 # prompt itself.
 _DIGEST_FILES = (
-    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "sentence_*_config.json", "modules.json",
+    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "sentence_*_config.json", "modules.json",
 )  # fmt: skip
 
 # The state and SHA-256 of each file that was read, so that a process that loads a model again does not read it again.
@@ -23,10 +25,18 @@ _TIMESTAMP_MARGIN = 2_000_000_000
 
 
 def digest(folder: ModelFolder) -> str:
-    """The SHA-256 of weights, tokenizer and settings. Folders with equal digests give equal vectors."""
+    """The SHA-256 of weights, tokenizer and settings. Folders with equal digests give equal vectors.
+
+    Raises:
+        CheckpointError: A file cannot be read.
+    """
     combined = hashlib.sha256()
     for file in deciding_files(folder.path, folder.steps):
-        combined.update(f"{file.relative_to(folder.path).as_posix()} {_hash(file)}\n".encode())
+        try:
+            content = _hash(file)
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
+        combined.update(f"{file.relative_to(folder.path).as_posix()} {content}\n".encode())
     return combined.hexdigest()
 
 
@@ -57,4 +67,4 @@ def deciding_files(path: Path, steps: Sequence[Step]) -> list[Path]:
     for step in steps:
         if step.folder != path:
             files |= {*step.folder.glob("config.json"), *step.folder.glob("*.safetensors")}
-    return sorted(files)
+    return sorted(file for file in files if file.is_file())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
     Step,
@@ -15,6 +16,14 @@ from akidb_embeddings.checkpoint.modules import (
 )
 
 PROMPTS_FILE = "config_sentence_transformers.json"
+_DESCRIPTION: Mapping[str, Kind] = {"prompts": TEXTS, "default_prompt_name": TEXT}
+_TOKENIZER: Mapping[str, Kind] = {
+    "model_max_length": LENGTH,
+    "truncation_side": one_of("left", "right"),
+    "tokenizer_class": TEXT,
+    **dict.fromkeys(("do_lower_case", "strip_accents", "tokenize_chinese_chars"), FLAG),
+    **dict.fromkeys(("split_special_tokens", "add_prefix_space", "add_bos_token", "add_eos_token"), FLAG),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class ModelFolder:
         pooling: The pooling module's strategy; None if it has no config.json.
         description: config_sentence_transformers.json; {} if there is none.
         tokenizer_config: tokenizer_config.json; {} if there is none.
+        special_tokens_map: special_tokens_map.json; {} if there is none.
+        added_tokens: added_tokens.json, tokens and their ids; {} if there is none.
     """
 
     path: Path
@@ -40,6 +51,8 @@ class ModelFolder:
     pooling: str | None
     description: Mapping[str, Any]
     tokenizer_config: Mapping[str, Any]
+    special_tokens_map: Mapping[str, Any]
+    added_tokens: Mapping[str, Any]
 
 
 def read_folder(path: Path) -> ModelFolder:
@@ -57,6 +70,14 @@ def read_folder(path: Path) -> ModelFolder:
         steps=tuple(steps),
         transformer=transformer_settings(path),
         pooling=trained_pooling(steps),
-        description=read_json(path / PROMPTS_FILE),
-        tokenizer_config=read_json(path / "tokenizer_config.json"),
+        description=_checked(path / PROMPTS_FILE, _DESCRIPTION),
+        tokenizer_config=_checked(path / "tokenizer_config.json", _TOKENIZER),
+        special_tokens_map=read_json(path / "special_tokens_map.json"),
+        added_tokens=read_json(path / "added_tokens.json"),
     )
+
+
+def _checked(file: Path, kinds: Mapping[str, Kind]) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = read_json(file)
+    check_fields(file, content, kinds)
+    return content

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from akidb_embeddings.checkpoint.json_file import read_json
-from akidb_embeddings.checkpoint.safetensors import read_header, weight_files
+from akidb_embeddings.checkpoint.modules import read_modules
+from akidb_embeddings.checkpoint.safetensors import pickle_hint, read_header, weight_files
 from akidb_embeddings.errors import CheckpointError
 
 
@@ -29,7 +29,8 @@ def check_model(folder: Path, remedy: str) -> None:
     """
     missing = missing_files(folder)
     if missing:
-        raise CheckpointError(f"{folder} is not a complete model: it has no {', '.join(missing)}; {remedy}")
+        hint = pickle_hint(folder, folder) if "model.safetensors" in missing else ""
+        raise CheckpointError(f"{folder} is not a complete model: it has no {', '.join(missing)}; {remedy}{hint}")
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*_*/model.safetensors")]):
         read_header(path, remedy)
 
@@ -59,9 +60,6 @@ def _missing_modules(snapshot: Path, pooling_known: bool) -> list[str]:
     if not path.is_file():
         return [] if pooling_known or (snapshot / "README.md").is_file() else [path.name]
     needs = {"Dense": ("config.json", "model.safetensors"), "Pooling": () if pooling_known else ("config.json",)}
-    try:
-        modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(path, default=[])]
-    except (AttributeError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a list of modules") from error
+    modules = [(kind.rpartition(".")[2], name) for kind, name in read_modules(snapshot)]
     needed = [f"{folder}/{file}" for kind, folder in modules for file in needs.get(kind, ())]
     return [name for name in needed if not (snapshot / name).is_file()]

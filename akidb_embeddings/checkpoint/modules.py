@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.fields import FLAG, TEXT, Kind, check_fields, list_of, whole_from
 from akidb_embeddings.checkpoint.json_file import read_json
-from akidb_embeddings.checkpoint.safetensors import Tensors
+from akidb_embeddings.checkpoint.safetensors import is_file_name
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.poolings import POOLING_MODES, POOLINGS
 
@@ -23,7 +24,6 @@ _POOLING_FLAGS = {
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
-_ACTIVATIONS = ("Identity", "Tanh", "GELU", "ReLU")
 _ENCODERS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _EMPTY: tuple[Any, ...] = (None, {}, [])
 # The values that sentence-transformers writes for text encoders.
@@ -32,27 +32,20 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
     "module_output_name": ("token_embeddings",),
 }
-_SENTENCE_EMBEDDING = "sentence_embedding"
+SENTENCE_EMBEDDING = "sentence_embedding"
+_TOKEN_EMBEDDINGS = "token_embeddings"
 # pplx-embed's quantization module. By default it makes integers from -127 to 127 by tanh.
 INT8_BY_TANH = "st_quantize.FlexibleQuantizer"
+_MOST_MODULES = 32
+_TRANSFORMER: Mapping[str, Kind] = {"max_seq_length": whole_from(1), "do_lower_case": FLAG}
+_MODES = list_of(TEXT, len(_POOLING_FLAGS))
+_POOLING: Mapping[str, Kind] = {
+    "pooling_mode": Kind(
+        "a text or a list of texts", lambda value: _MODES.accepts([value] if isinstance(value, str) else value)
+    ),
+    **dict.fromkeys((*_POOLING_FLAGS, "include_prompt"), FLAG),
+}
 _SUPPORTED_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A dense layer after pooling, ``activation(x W^T + b)``.
-
-    Attributes:
-        inputs: The number of inputs.
-        outputs: The number of outputs.
-        bias: Whether there is a bias.
-        activation: PyTorch's name of the activation.
-    """
-
-    inputs: int
-    outputs: int
-    bias: bool
-    activation: str
 
 
 @dataclass(frozen=True)
@@ -91,13 +84,7 @@ def read_steps(path: Path) -> list[Step]:
     Raises:
         CheckpointError: modules.json is malformed, or has modules or an order that this library does not support.
     """
-    modules = read_json(path / "modules.json", default=[])
-    try:
-        steps = [Step(_module_type(str(module["type"])), path / str(module["path"])) for module in modules]
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path / 'modules.json'} is not a list of modules with type and path ({error!r})."
-        ) from None
+    steps = [Step(_module_type(kind), path / name) for kind, name in read_modules(path)]
     if not steps:
         steps = [Step("Transformer", path), *_steps_from_folders(path)]
     order = " ".join(step.kind for step in steps)
@@ -113,13 +100,36 @@ def read_steps(path: Path) -> list[Step]:
     return steps
 
 
+def read_modules(path: Path) -> list[tuple[str, str]]:
+    """The type and the folder's name of each module in modules.json; [] without that file.
+
+    Raises:
+        CheckpointError: It is not a list of modules, or a folder is not within the model's.
+    """
+    file = path / "modules.json"
+    modules = read_json(file, default=[])
+    if len(modules) > _MOST_MODULES:
+        raise CheckpointError(f"{file} lists {len(modules)} modules; at most {_MOST_MODULES} are supported.")
+    found = []
+    for module in modules:
+        kind, name = (module.get("type"), module.get("path")) if isinstance(module, Mapping) else (None, None)
+        if not isinstance(kind, str) or not isinstance(name, str):
+            raise CheckpointError(f"{file} is not a list of modules with type and path: {module!r:.80}.")
+        if not all(part != ".." and is_file_name(part) for part in name.removesuffix("/").split("/") if name):
+            raise CheckpointError(f"{file} gives the path {name!r:.80}, which is no folder within the model's.")
+        found.append((kind, name))
+    return found
+
+
 def _module_type(name: str) -> str:
     """``Pooling`` for ``sentence_transformers.models.Pooling``; the full name of other packages' classes."""
     return name.rsplit(".", 1)[-1] if name.startswith("sentence_transformers.") else name
 
 
 def _steps_from_folders(path: Path) -> list[Step]:
-    found = [folder for folder in path.glob("*_*") if folder.name.partition("_")[0].isdigit() and folder.is_dir()]
+    found = [
+        folder for folder in path.glob("[0-9]*_*") if folder.name.partition("_")[0].isdecimal() and folder.is_dir()
+    ]
     ordered = sorted(found, key=lambda folder: int(folder.name.partition("_")[0]))
     return [Step(folder.name.partition("_")[2], folder) for folder in ordered]
 
@@ -136,10 +146,8 @@ def transformer_settings(path: Path) -> TransformerSettings:
     for key, value in config.items():
         if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _DEFAULTS.get(key, _EMPTY):
             raise CheckpointError(f"{file} sets {key} to {value!r}, which is not supported.")
-    limit = config.get("max_seq_length")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise CheckpointError(f"{file} gives max_seq_length as {limit!r}; it must be a positive integer.")
-    return TransformerSettings(limit, bool(config.get("do_lower_case")), file.name, config)
+    check_fields(file, config, _TRANSFORMER)
+    return TransformerSettings(config.get("max_seq_length"), bool(config.get("do_lower_case")), file.name, config)
 
 
 def trained_pooling(steps: Sequence[Step]) -> str | None:
@@ -152,6 +160,7 @@ def trained_pooling(steps: Sequence[Step]) -> str | None:
     if not files or not files[0].is_file():
         return None
     config = read_json(files[0])
+    check_fields(files[0], config, _POOLING)
     mode = config.get("pooling_mode")
     modes = [mode] if isinstance(mode, str) else list(mode or [])
     modes += [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)]
@@ -165,58 +174,25 @@ def trained_pooling(steps: Sequence[Step]) -> str | None:
     return _POOLINGS[modes[0]]
 
 
-def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:
-    """The dense layers.
-
-    If a conversion dropped a layer's folder, the layer is inferred from its tensors (``dense.0.weight``, …). It has no
-    activation then, as in EmbeddingGemma.
-
-    Args:
-        steps: The modules.
-        tensors: The locations of the tensors by name.
-        quantization: config.json's ``quantization``.
-        width: The number of inputs of the first layer.
+def normalizes(steps: Sequence[Step]) -> bool:
+    """Whether a module scales the sentence's vector to length 1. After pooling, one for token vectors has no effect.
 
     Raises:
-        CheckpointError: A layer is not supported, is missing, or does not fit the previous one.
+        CheckpointError: A module normalizes anything else.
     """
-    folders = [step.folder for step in steps if step.kind == "Dense"]
-    stored = sum(f"dense.{index}.weight" in tensors for index in range(16))
-    layers = []
-    for index in range(max(len(folders), stored)):
-        file = folders[index] / "config.json" if index < len(folders) else None
-        layer = (
-            _dense_from_config(file) if file and file.is_file() else _dense_from_tensors(index, tensors, quantization)
-        )
-        if layer.inputs != width:
-            raise CheckpointError(f"Dense layer {index} takes {layer.inputs} inputs, but gets {width}.")
-        layers.append(layer)
-        width = layer.outputs
-    return layers
+    return any(
+        _normalized(step.folder / "config.json") == SENTENCE_EMBEDDING for step in steps if step.kind == "Normalize"
+    )
 
 
-def _dense_from_config(file: Path) -> Dense:
+def _normalized(file: Path) -> str:
+    """What a Normalize module scales, in place. Earlier releases wrote no config.json for it."""
     config = read_json(file)
-    name = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
-    if name not in _ACTIVATIONS or config.get("use_residual"):
-        raise CheckpointError(f"{file} sets {name} or a residual; supported: {', '.join(_ACTIVATIONS)}.")
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key, _SENTENCE_EMBEDDING) != _SENTENCE_EMBEDDING:
-            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {_SENTENCE_EMBEDDING!r} is supported.")
-    try:
-        return Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), name)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} does not give in_features and out_features ({error!r}).") from None
-
-
-def _dense_from_tensors(index: int, tensors: Tensors, quantization: Mapping[str, Any]) -> Dense:
-    if f"dense.{index}.weight" not in tensors:
-        raise CheckpointError(f"modules.json lists dense layer {index}, but neither its folder nor its weights exist.")
-    outputs, inputs = tensors[f"dense.{index}.weight"].shape
-    if f"dense.{index}.scales" in tensors:
-        override = quantization.get(f"dense.{index}")
-        entry = override if isinstance(override, Mapping) else quantization
-        if "group_size" not in entry:
-            raise CheckpointError(f"dense.{index} is quantized, but config.json's quantization gives no group_size.")
-        inputs = tensors[f"dense.{index}.scales"].shape[1] * int(entry["group_size"])
-    return Dense(inputs, outputs, f"dense.{index}.bias" in tensors, "Identity")
+    given = config.get("module_input_name", SENTENCE_EMBEDDING)
+    written = config.get("module_output_name")
+    if given not in (SENTENCE_EMBEDDING, _TOKEN_EMBEDDINGS) or written not in (None, given):
+        raise CheckpointError(
+            f"{file} normalizes {given!r} into {written or given!r}; supported: {SENTENCE_EMBEDDING!r} or "
+            f"{_TOKEN_EMBEDDINGS!r}, in place."
+        )
+    return str(given)

@@ -20,6 +20,11 @@ _INSTRUCTIONS = (
 def with_query_and_document(trained: Mapping[str, str]) -> dict[str, str]:
     """The model's prompts, with empty ones for ``query`` and ``document`` if it has none.
 
+    The document prompt is the first of ``document``, ``passage`` and ``corpus`` that the model has, as
+    sentence-transformers documents it. In fact, its releases 5 and 6 add an empty ``document`` to every model that they
+    load, and never get to ``passage``. Authors whose prompt is called so published it before that, and embed documents
+    with it.
+
     A query prompt with another name, such as Harrier's ``web_search_query``, does not become ``query``, as in
     sentence-transformers: there may be several, and the caller has to choose.
     """
@@ -28,6 +33,12 @@ def with_query_and_document(trained: Mapping[str, str]) -> dict[str, str]:
     prompts = dict(trained) | {"document": documents[0] if documents else ""}
     prompts.setdefault("query", "")
     return prompts
+
+
+def passage_prompt(trained: Mapping[str, str]) -> str | None:
+    """The name of the prompt for documents, if it is not ``document``; None if ``document`` is not empty, either."""
+    found = next((name for name in _DOCUMENT_PROMPTS if trained.get(name)), None)
+    return None if found == "document" else found
 
 
 def find_prompt(prompts: Mapping[str, str], name: str, field: str = "prompt_name") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_query_and_document
+from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 
@@ -181,3 +181,12 @@ def lacks_query_prompt(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
     """Whether queries get no prompt, although the model has prompts and the configuration does not ask for none."""
     chosen = config.query_prompt, config.query_prompt_name, config.task
     return any(checkpoint.prompts.values()) and "query" not in checkpoint.prompts and chosen == (None, None, None)
+
+
+def doubtful_document_prompt(config: EmbeddingConfig, checkpoint: Checkpoint) -> str | None:
+    """The name of the prompt that documents may be meant to have, because the model's ``document`` is missing or empty.
+
+    None if there is no such prompt, or the configuration decides.
+    """
+    is_configured = (config.document_prompt, config.document_prompt_name) != (None, None)
+    return None if is_configured else passage_prompt(checkpoint.prompts)

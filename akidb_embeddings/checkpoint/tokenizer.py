@@ -1,22 +1,22 @@
 """Text to token ids, with the model's special tokens. A tokenizer is immutable, so any thread may use it."""
 
-from collections.abc import Mapping
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
-from tokenizers import Tokenizer as FastTokenizer
-from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
-from tokenizers.processors import PostProcessor, TemplateProcessing
-from tokenizers.processors import Sequence as PostProcessors
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.final_token import appended_post_processor, ends_texts, post_processor
+from akidb_embeddings.checkpoint.long_texts import LongTexts, count
+from akidb_embeddings.checkpoint.tokenizer_checks import PROBES, encode_texts, probe
+from akidb_embeddings.checkpoint.tokenizer_file import lowercase, read_tokenizer, truncation_side
+from akidb_embeddings.checkpoint.tokenizer_versions import ambiguities
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 
-_BERT_TOKENIZERS = ("BertTokenizer", "MPNetTokenizer")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,13 @@ class Tokenized:
 
     Attributes:
         ids: The token ids of each text, int32 [L], after truncation.
-        counts: The number of tokens of each text, before truncation.
+        counts: The number of tokens of each text, before truncation; of a text far beyond the limit, at least so many.
+        exact: Whether each text's count is exact.
     """
 
     ids: list[NDArray[np.int32]]
     counts: list[int]
+    exact: list[bool]
 
     @property
     def truncated(self) -> list[bool]:
@@ -51,19 +53,18 @@ class Tokenizer:
 
     def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
         file = checkpoint.path / "tokenizer.json"
-        try:
-            tokenizer = FastTokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{file} cannot be read: {error}. Download or copy the model again.") from error
-        direction = _truncation_side(tokenizer, checkpoint.folder.tokenizer_config)
+        tokenizer = read_tokenizer(checkpoint.folder)
+        direction = truncation_side(tokenizer, checkpoint.folder.tokenizer_config)
         tokenizer.no_padding()  # not needed here, and it would change the encodings below
         tokenizer.no_truncation()
-        _apply_bert_settings(tokenizer, checkpoint.folder.tokenizer_config)
-        if checkpoint.lowercase:
-            _lowercase(tokenizer)
+        probe(tokenizer, file)
+        self.ambiguities = ambiguities(tokenizer, checkpoint.folder)
+        if checkpoint.folder.transformer.do_lower_case:
+            lowercase(tokenizer)
+        self._ends_texts = ends_texts(tokenizer)
+        if checkpoint.final_token is not None and not self._ends_texts:
+            tokenizer.post_processor = post_processor(appended_post_processor(tokenizer, checkpoint.final_token))
         architecture = checkpoint.architecture
-        if architecture.final_token is not None and checkpoint.pooling == "last":
-            _append_token(tokenizer, architecture.final_token, file)
         self._special_tokens = tokenizer.num_special_tokens_to_add(is_pair=False)
         if self._special_tokens < architecture.special_tokens:
             raise CheckpointError(
@@ -75,25 +76,57 @@ class Tokenizer:
                 field="max_tokens", reason=f"is {max_tokens}; special tokens alone take {self._special_tokens}."
             )
         self._vocab_size = int(checkpoint.config["vocab_size"])
+        unknown = [token for token in tokenizer.encode("").ids if token >= self._vocab_size]
+        if unknown:
+            name = tokenizer.id_to_token(unknown[0])
+            named = f" ({name!r})" if name else ""
+            raise CheckpointError(
+                f"The tokenizer of {checkpoint.path} adds the token {unknown[0]}{named} to every text; the model has "
+                f"embeddings for {self._vocab_size}."
+            )
         tokenizer.enable_truncation(max_tokens, direction=direction)
         self._tokenizer = tokenizer
+        self._long_texts = LongTexts(tokenizer, self._special_tokens)
+        self._checkpoint = checkpoint
+        self._probe(file)
 
-    def encode(self, texts: list[str], prompt: str = "", first_index: int = 0) -> Tokenized:
+    def log(self) -> None:
+        """Warn where transformers 4 and 5 read the folder differently, and say what is known of its final token."""
+        path, token = self._checkpoint.path, self._checkpoint.architecture.final_token
+        for ambiguity in self.ambiguities:
+            _log.warning("The tokenizer of %s is ambiguous. %s. See docs/models.md.", path, ambiguity)
+        if token is None or self._checkpoint.pooling != "last" or self._ends_texts:
+            return
+        if self._checkpoint.final_token is None:
+            _log.warning(
+                "The tokenizer of %s ends no text with a token, unlike those of other models for last-token pooling "
+                "(%s). Its sentence-transformers files are complete, so vectors are computed as they say.",
+                *(path, token),
+            )
+        else:
+            _log.info("The tokenizer of %s ends no text with a token; %s is appended.", path, token)
+
+    def encode(
+        self, texts: list[str], prompt: str = "", first_index: int = 0, *, exact_counts: bool = False
+    ) -> Tokenized:
         """Tokenize texts.
 
         Args:
             texts: The texts.
             prompt: The prompt before each text.
             first_index: The index of the first text in error messages.
+            exact_counts: Whether texts far beyond the limit are tokenized whole, to count their tokens.
 
         Raises:
             InputError: A text cannot be tokenized.
         """
-        try:
-            encodings = self._tokenizer.encode_batch_fast([prompt + text for text in texts] if prompt else texts)
-        except (TypeError, UnicodeEncodeError):
-            raise _unicode_error(texts, prompt, first_index) from None
-        ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        _check_unicode(texts, prompt, first_index)
+        whole = [prompt + text for text in texts] if prompt else texts
+        if exact_counts:
+            results = [(encoding, True) for encoding in self._encode(whole, first_index)]
+        else:
+            results = self._long_texts.encode(whole, self._encode, first_index)
+        ids = [np.array(encoding.ids, dtype=np.uint32) for encoding, _ in results]
         for index, row in enumerate(ids):
             if not row.size:
                 raise InputError(
@@ -105,7 +138,8 @@ class Tokenizer:
                     index=first_index + index,
                     reason=f"has token {row.max()}; this model has embeddings for {self._vocab_size}.",
                 )
-        return Tokenized(ids, [self._count(encoding) for encoding in encodings])
+        counts = [count(encoding, self._special_tokens) for encoding, _ in results]
+        return Tokenized([row.astype(np.int32) for row in ids], counts, [exact for _, exact in results])
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """The start and end of each token in ``text``, without prompt, special tokens and truncation.
@@ -116,70 +150,34 @@ class Tokenizer:
         Raises:
             InputError: The text is not valid Unicode.
         """
-        try:
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        except (TypeError, UnicodeEncodeError):
-            raise _unicode_error([text], "", 0) from None
+        _check_unicode([text], "", 0)
+        [encoding] = encode_texts(self._tokenizer, [text], special_tokens=False)
         return sorted(offset for part in (encoding, *encoding.overflowing) for offset in part.offsets)
 
-    def _count(self, encoding: Encoding) -> int:
-        return len(encoding.ids) + sum(len(rest.ids) - self._special_tokens for rest in encoding.overflowing)
+    def _encode(self, texts: list[str], first_index: int) -> list[Encoding]:
+        return encode_texts(self._tokenizer, texts, first_index)
+
+    def _probe(self, file: Path) -> None:
+        """Tokenize some texts as those of a caller."""
+        try:
+            self.encode(list(PROBES))
+        except InputError as error:
+            raise CheckpointError(f"{file} is not this model's: {error}") from error
 
 
-def _truncation_side(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> str:
-    """The side from which texts are truncated, from tokenizer_config.json, else tokenizer.json, else "right"."""
-    own = (tokenizer.truncation or {}).get("direction", "right")
-    return str(settings.get("truncation_side") or own).lower()
-
-
-def _apply_bert_settings(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> None:
-    """Apply tokenizer_config.json's settings of case, accents and Chinese to BERT's tokenizers, as transformers does.
-
-    Missing settings get transformers' defaults, even if tokenizer.json differs.
-    """
-    if str(settings.get("tokenizer_class")).removesuffix("Fast") in _BERT_TOKENIZERS:
-        tokenizer.normalizer = BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-            strip_accents=settings.get("strip_accents"),
-            lowercase=settings.get("do_lower_case", True),
-        )
-
-
-def _lowercase(tokenizer: FastTokenizer) -> None:
-    normalizer = tokenizer.normalizer
-    tokenizer.normalizer = Lowercase() if normalizer is None else Sequence([Lowercase(), normalizer])
-
-
-def _append_token(tokenizer: FastTokenizer, token: str, file: Path) -> None:
-    """Append ``token`` to every text, unless the tokenizer appends a token.
-
-    Older conversions lack the post-processor for the final token, which last-token pooling needs. Appended by a
-    post-processor, it is also counted in truncation.
-    """
-    plain = tokenizer.encode("a", add_special_tokens=False).ids
-    if tokenizer.encode("a").ids[-1:] != plain[-1:]:
-        return
-    token_id = tokenizer.token_to_id(token)
-    if token_id is None:
-        raise CheckpointError(f"{file} lacks the token {token!r}, which must end this model's texts.")
-    ending = TemplateProcessing(single=f"$A {token}", special_tokens=[(token, token_id)])
-    existing: PostProcessor | None = tokenizer.post_processor
-    tokenizer.post_processor = ending if existing is None else PostProcessors([existing, ending])
-
-
-def _unicode_error(texts: list[str], prompt: str, first_index: int) -> InputError:
-    """The error for the first text that is not valid Unicode."""
+def _check_unicode(texts: list[str], prompt: str, first_index: int) -> None:
+    """Raise InputError for the first text that is not valid Unicode."""
     if any("\ud800" <= character <= "\udfff" for character in prompt):
-        return InputError(field="prompt", reason=f"is {prompt!r}, with a lone surrogate, which is not valid Unicode.")
+        raise InputError(field="prompt", reason=f"is {prompt!r}, with a lone surrogate, which is not valid Unicode.")
     for index, text in enumerate(texts):
+        if text.isascii():
+            continue
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            return InputError(
+            raise InputError(
                 field="texts",
                 index=first_index + index,
                 reason=f"has a lone surrogate at character {error.start}, which is not valid Unicode; repair it with "
                 "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace').",
-            )
-    return InputError("A text could not be tokenized.")
+            ) from None

@@ -41,11 +41,11 @@ class Weights:
 
     def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
         """A small parameter (a norm's weight, a bias) in the compute dtype."""
-        return _evaluated(self._pop(name, shape).astype(self.dtype))
+        return _evaluated(self._pop(name, shape, mx.floating).astype(self.dtype))
 
     def parameter(self, name: str, like: mx.array) -> mx.array:
-        """The tensor ``name``, with the shape of ``like``. Floats are cast to the compute dtype."""
-        tensor = self._pop(name, like.shape)
+        """The tensor ``name``, with the shape and kind of ``like``. Floats are cast to the compute dtype."""
+        tensor = self._pop(name, like.shape, mx.floating if mx.issubdtype(like.dtype, mx.floating) else mx.generic)
         return _evaluated(tensor.astype(self.dtype) if mx.issubdtype(tensor.dtype, mx.floating) else tensor)
 
     def embedding(self, name: str, rows: int, dimension: int) -> Embedding:
@@ -101,27 +101,32 @@ class Weights:
                 "them, vectors would differ from the authors'."
             )
 
-    def _pop(self, name: str, shape: tuple[int, ...] | None = None) -> mx.array:
+    def _pop(self, name: str, shape: tuple[int, ...], kind: mx.Dtype | mx.DtypeCategory) -> mx.array:
+        """Take the tensor ``name``. ``kind`` is the dtype, or the category of dtypes, that its role allows."""
         try:
             tensor = self._tensors.pop(name)
         except KeyError:
             raise CheckpointError(f"The checkpoint lacks the tensor {name}.") from None
-        if shape is not None and tensor.shape != shape:
+        if tensor.shape != shape:
             raise CheckpointError(f"The tensor {name} has shape {tensor.shape}; config.json requires {shape}.")
+        fits = mx.issubdtype(tensor.dtype, kind) if isinstance(kind, mx.DtypeCategory) else tensor.dtype == kind
+        if not fits:
+            raise CheckpointError(f"The tensor {name} holds {tensor.dtype}; its role allows {kind}.")
         return tensor
 
     def matrix(self, name: str, *shape: int) -> Packed | mx.array:
         """``name.weight``, [rows, columns] or [matrices, rows, columns], as stored."""
         if f"{name}.scales" not in self._tensors:
-            return _evaluated(self._pop(f"{name}.weight", shape))
+            return _evaluated(self._pop(f"{name}.weight", shape, mx.floating))
         quantization = self._quantization_of(name)
         *rows, columns = shape
-        weight = self._pop(f"{name}.weight", (*rows, columns * quantization.bits // 32))
+        is_affine = quantization.mode == "affine"
+        weight = self._pop(f"{name}.weight", (*rows, columns * quantization.bits // 32), mx.uint32)
         groups = (*rows, columns // quantization.group_size)
-        scales = self._pop(f"{name}.scales", groups)
-        if quantization.mode != "affine":
+        scales = self._pop(f"{name}.scales", groups, mx.floating if is_affine else mx.uint8)
+        if not is_affine:
             return Packed(_evaluated(weight), _evaluated(scales), None, quantization)
-        biases = self._pop(f"{name}.biases", groups)
+        biases = self._pop(f"{name}.biases", groups, mx.floating)
         return Packed(
             _evaluated(weight),
             _evaluated(scales.astype(self.dtype)),

@@ -138,7 +138,12 @@ def _translate_disk_errors(destination: Path) -> Iterator[None]:
 
 def _quality(source: Path, converted: Path) -> "Quality":
     from akidb_embeddings.diagnostics.quality import compare
+    from akidb_embeddings.diagnostics.stored_weights import changed_matrix, misread_tensor
 
+    before, after = read_checkpoint(source), read_checkpoint(converted)
+    # Both models are read by the same code, so their vectors agree even if it reads both wrongly.
+    if fault := misread_tensor(before) or misread_tensor(after) or changed_matrix(before, after):
+        raise CheckpointError(f"The weights of {source} were not converted as they are stored. {fault}.")
     return compare(source, converted)
 
 

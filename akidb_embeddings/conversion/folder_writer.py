@@ -1,7 +1,7 @@
 """The files of a converted model besides its weights: tokenizer, config.json, sentence-transformers' files.
 
 A converted folder is self-contained: settings that only the registry has (pooling, prompts, maximum length, Matryoshka
-dimensions) are added where the source's files lack them.
+dimensions) are added where the source's files lack them, and a missing final token is written into tokenizer.json.
 """
 
 import json
@@ -44,6 +44,11 @@ def write_files(
         target = folder / file.relative_to(checkpoint.path)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target)
+    if checkpoint.final_token is not None:
+        # Here, since the tokenizers library takes time to load that ``akidb-embed --help`` does not need.
+        from akidb_embeddings.checkpoint.final_token import write_final_token
+
+        write_final_token(folder / "tokenizer.json", checkpoint.final_token)
     config = dict(checkpoint.config)
     if quantization:
         config |= {"quantization": quantization, "quantization_config": quantization}

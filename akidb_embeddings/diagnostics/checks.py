@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
-from akidb_embeddings.errors import InputError, NonFiniteVectorError
+from akidb_embeddings.errors import InputError, UnusableVectorError
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import Vectors, row_cosines
 
@@ -48,7 +48,7 @@ class Check:
 
 
 def run_checks(service: EmbeddingService) -> Iterator[Check]:
-    """Run all checks. If a vector is not finite, only that is reported, because it would fail all other checks.
+    """Run all checks. If a vector is not finite or is zero, only that is reported: it would fail all others.
 
     Args:
         service: A service that normalizes, and truncates texts that are too long.
@@ -57,12 +57,12 @@ def run_checks(service: EmbeddingService) -> Iterator[Check]:
         Each result as soon as it is known.
 
     Raises:
-        EmbeddingError: What ``EmbeddingService.encode`` raises, except NonFiniteVectorError.
+        EmbeddingError: What ``EmbeddingService.encode`` raises, except UnusableVectorError.
     """
     try:
         together = service.encode(_TEXTS, prompt="").vectors
         alone = np.concatenate([service.encode([text], prompt="").vectors for text in _TEXTS])
-    except NonFiniteVectorError as error:
+    except UnusableVectorError as error:
         yield Check("finite", False, str(error))
         return
     yield Check("finite", True, f"all {together.size} values of {len(_TEXTS)} texts")
@@ -129,9 +129,12 @@ def _check_truncation(service: EmbeddingService) -> Check:
 
 
 def _check_final_token(service: EmbeddingService) -> Check:
-    """Every text, also a truncated or empty one, must end with the architecture's final token, which is pooled."""
+    """Every text, also a truncated or empty one, must end with the final token, which is pooled.
+
+    In a complete sentence-transformers folder, its tokenizer decides which one that is.
+    """
     name, checkpoint = "final token", service.checkpoint
-    expected = checkpoint.architecture.final_token
+    expected = checkpoint.final_token
     texts = ["word", "A sentence.", "word " * (service.settings.max_tokens + 8)]
     try:
         ends = {int(row[-1]) for row in _tokenizer(service).encode(["", *texts] if expected else texts).ids}
@@ -139,7 +142,7 @@ def _check_final_token(service: EmbeddingService) -> Check:
         return Check(name, False, f"the empty text does not end with {expected}: {error}")
     text = f"texts end with token {', '.join(map(str, sorted(ends)))}"
     if expected is None:
-        return Check(name, True, f"{text}; this architecture requires no particular one")
+        return Check(name, True, f"{text}, as the folder's tokenizer decides")
     token = FastTokenizer.from_file(str(checkpoint.path / "tokenizer.json")).token_to_id(expected)
     passed = ends == {token}
     return Check(name, passed, f"{text}, cut and empty ones too" if passed else f"{text}; must be {expected}, {token}")

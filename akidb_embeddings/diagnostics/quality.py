@@ -63,7 +63,7 @@ def compare(original: Path, converted: Path) -> Quality:
         The similarities of all texts.
 
     Raises:
-        EmbeddingError: What ``EmbeddingService`` raises; NonFiniteVectorError if a model gives NaN.
+        EmbeddingError: What ``EmbeddingService`` raises; UnusableVectorError if a model gives NaN or zeros.
     """
     before, after = read_checkpoint(original), read_checkpoint(converted)
     pooling = after.pooling or before.pooling

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.diagnostics.checks import Check, run_checks
+from akidb_embeddings.diagnostics.stored_weights import misread_tensor
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.hub.download import get_model_info, resolve_model
 from akidb_embeddings.hub.resolve import find_spec
@@ -124,7 +125,7 @@ def verify(
     service, assumed = _open_service(config)
     with service:
         bits = service.checkpoint.quantization.get("bits")
-        checks = (*assumed, *run_checks(service))
+        checks = (*assumed, *run_checks(service), _check_reading(service.checkpoint))
         comparison = None
         if example and all(check.passed for check in checks if check.name == "finite"):
             queries = service.encode(example.queries, prompt_name=example.query_prompt_name).vectors
@@ -142,6 +143,11 @@ def _open_service(config: EmbeddingConfig) -> tuple[EmbeddingService, list[Check
         return EmbeddingService(config=config), []
     text = "the folder does not say mean, cls or last; the following is computed with mean"
     return EmbeddingService(config=config.with_values(pooling="mean")), [Check("pooling", False, text)]
+
+
+def _check_reading(checkpoint: Checkpoint) -> Check:
+    fault = misread_tensor(checkpoint)
+    return Check("weights as stored", not fault, fault or "NumPy reads the same numbers from the files")
 
 
 def _model_card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.errors import InputError, NonFiniteVectorError
+from akidb_embeddings.errors import InputError, UnusableVectorError
 from akidb_embeddings.evaluation.pairs import PairTask
 from akidb_embeddings.evaluation.search import TopK
 from akidb_embeddings.evaluation.tasks import RetrievalTask
@@ -233,7 +233,7 @@ def _encode(
     """Embed texts; errors name a text by its ``label`` instead of ``texts[5]``."""
     try:
         return service.encode(texts, prompt_name=prompt_name, wait=True, progress=progress)
-    except (InputError, NonFiniteVectorError) as error:
+    except (InputError, UnusableVectorError) as error:
         if error.index is None:
             raise
         raise error.changed(field=label(error.index), index=None) from error

@@ -16,7 +16,7 @@ class Architecture:
     Attributes:
         module: The file in ``architectures/`` that computes it.
         pooling: The trained pooling, from config.json, for models whose files do not give it; None if models differ.
-        final_token: The token that must end every text for last-token pooling.
+        final_token: The token that ends every text for last-token pooling, where a model's files do not say so.
         special_tokens: The smallest number of special tokens that its tokenizer adds to a text.
         max_tokens: The largest number of tokens, from config.json; None if only the number of positions limits it.
         float16: Whether a model's activations fit float16, from config.json.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
+from akidb_embeddings.vectors.finish import Vectors, non_finite_rows, zero_rows
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
@@ -90,9 +90,10 @@ def check_vectors(
             accepted[index] = _check_vector(row, first_index + index, dimension)
     if non_finite := non_finite_rows(accepted):
         raise InputError(field="vectors", index=first_index + non_finite[0], reason="has NaN or infinity.")
-    if not accepted.any(axis=1).all():
-        zero = first_index + int(np.argmin(accepted.any(axis=1)))
-        raise InputError(field="vectors", index=zero, reason="is zero: it has no direction to compare.")
+    if zeros := zero_rows(accepted):
+        raise InputError(
+            field="vectors", index=first_index + zeros[0], reason="is zero: it has no direction to compare."
+        )
     return accepted
 
 

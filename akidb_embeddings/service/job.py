@@ -16,16 +16,18 @@ import numpy as np
 
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.engine.scheduler import VectorsFuture
-from akidb_embeddings.errors import DeadlineError, InputError, NonFiniteVectorError, OverloadError
+from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError, ZeroVectorError
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import Timings
-from akidb_embeddings.vectors.finish import finish
+from akidb_embeddings.vectors.finish import finish, zero_rows
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than moving it to another thread would add.
 _FEW_CHARACTERS = 4096
+# Normalizing this many vectors takes milliseconds. Windows for GPUs have more.
+_MANY_ROWS = 1024
 # Seconds between two checks of a window's progress, and of a full queue.
 _POLL_SECONDS = 0.1
 
@@ -134,11 +136,12 @@ class Job:
         limit = self._resources.settings.max_tokens
         if self._resources.config.truncate == "error" and any(tokens.truncated):
             index = tokens.truncated.index(True)
+            least = "" if tokens.exact[index] else "at least "
             raise InputError(
                 field="texts",
                 index=self._first + begin + index,
                 limit=limit,
-                reason=f"has {tokens.counts[index]} tokens with its prompt; the limit is {limit}.",
+                reason=f"has {least}{tokens.counts[index]} tokens with its prompt; the limit is {limit}.",
                 hint="Shorten or split it, set {truncate} to 'end', or configure a higher limit if the model has one.",
             )
         return tokens
@@ -206,7 +209,10 @@ class Job:
         finally:
             if not wrapped.cancel() and not wrapped.cancelled():
                 wrapped.exception()  # or asyncio logs that it was never retrieved; _store_oldest raises it
-        self._store_oldest()
+        if len(self._pending[0].tokens.ids) > _MANY_ROWS:
+            await asyncio.to_thread(self._store_oldest)
+        else:
+            self._store_oldest()
 
     def _on_timeout(self, future: VectorsFuture) -> None:
         """The wait ended before the window was done: report progress, or raise DeadlineError."""
@@ -234,7 +240,7 @@ class Job:
         window = self._pending[0]
         try:
             vectors = window.future.result()
-        except NonFiniteVectorError as error:  # its index counts from the window's first text
+        except UnusableVectorError as error:  # its index counts from the window's first text
             raise error.shifted(self._first + window.begin) from None
         self._pending.popleft()
         begun = window.future.begun or window.submitted
@@ -246,6 +252,9 @@ class Job:
         own_integers = settings.integers and self.precision == "int8"
         normalize = settings.normalize and not own_integers
         finished = finish(vectors, settings.dimensions, normalize, settings.layer_norm)
+        if zeros := zero_rows(finished):
+            tokens = len(window.tokens.ids[zeros[0]])
+            raise ZeroVectorError(self._first + window.begin + zeros[0], tokens)
         precision = "float32" if own_integers else self.precision
         if settings.integers and precision in ("binary", "ubinary"):
             # The bits are the signs before rounding, which a zero has kept.

@@ -75,7 +75,7 @@ class LoadedModel:
         Raises:
             InputError: A text is not a string, or cannot be tokenized; ``index`` says which.
         """
-        return self._resources.tokenizer.encode(check_texts(texts), prompt).counts
+        return self._resources.tokenizer.encode(check_texts(texts), prompt, exact_counts=True).counts
 
     @property
     def statistics(self) -> Statistics:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import instruct
-from akidb_embeddings.checkpoint.settings import Settings, lacks_query_prompt
+from akidb_embeddings.checkpoint.settings import Settings, doubtful_document_prompt, lacks_query_prompt
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.service.inputs import check_task, check_text
@@ -19,7 +19,7 @@ class Prompter:
 
     def __init__(self, config: EmbeddingConfig, checkpoint: Checkpoint, settings: Settings) -> None:
         self._config, self._checkpoint, self._settings = config, checkpoint, settings
-        self._has_warned = False
+        self._warned: set[str] = set()
 
     def resolve(self, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None) -> str:
         """The text that ``encode`` with these arguments puts before each text.
@@ -37,7 +37,7 @@ class Prompter:
             return instruct(self._checkpoint.prompts, check_task(task))
         if prompt_name is not None:
             text = self._settings.prompt(prompt_name)
-            self._warn_if_missing(prompt_name)
+            self._warn_once(prompt_name)
             return text
         return self._settings.default_prompt if prompt is None else check_text(prompt)
 
@@ -47,12 +47,26 @@ class Prompter:
         arguments: Any = {name: others.pop(name, None) for name in ("prompt_name", "prompt", "task")}
         return self.resolve(**arguments), cast(Options, others)
 
-    def _warn_if_missing(self, name: str) -> None:
-        if name == "query" and not self._has_warned and lacks_query_prompt(self._config, self._checkpoint):
-            self._has_warned = True
+    def _warn_once(self, name: str) -> None:
+        """Warn at the first use of a prompt that may not be the one that the caller expects."""
+        if name in self._warned:
+            return
+        self._warned.add(name)
+        if name == "query" and lacks_query_prompt(self._config, self._checkpoint):
             _log.warning(
                 "%s has prompts, but none called 'query', so queries get no prompt. Set query_prompt_name to one of "
                 "%s, or set query_prompt to '' if that is intended.",
                 self._config.model_name,
                 ", ".join(self._checkpoint.prompts),
+            )
+        if name == "document" and (other := doubtful_document_prompt(self._config, self._checkpoint)):
+            _log.warning(
+                "%s has no prompt 'document', so documents get its prompt %r; sentence-transformers 5 and 6 would "
+                "embed them without. Set document_prompt_name to %r to confirm it, or document_prompt to ''."
+                if self._settings.prompt(name)
+                else "%s has an empty prompt 'document', so documents get no prompt, as in sentence-transformers, "
+                "though there is a prompt %r. Set document_prompt_name to %r to use it, or document_prompt to ''.",
+                self._config.model_name,
+                other,
+                other,
             )

@@ -47,6 +47,7 @@ class Resources:
         warn_about_normalization(config, checkpoint)
         prompter = Prompter(config, checkpoint, settings)
         tokenizer = Tokenizer(checkpoint, settings.max_tokens)
+        tokenizer.log()
         with ThreadPoolExecutor(1) as pool:
             digest = pool.submit(lambda: checkpoint.digest)  # reads all files: here, not in the first call
             engine = acquire_engine(checkpoint, config.memory, config.compute)

@@ -1,4 +1,4 @@
-"""Postprocessing of vectors, on any thread: Matryoshka truncation, normalization, the check for NaN."""
+"""Postprocessing of vectors, on any thread: Matryoshka truncation, normalization, checks for NaN and zero vectors."""
 
 from typing import Any
 
@@ -58,3 +58,8 @@ def row_cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 def non_finite_rows(vectors: Vectors) -> list[int]:
     """The indices of rows with NaN or infinity."""
     return np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
+
+
+def zero_rows(vectors: Vectors) -> list[int]:
+    """The indices of rows that are all zero. They have no direction, so no similarity to anything."""
+    return np.flatnonzero(~vectors.any(axis=1)).tolist()

@@ -61,8 +61,8 @@ def quantize(
         [n, d] in the precision's dtype, or [n, ceil(d / 8)] for packed bits.
 
     Raises:
-        InputError: The precision is unknown, uint8 lacks ranges, a shape is wrong, or a value is NaN, infinite or
-            beyond float16's 65504.
+        InputError: The precision is unknown, uint8 lacks ranges, a shape is wrong, a value is NaN, infinite or
+            beyond float16's 65504, or a vector would become zero in float16.
     """
     check_precision(precision)
     numbers = finite_float32(vectors, "vectors", first_index)
@@ -190,6 +190,13 @@ def _to_float16(vectors: Vectors, first_index: int) -> NDArray[np.float16]:
             field="vectors",
             index=first_index + int(invalid[0]),
             reason=f"has a value beyond float16's {_FLOAT16_MAX}. Normalize the vectors, or choose float32.",
+        )
+    vanished = np.flatnonzero(vectors.any(axis=1) & ~halves.any(axis=1))
+    if vanished.size:
+        raise InputError(
+            field="vectors",
+            index=first_index + int(vanished[0]),
+            reason="has only values that are zero in float16. Normalize the vectors, or choose float32.",
         )
     return halves
 

@@ -40,10 +40,20 @@ def test_json_lines_with_nested_fields_and_ids(tmp_path: Path) -> None:
     assert read(path, text="meta.body")[1] == Row(1, "1", "")
 
 
-def test_numbers_as_ids_become_their_json_text(tmp_path: Path) -> None:
-    lines = [f'{{"text": "", "id": {number}}}' for number in ("12345678901234567890", "1e3", "0.10", "-5")]
+def test_integers_as_ids_become_their_json_text(tmp_path: Path) -> None:
+    lines = [f'{{"text": "", "id": {number}}}' for number in ("12345678901234567890", "0", "-5")]
     items = read(write(tmp_path / "a.ndjson", "\n".join(lines)), key="id")
-    assert [item.id for item in items] == ["12345678901234567890", "1e3", "0.10", "-5"]
+    assert [item.id for item in items] == ["12345678901234567890", "0", "-5"]
+
+
+@pytest.mark.parametrize("name", ["id", "meta.id"])
+@pytest.mark.parametrize("number", ["1.0", "0.10", "1e3", "1E400", "-1e400", "NaN", "Infinity", "-Infinity"])
+def test_other_numbers_as_ids_are_rejected(tmp_path: Path, number: str, name: str) -> None:
+    lines = [f'{{"text": "a", "id": {value}, "meta": {{"id": {value}}}}}' for value in (number, 1)]
+    reject, row = read(write(tmp_path / "a.jsonl", "\n".join(lines)), key=name)
+    assert row == Row(1, "1", "a")
+    reason = f"field '{name}' is a number but not an integer; a string or an integer is expected"
+    assert reject == Reject(0, 1, None, reason)
 
 
 BAD_JSON = {
@@ -73,7 +83,7 @@ def test_a_bad_line_of_json_is_rejected_with_its_reason_and_reading_goes_on(tmp_
 
 @pytest.mark.parametrize(
     ("key", "reason"),
-    [("null", "is null; a string or a number is expected"), ("true", "is a boolean; "),
+    [("null", "is null; a string or an integer is expected"), ("true", "is a boolean; "),
      ('""', "is empty; an id is expected"), ("[1]", "is an array; "),
      ('"\\udc00"', "has a lone surrogate at character 1")],
 )  # fmt: skip

@@ -62,7 +62,7 @@ def test_positive_numbers() -> None:
     assert number({"eps": 1e-5}, "eps", 1.0) == 1e-5
     assert number({}, "eps", 1e-12) == 1e-12
     for value in (0, -1e-5, "1e-5", True, None, float("nan")):
-        with pytest.raises(CheckpointError, match=r"gives eps as .*; it must be a positive number"):
+        with pytest.raises(CheckpointError, match=r"gives eps as .*; it must be a positive, finite number"):
             number({"eps": value}, "eps", 1.0)
 
 

@@ -12,7 +12,8 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.registry import MODELS
-from tests.fixtures import BUNDLED, copy_model, edit_json, model_path
+from tests.fixtures import BUNDLED, copy_model, edit_json, golden, model_path
+from tests.golden.texts import TEXTS
 
 
 def test_what_the_bundled_model_says() -> None:
@@ -62,6 +63,21 @@ def test_a_model_without_normalize_is_normalized_with_a_warning(
     assert "set normalize to False" in caplog.text.replace("Set", "set")
     with EmbeddingService(str(folder), normalize=False) as service:
         assert abs(np.linalg.norm(service.embed(["cat"])) - 1) > 0.1
+
+
+def test_normalized_token_vectors_are_no_normalized_sentences(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """sentence-transformers 6 pools before this step, so that its vectors are those without it."""
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    (folder / "2_Normalize").mkdir()
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    (folder / "2_Normalize" / "config.json").write_text(json.dumps(names))
+    assert not read_checkpoint(folder).normalize
+    with EmbeddingService(str(folder), normalize=False, max_tokens=2048) as service:
+        vectors = service.embed(TEXTS)
+    np.testing.assert_allclose(vectors, golden("tiny-bert")["texts_mean"], rtol=0, atol=1e-5)
+    assert "trained without normalization" not in caplog.text
+    EmbeddingService(str(folder)).close()
+    assert "was trained without normalization" in caplog.text
 
 
 def test_the_dimension_that_the_authors_cut_to(tmp_path: Path) -> None:

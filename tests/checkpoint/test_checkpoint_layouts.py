@@ -49,6 +49,19 @@ def test_names_with_a_prefix(tmp_path: Path, name: str) -> None:
     assert_golden(folder, name)
 
 
+def test_the_first_checkpoints_names_of_layer_norms(tmp_path: Path) -> None:
+    """bert-base-uncased has these names; transformers renames them (``conversion_mapping``: legacy)."""
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    tensors, renamed = load_file(folder / "model.safetensors"), {}
+    for key, values in tensors.items():
+        old = key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        renamed[f"bert.{old}"] = values
+    assert sum("gamma" in key or "beta" in key for key in renamed) == 14
+    save_file(renamed, folder / "model.safetensors")
+    assert_golden(folder, "tiny-bert")
+    np.testing.assert_array_equal(vectors(folder), vectors(model_path("tiny-bert")))
+
+
 @pytest.mark.parametrize("name", ["tiny-qwen3", "tiny-gemma3"])
 def test_sharded_weights(tmp_path: Path, name: str) -> None:
     folder = copy_model(name, tmp_path / "model")
@@ -70,7 +83,9 @@ def test_sharded_weights(tmp_path: Path, name: str) -> None:
         read_checkpoint(folder)
 
 
-@pytest.mark.parametrize("dropped", [["eos"], ["1_Pooling"], ["eos", "1_Pooling", "modules.json"]])
+@pytest.mark.parametrize(
+    "dropped", [["eos", "1_Pooling"], ["eos", "modules.json"], ["1_Pooling"], ["eos", "1_Pooling", "modules.json"]]
+)
 def test_qwen3_without_its_end_token_or_pooling_file(tmp_path: Path, dropped: list[str]) -> None:
     folder = copy_model("tiny-qwen3", tmp_path / "model")
     if "eos" in dropped:
@@ -106,3 +121,35 @@ def test_half_precision_weights_are_computed_in_float32(tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({key: values.astype(np.float16) for key, values in tensors.items()}, folder / "model.safetensors")
     assert cosines(vectors(folder), golden("tiny-bert")["texts"][SHORT]).min() >= 0.9999
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    message = (
+        r"no model\.safetensors.*There is pytorch_model\.bin, which is not read, because PyTorch's format may run "
+    )
+    message += r"code.*SentenceTransformer\('.*/model'\)\.save_pretrained"
+    with pytest.raises(CheckpointError, match=message):
+        EmbeddingService(str(folder))
+
+
+def test_a_pickled_dense_layer_is_not_read(tmp_path: Path) -> None:
+    folder = copy_model("tiny-gemma3", tmp_path / "model")
+    (folder / "2_Dense" / "model.safetensors").rename(folder / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(
+        CheckpointError, match=r"2_Dense has no model\.safetensors.*pytorch_model\.bin, which is not read"
+    ):
+        EmbeddingService(str(folder))
+    (folder / "2_Dense" / "pytorch_model.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"2_Dense has no model\.safetensors.*not downloaded"):
+        EmbeddingService(str(folder))
+
+
+@pytest.mark.parametrize("shape", [(64,), (2, 16, 32), (63, 32)])
+def test_dense_weights_of_another_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    folder = copy_model("tiny-gemma3", tmp_path / "model")
+    file = folder / "2_Dense" / "model.safetensors"
+    save_file({key: np.zeros(shape, np.float32) for key in load_file(file)}, file)
+    with pytest.raises(CheckpointError, match=r"shape|has weights for 32 inputs and 63 outputs"):
+        EmbeddingService(str(folder))

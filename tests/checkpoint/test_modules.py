@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from akidb_embeddings.checkpoint.dense import dense_layers
 from akidb_embeddings.checkpoint.modules import (
     TransformerSettings,
-    dense_layers,
+    normalizes,
     read_steps,
     trained_pooling,
     transformer_settings,
@@ -50,6 +51,10 @@ def test_pooling_under_old_and_new_keys(tmp_path: Path, config: dict[str, Any], 
         ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, r"cls \+ mean|mean \+ cls"),
         ({"pooling_mode_max_tokens": True}, "max pooling"),
         ({"pooling_mode": "weightedmean"}, "weightedmean"),
+        ({"pooling_mode": 5}, "pooling_mode as 5; it must be a text"),
+        ({"pooling_mode": [5]}, r"pooling_mode as \[5\]"),
+        ({"pooling_mode": ["mean"] * 100}, "pooling_mode as "),
+        ({"pooling_mode_mean_tokens": "false"}, "pooling_mode_mean_tokens as 'false'; it must be true or false"),
         ({"pooling_mode_mean_tokens": True, "include_prompt": False}, "include_prompt"),
     ],
 )
@@ -134,6 +139,23 @@ def test_settings_that_are_not_honoured_are_refused(tmp_path: Path, key: str, va
         transformer_settings(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "module",
+    [5, [], {}, {"type": 5, "path": ""}, {"type": "Pooling"}, {"type": "Pooling", "path": 5}]
+    + [{"type": "Pooling", "path": path} for path in ("..", "a/../..", "/etc", "a" * 300, "a\0b", "\ud800", "a//b")],
+)
+def test_a_module_that_is_none_or_is_elsewhere(tmp_path: Path, module: object) -> None:
+    (tmp_path / "modules.json").write_text(json.dumps([module]))
+    with pytest.raises(CheckpointError, match=r"modules\.json (is not a list of modules|gives the path)"):
+        read_steps(tmp_path)
+
+
+def test_more_modules_than_any_model_has(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": "Dense", "path": "d"}] * 1000))
+    with pytest.raises(CheckpointError, match="lists 1000 modules; at most 32"):
+        read_steps(tmp_path)
+
+
 def test_steps_without_modules_json_go_by_number(tmp_path: Path) -> None:
     for name in ("10_Dense", "2_Dense", "1_Pooling"):
         (tmp_path / name).mkdir()
@@ -142,6 +164,46 @@ def test_steps_without_modules_json_go_by_number(tmp_path: Path) -> None:
         ("Dense", "2_Dense"),
         ("Dense", "10_Dense"),
     ]
+
+
+SENTENCE, TOKENS = "sentence_embedding", "token_embeddings"
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (None, True),  # sentence-transformers 5.1 writes no config.json
+        ({}, True),
+        ({"module_input_name": SENTENCE, "module_output_name": SENTENCE}, True),
+        ({"module_input_name": TOKENS, "module_output_name": TOKENS}, False),
+        ({"module_input_name": TOKENS}, False),
+    ],
+)
+def test_only_a_normalize_step_on_the_sentence_is_trained_normalization(
+    tmp_path: Path, config: dict[str, Any] | None, expected: bool
+) -> None:
+    configs = {} if config is None else {"_2_Normalize": config}
+    write(tmp_path, [("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")], **configs)
+    assert normalizes(read_steps(tmp_path)) is expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"module_input_name": TOKENS, "module_output_name": SENTENCE},
+        {"module_input_name": SENTENCE, "module_output_name": "other"},
+        {"module_output_name": TOKENS},
+        {"module_input_name": "other"},
+        {"module_input_name": None},
+        {"module_input_name": [SENTENCE]},
+    ],
+)
+def test_a_normalize_step_on_anything_else_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
+    write(tmp_path, [("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")], _2_Normalize=config)
+    with pytest.raises(
+        CheckpointError, match=r"2_Normalize/config.json normalizes .*; supported: 'sentence_embedding'"
+    ):
+        normalizes(read_steps(tmp_path))
 
 
 DENSE = {"in_features": 4, "out_features": 8, "bias": False, "activation_function": "torch.nn.modules.linear.Identity"}
@@ -161,7 +223,12 @@ def test_dense_layers_follow_each_other(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ({"activation_function": "torch.nn.SiLU"}, "SiLU"),
-        ({"use_residual": True}, "residual"),
+        ({"use_residual": True}, r"config\.json sets use_residual: this dense layer adds its input"),
+        ({"use_residual": "yes"}, "use_residual as 'yes'; it must be true or false"),
+        ({"in_features": 4.5}, r"in_features as 4\.5; it must be an integer from 1"),
+        ({"out_features": float("inf")}, "out_features as inf"),
+        ({"out_features": 10**400}, "out_features as 1000"),
+        ({"activation_function": 3}, "activation_function as 3"),
         ({"in_features": None}, "in_features"),
         ({"module_output_name": "other"}, "module_output_name"),
     ],
@@ -180,8 +247,8 @@ def test_a_dense_layer_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
 
 def test_a_dense_layer_without_folder_is_measured() -> None:
     packed = {
-        "dense.0.weight": Location(Path("f"), "dense.0.weight", (96, 8)),
-        "dense.0.scales": Location(Path("f"), "dense.0.scales", (96, 2)),
+        "dense.0.weight": Location(Path("f"), "dense.0.weight", (96, 8), "F32"),
+        "dense.0.scales": Location(Path("f"), "dense.0.scales", (96, 2), "F32"),
     }
     [layer] = dense_layers(
         [], packed, {"group_size": 64, "bits": 4, "dense.0": {"group_size": 32, "bits": 4}}, width=64

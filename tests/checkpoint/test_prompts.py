@@ -2,7 +2,7 @@
 
 import pytest
 
-from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, with_query_and_document
+from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import MODELS
 
@@ -87,3 +87,24 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_a_near_one(name: str
 
 def test_no_prompt_of_another_name_is_taken_for_that_of_queries() -> None:
     assert with_query_and_document(HARRIER) == HARRIER | {"document": "", "query": ""}
+
+
+@pytest.mark.parametrize(
+    ("trained", "expected", "doubtful"),
+    [
+        ({"document": "d: ", "passage": "p: ", "corpus": "c: "}, "d: ", None),
+        ({"passage": "p: ", "corpus": "c: "}, "p: ", "passage"),
+        ({"corpus": "c: "}, "c: ", "corpus"),
+        ({"document": "", "passage": "p: "}, "", "passage"),  # as sentence-transformers 5 and 6 save the one without
+        ({"document": "", "passage": "", "corpus": "c: "}, "", "corpus"),
+        ({"document": "", "passage": ""}, "", None),
+        ({"document": "d: "}, "d: ", None),
+        ({}, "", None),
+    ],
+    ids=str,
+)
+def test_the_document_prompt_is_the_first_of_its_names(
+    trained: dict[str, str], expected: str, doubtful: str | None
+) -> None:
+    assert with_query_and_document(trained) == {"query": ""} | trained | {"document": expected}
+    assert passage_prompt(trained) == doubtful

@@ -21,7 +21,7 @@ def tokenizer(name: str | Path, max_tokens: int | None = None) -> Tokenizer:
 
 @pytest.mark.parametrize("name", [*TINY, "all-minilm-l6-v2"])
 def test_counts_before_and_after_truncation(name: str) -> None:
-    tokens = tokenizer(name).encode(TEXTS)
+    tokens = tokenizer(name).encode(TEXTS, exact_counts=True)
     assert [len(ids) for ids in tokens.ids] == golden(name)["token_counts"].tolist()
     assert tokens.counts == golden(name)["full_token_counts"].tolist()
     assert {ids.dtype for ids in tokens.ids} == {np.dtype(np.int32)}
@@ -47,6 +47,8 @@ def test_truncation_from_the_left_where_the_model_says_so(tmp_path: Path) -> Non
 
 
 def without_end_token(folder: Path) -> Path:
+    """As old conversions are: without the post-processor, and without sentence-transformers' files."""
+    (folder / "modules.json").unlink()
     post_processor = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     edit_json(folder / "tokenizer.json", post_processor=post_processor)
     return folder
@@ -139,8 +141,14 @@ def test_a_text_without_tokens_names_it(tmp_path: Path) -> None:
 
 def test_a_token_beyond_the_embedding_table_is_refused(tmp_path: Path) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model", vocab_size=20)
-    with pytest.raises(InputError, match=r"texts\[0\] has token \d+; this model has embeddings for 20"):
-        tokenizer(folder).encode(["the cat"])
+    with pytest.raises(CheckpointError, match=r"is not this model's: .* has token \d+; .* embeddings for 20"):
+        tokenizer(folder)
+    edit_json(folder / "config.json", vocab_size=400)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 400, "content": "rare"})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"texts\[1\] has token 400; this model has embeddings for 400"):
+        tokenizer(folder).encode(["a", "rare"])
 
 
 def test_a_limit_that_leaves_no_room_is_refused() -> None:

@@ -53,6 +53,27 @@ def test_layout_of_mlx_community(tmp_path: Path) -> None:
     assert result.size_bytes == (tmp_path / "out" / "model.safetensors").stat().st_size
 
 
+def test_a_missing_final_token_is_written_into_the_tokenizer(tmp_path: Path) -> None:
+    """The converted folder is complete, so that its tokenizer decides alone."""
+    folder = copy_model("tiny-qwen3", tmp_path / "source")
+    edit_json(folder / "tokenizer.json", post_processor=None)
+    (folder / "modules.json").unlink()
+    convert(folder, tmp_path / "out")
+    shutil.copy(model_path("tiny-qwen3") / "modules.json", tmp_path / "out")
+    with EmbeddingService(str(tmp_path / "out")) as service:
+        vectors = service.encode([TEXTS[index] for index in SHORT]).vectors
+    assert cosines(vectors, golden("tiny-qwen3")["texts"][SHORT]).min() >= 0.99999
+
+
+def test_tokens_beside_tokenizer_json_are_copied(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "source")
+    edit_json(folder / "special_tokens_map.json", additional_special_tokens=["the"])
+    edit_json(folder / "added_tokens.json", that=300)
+    convert(folder, tmp_path / "out")
+    for name in ("special_tokens_map.json", "added_tokens.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
+
+
 def test_unused_heads_are_left_out(tmp_path: Path) -> None:
     convert(model_path("tiny-bert"), tmp_path / "out")
     assert not [name for name in load_file(tmp_path / "out" / "model.safetensors") if name.startswith("pooler")]

@@ -104,7 +104,7 @@ def test_a_model_without_published_similarities_is_checked() -> None:
     found = verify.verify(str(model_path("tiny-qwen3")))
     assert found.comparison is None
     assert found.passed
-    assert len(found.checks) == 8
+    assert len(found.checks) == 9
 
 
 def test_a_card_of_a_model_that_has_none() -> None:
@@ -129,7 +129,7 @@ def test_nothing_is_compared_where_vectors_are_no_numbers(tmp_path: Path) -> Non
     found = verify.verify(str(with_nan(tmp_path)), card=BUNDLED)
     assert not found.passed
     assert found.comparison is None
-    assert [check.name for check in found.checks] == ["finite"]
+    assert [check.name for check in found.checks] == ["finite", "weights as stored"]
 
 
 def test_a_model_of_which_nothing_says_how_it_is_pooled_fails(tmp_path: Path) -> None:

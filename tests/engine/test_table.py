@@ -56,7 +56,7 @@ def model_in(folder: Path, content: bytes = b"weights") -> Any:
     """As much of a checkpoint as the table looks at."""
     folder.mkdir(exist_ok=True)
     (folder / "model.safetensors").write_bytes(content)
-    tensors = {"a": Location(folder / "model.safetensors", "a", (1,))}
+    tensors = {"a": Location(folder / "model.safetensors", "a", (1,), "F32")}
     return SimpleNamespace(path=folder, tensors=tensors, config={}, dense=(), int8_by_tanh=False)
 
 
@@ -79,7 +79,7 @@ def test_other_memory_is_another_engine(loader: Loader, checkpoint: Any) -> None
 
 def test_a_link_to_the_folder_is_the_same_model(loader: Loader, checkpoint: Any, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(checkpoint.path)
-    tensors = {"a": Location(tmp_path / "link" / "model.safetensors", "a", (1,))}
+    tensors = {"a": Location(tmp_path / "link" / "model.safetensors", "a", (1,), "F32")}
     linked = SimpleNamespace(**vars(checkpoint) | {"path": tmp_path / "link", "tensors": tensors})
     assert acquire_engine(checkpoint, "fast") is acquire_engine(linked, "fast")  # type: ignore[arg-type]
 

@@ -77,6 +77,7 @@ def check_architectures(models: Path) -> None:
     for name in ("tiny-qwen3", "tiny-gemma3", "tiny-modernbert"):
         sanity.check_config(models / name, "config.legacy.json")
     sanity.check_config(models / "tiny-nomic-bert", "config.both.json")
+    sanity.check_passage_prompt(models / "tiny-bert")
 
 
 def check_card(minilm: Path) -> None:

@@ -28,7 +28,8 @@ SETTINGS = Settings("mean", False, 4, LIMIT, {}, "")
 def tokenize(texts: list[str], prompt: str = "", begin: int = 0) -> Tokenized:
     """A token a character, and at most six."""
     whole = [prompt + text for text in texts]
-    return Tokenized([row(*map(ord, text[:LIMIT])) for text in whole], [len(text) for text in whole])
+    counts = [len(text) for text in whole]
+    return Tokenized([row(*map(ord, text[:LIMIT])) for text in whole], counts, [True] * len(whole))
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,8 @@ def other_prompt(folder: Path) -> None:
         ),
         lambda folder: edit_json(folder / "tokenizer.json", added_tokens=[]),
         lambda folder: edit_json(folder / "tokenizer_config.json", truncation_side="left"),
+        lambda folder: edit_json(folder / "special_tokens_map.json", additional_special_tokens=["<ent>"]),
+        lambda folder: edit_json(folder / "added_tokens.json", **{"<ent>": 500}),
         lambda folder: edit_json(folder / "sentence_bert_config.json", do_lower_case=True),
         lambda folder: edit_json(folder / "config.json", rope_theta=7.0),
         lambda folder: shutil.rmtree(folder / "1_Pooling"),
@@ -64,8 +66,9 @@ def other_prompt(folder: Path) -> None:
         lambda folder: edit_json(folder / PROMPTS_FILE, truncate_dim=8),
     ],
     ids=[
-        "weights", "dense weights", "activation", "pooling", "tokenizer", "truncation side", "lowercase", "config",
-        "no pooling", "prompt", "no prompts", "default prompt", "no default prompt", "truncate_dim",
+        "weights", "dense weights", "activation", "pooling", "tokenizer", "truncation side", "special tokens",
+        "added tokens", "lowercase", "config", "no pooling", "prompt", "no prompts", "default prompt",
+        "no default prompt", "truncate_dim",
     ],
 )  # fmt: skip
 def test_what_changes_vectors_changes_the_version(folder: Path, change: Callable[[Path], object]) -> None:

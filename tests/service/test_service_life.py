@@ -11,7 +11,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.errors import WorkerError
+from akidb_embeddings.errors import CheckpointError, WorkerError
 from tests.conftest import LONG, FakeModel, background, eventually, in_any_way, service, submit
 from tests.fixtures import BUNDLED, copy_model
 
@@ -83,7 +83,7 @@ def test_a_service_that_cannot_be_made_leaves_no_engine(
         raise OSError("unreadable")
 
     monkeypatch.setattr(hashlib, "file_digest", unreadable)
-    with pytest.raises(OSError, match="unreadable"):
+    with pytest.raises(CheckpointError, match="cannot be read: unreadable"):
         service(model_name=str(copy_model(BUNDLED, tmp_path / "model")))
     gc.collect()
     assert not engine_table._users

@@ -48,7 +48,7 @@ def test_options_are_put_over_those_of_the_service() -> None:
         service.with_options(truncate="error", dimensions=8) as other,
     ):
         assert (other.settings.normalize, other.settings.max_tokens, other.dimension) == (False, 16, 8)
-        with pytest.raises(InputError, match=r"texts\[2\] has \d+ tokens with its prompt; the limit is 16"):
+        with pytest.raises(InputError, match=r"texts\[2\] has at least \d+ tokens with its prompt; the limit is 16"):
             other.encode(TEXTS)
         assert service.encode(TEXTS).truncated == [False, False, True]
 

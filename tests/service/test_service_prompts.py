@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import ConfigurationError, EmbeddingConfig, EmbeddingService, InputError
-from tests.fixtures import BUNDLED, copy_model, edit_json, model_path
+from tests.fixtures import BUNDLED, copy_model, edit_json, golden, model_path
+from tests.golden.texts import DOCUMENTS, QUERIES
 
 TEXT = "the river"
 WAYS = ("embed", "embed_query", "embed_queries", "embed_documents")
@@ -166,4 +167,56 @@ def test_who_says_what_queries_get_is_not_warned(
 ) -> None:
     with service(unnamed, **config) as made:
         made.embed_query(TEXT)
+    assert not caplog.records
+
+
+@pytest.fixture
+def passages(tmp_path: Path) -> Path:
+    """A model whose document prompt is called ``passage``, as in nomic-embed-text-v2-moe."""
+    folder = copy_model("tiny-modernbert", tmp_path / "model")
+    prompts = {"query": "search_query: ", "passage": "search_document: "}
+    edit_json(folder / "config_sentence_transformers.json", prompts=prompts)
+    return folder
+
+
+def test_documents_get_the_prompt_called_passage(passages: Path, caplog: pytest.LogCaptureFixture) -> None:
+    expected = golden("tiny-modernbert")
+    with service(passages) as made:
+        np.testing.assert_allclose(made.embed_queries(QUERIES), expected["queries"], rtol=0, atol=1e-5)
+        assert not caplog.records
+        for _ in range(2):
+            np.testing.assert_allclose(made.embed_documents(DOCUMENTS), expected["documents"], rtol=0, atol=1e-5)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "has no prompt 'document', so documents get its prompt 'passage'" in record.getMessage()
+    assert "Set document_prompt_name to 'passage' to confirm it" in record.getMessage()
+
+
+def test_an_empty_document_prompt_beside_another_is_taken_at_its_word(
+    passages: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What sentence-transformers 5 and 6 make of the folder above when they save it: they embed documents without."""
+    prompts = {"document": "", "passage": "search_document: ", "query": "search_query: "}
+    edit_json(passages / "config_sentence_transformers.json", prompts=prompts)
+    with service(passages) as made:
+        np.testing.assert_array_equal(vector(made, "embed_documents"), prompted(made, ""))
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "has an empty prompt 'document', so documents get no prompt" in record.getMessage()
+    assert "Set document_prompt_name to 'passage' to use it" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("config", "prompt"),
+    [
+        ({"document_prompt_name": "passage"}, "search_document: "),
+        ({"document_prompt": ""}, ""),
+        ({"document_prompt": "x: "}, "x: "),
+    ],
+)
+def test_who_says_what_documents_get_is_not_warned(
+    passages: Path, config: dict[str, str], prompt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with service(passages, **config) as made:
+        np.testing.assert_array_equal(vector(made, "embed_documents"), prompted(made, prompt))
     assert not caplog.records

@@ -1,0 +1,46 @@
+"""Loads model folders, one a line of standard input, and prints what happened, one JSON object a line."""
+
+import json
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+
+from akidb_embeddings import EmbeddingService
+from akidb_embeddings.errors import EmbeddingError
+
+TEXTS = [
+    "a",
+    "A longer text, with é, 中, \U0001f600 and (12.5) numbers.",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa " * 3,
+]
+
+
+def outcome(folder: str) -> str:
+    """What a folder gives: "vectors", one of this library's errors, or the traceback of another one."""
+    try:
+        with EmbeddingService(folder) as service:
+            service.encode(TEXTS)
+            service.embed_query(TEXTS[0])
+            service.token_offsets(TEXTS[1])
+            service.fingerprint()
+        return "vectors"
+    except EmbeddingError as error:
+        return f"{type(error).__name__}: {error!s:.300}"
+    except BaseException:
+        return traceback.format_exc()
+
+
+def report(folder: str) -> dict[str, Any]:
+    """The outcome, the seconds of CPU time, and the largest memory so far in bytes."""
+    began = time.process_time()
+    found = outcome(folder)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"outcome": found, "seconds": time.process_time() - began, "memory": memory}
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(report(json.loads(line))) + "\n")
+        sys.stdout.flush()
