@@ -35,10 +35,40 @@ Repositories are downloaded at the revision shown, or from their main branch if 
 - ✓: `akidb-embed verify` compares with similarities that the authors published. For other models, it only runs the
   checks that need no published numbers.
 
+**Prompts.** `embed_queries` puts the prompt `query` before each text; `embed_documents` puts the first of `document`,
+`passage` and `corpus` that the model has. sentence-transformers 5 and 6 document the same, but add an empty `document`
+to every model that they load, so that `encode_document` embeds documents without a prompt. The authors of models with
+`passage`, such as nomic-embed-text-v2-moe, published them before there was this entry, and embed documents with
+`passage`. So does this library, with a warning. If the folder itself has an empty `document` beside `passage`, as
+sentence-transformers 5 and 6 save it, documents get no prompt here and there, also with a warning.
+`document_prompt_name: passage` or `document_prompt: ""` decides, without a warning.
+
 We could not download the weights of most of these models while writing this. Every architecture is tested against
 transformers and sentence-transformers, on small checkpoints with random weights in the published layout.
 all-MiniLM-L6-v2 is also tested with its real weights. Names, revisions, prompts, limits and sizes come from the models'
 own pages, from mteb's registry of models, and from other public code that pins them.
+
+[compatibility.md](compatibility.md) lists the files and keys of a model folder that are read.
+
+## Tokenizers that transformers 4 and 5 read differently
+
+transformers 4 reads tokenizer.json, and lets some keys of tokenizer_config.json change parts of it. transformers 5
+takes only the vocabulary (and mostly the post-processor) from tokenizer.json, and builds the rest from the tokenizer's
+class. Where the files contradict each other, the two may give different tokens. Then **this library follows
+tokenizer.json**: it is the file that authors save with the model, that both versions write alike, and that other
+libraries read alone. A warning, once per load, names the folder, the key and both meanings:
+
+- `add_bos_token`, `add_eos_token` of Llama's, Gemma's and Cohere's classes: transformers 4 adds the tokens that they
+  name, transformers 5 those of tokenizer.json. If the authors' vectors are from transformers 4, write the token into
+  tokenizer.json's `post_processor`.
+- `add_prefix_space` where the class does not build its own pre-tokenizer of bytes: only transformers 4 applies it.
+- a normalizer, pre-tokenizer, post-processor or unknown token that is not the one of the class.
+- a class made for another kind of model than tokenizer.json's, such as `BertTokenizer` over SentencePiece. Classes that
+  also rewrite the special tokens (Llama, Gemma, Cohere, GPT-NeoX) are then an error.
+- a class that this library does not know, for which it reads tokenizer.json as it is.
+- tokens which only one version adds, or adds with other flags or ids.
+
+Settings that both versions take from tokenizer_config.json take precedence here too.
 """
 _COLUMNS = "| name | repository | weights | size | dimensions | cut to | pooling | tokens | prompts | licence | ✓ |"
 

@@ -63,6 +63,13 @@ def _add_server_options(group: "Container") -> None:
         action="append",
         metavar="URL",
     )
+    add(
+        "--cors-header",
+        "a header that these pages may send; may be repeated (default: any header)",
+        dest="cors_headers",
+        action="append",
+        metavar="NAME",
+    )
     add("--log-format", f"the format of the log (default: {default.log_format})", choices=("plain", "json"))
 
 

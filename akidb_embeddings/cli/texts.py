@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from akidb_embeddings.errors import InputError, NonFiniteVectorError
+from akidb_embeddings.errors import InputError, UnusableVectorError
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Texts:
         """
         try:
             yield
-        except (InputError, NonFiniteVectorError) as error:
+        except (InputError, UnusableVectorError) as error:
             if error.index is None:
                 raise
             raise error.changed(field=f"{self.unit} {begin + error.index + 1}", index=None) from error

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,11 +18,17 @@ ENVIRONMENT_PREFIX = "AKIDB_SERVER_"
 
 _PORT = Rule(int, "a port from 0 (any free one) to 65535", range(65536).__contains__)
 _SECONDS = Rule((int, float), "a finite number of seconds above 0", lambda value: 0 < value < math.inf)
+# A header's name, as RFC 9110 defines it. "*" is one, and means every header.
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FILE = Rule(str, "the path of a file", str.strip, optional=True)
 
 
 def _is_list_of_texts(value: list[Any]) -> bool:
     return all(isinstance(item, str) and item.strip() for item in value)
+
+
+def _is_list_of_headers(value: list[Any]) -> bool:
+    return all(isinstance(item, str) and _HEADER.fullmatch(item) for item in value)
 
 
 _RULES: Mapping[str, Rule] = {
@@ -42,6 +49,7 @@ _RULES: Mapping[str, Rule] = {
     "tls_certificate": _FILE,
     "tls_key": _FILE,
     "cors_origins": Rule(list, "a list of origins such as https://example.org", _is_list_of_texts),
+    "cors_headers": Rule(list, "a list of names of headers such as X-Team, or * for all", _is_list_of_headers),
     "log_format": choice("plain", "json"),
 }
 FIELDS = tuple(_RULES)
@@ -71,6 +79,7 @@ class ServerConfig:
         tls_certificate: PEM file of the certificate chain; None for no TLS.
         tls_key: PEM file of the certificate's private key.
         cors_origins: Origins whose pages may call the server from a browser.
+        cors_headers: Headers that these pages may send, besides those that every page may; "*" for any header.
         log_format: "plain" or "json".
 
     Raises:
@@ -94,6 +103,7 @@ class ServerConfig:
     tls_certificate: str | None = None
     tls_key: str | None = None
     cors_origins: list[str] | tuple[str, ...] = ()
+    cors_headers: list[str] | tuple[str, ...] = ("*",)
     log_format: str = "plain"
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ from akidb_embeddings.errors import (
     EmbeddingError,
     InputError,
     Names,
-    NonFiniteVectorError,
     OverloadError,
+    UnusableVectorError,
     WorkerError,
 )
 
@@ -31,6 +31,7 @@ class ErrorKind(Enum):
     NOT_FOUND = ("not_found", 404, "NOT_FOUND")
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405, "UNIMPLEMENTED")
     TOO_LARGE = ("too_large", 413, "RESOURCE_EXHAUSTED")
+    UNSUPPORTED_ENCODING = ("unsupported_encoding", 415, "UNIMPLEMENTED")
     INVALID = ("invalid", 422, "INVALID_ARGUMENT")
     OVERLOADED = ("overloaded", 429, "RESOURCE_EXHAUSTED")
     INTERNAL = ("internal", 500, "INTERNAL")
@@ -102,7 +103,7 @@ def api_error(error: Exception) -> ApiError:
             response_error = ApiError.of(ErrorKind.DEADLINE, error)
         case OverloadError():
             response_error = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=1)
-        case NonFiniteVectorError():
+        case UnusableVectorError():
             response_error = ApiError(ErrorKind.INTERNAL, error.message(), field=error.field, index=error.index)
         case WorkerError():
             message = "The model failed while it had this request; it may be sent again."

@@ -30,8 +30,8 @@ def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=handler.config.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=handler.config.cors_headers,
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     return app
@@ -56,4 +56,10 @@ async def _raise_api_error(request: Request, error: HTTPException) -> NoReturn:
     """Starlette's own errors, such as 404 and 405, in the form of all others."""
     kind = KINDS_BY_STATUS.get(error.status_code, ErrorKind.MALFORMED)
     message = f"{request.method} {request.url.path[:200]}: {error.detail}. /docs lists all routes."
-    raise ApiError(kind, message, headers=error.headers)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        methods = set(headers["Allow"].split(", "))
+        if "GET" in methods:
+            methods.add("HEAD")  # RequestMiddleware makes a GET of it
+        headers["Allow"] = ", ".join(sorted(methods))
+    raise ApiError(kind, message, headers=headers)

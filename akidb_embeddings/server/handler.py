@@ -12,7 +12,7 @@ import numpy as np
 
 from akidb_embeddings import __version__
 from akidb_embeddings.config.server import ServerConfig
-from akidb_embeddings.errors import InputError, NonFiniteVectorError
+from akidb_embeddings.errors import InputError, UnusableVectorError
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.service.result import EmbeddingResult, Timings
@@ -226,7 +226,7 @@ async def _embed(service: EmbeddingService, call: EmbedCall, seconds: float) -> 
         texts = [call.texts[index] for index in missing]
         try:
             result = await chosen.aencode(texts, prompt_name=call.prompt, timeout=seconds, precision=call.form)
-        except (InputError, NonFiniteVectorError) as error:
+        except (InputError, UnusableVectorError) as error:
             if error.index is None:
                 raise
             raise error.changed(index=missing[error.index]) from error  # as the client counts

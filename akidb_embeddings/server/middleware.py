@@ -1,4 +1,4 @@
-"""Middleware for every HTTP request: its id, its API key, the limit of its body, its log entry, and its errors.
+"""Middleware for every HTTP request: its id, API key, body (limited and decompressed), log entry, and errors.
 
 All errors become responses here, in the form of the API that the request belongs to.
 """
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.content_encoding import content_encoding, decompress, too_large
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
 from akidb_embeddings.server.responses import Api, ClientDisconnectedError, error_response
@@ -58,8 +59,11 @@ class RequestMiddleware:
 
         try:
             self._authorize(scope["path"], headers)
+            encoding = content_encoding(scope["headers"])
             body = await self._read(headers, receive)
-            await self._app(scope, _replay(body, receive), send_with_id)
+            if encoding:
+                body = await asyncio.to_thread(decompress, body, encoding, self._config.max_body_bytes)
+            await self._app(_route_scope(scope), _replay(body, receive), send_with_id)
         except ClientDisconnectedError:
             status = CLIENT_CLOSED_REQUEST
         except Exception as error:  # whatever fails, the client gets a response
@@ -89,7 +93,7 @@ class RequestMiddleware:
         limit = self._config.max_body_bytes
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         chunks: list[bytes] = []
         size, more = 0, True
         try:
@@ -101,7 +105,7 @@ class RequestMiddleware:
                     chunk = message.get("body", b"")
                     size += len(chunk)
                     if size > limit:
-                        raise _too_large(limit)
+                        raise too_large(limit)
                     chunks.append(chunk)
                     more = message.get("more_body", False)
         except TimeoutError:
@@ -110,14 +114,9 @@ class RequestMiddleware:
         return b"".join(chunks)
 
 
-def _too_large(limit: int) -> ApiError:
-    return ApiError(
-        ErrorKind.TOO_LARGE,
-        f"The body is larger than max_body_bytes, {limit}.",
-        field="max_body_bytes",
-        limit=limit,
-        headers={"connection": "close"},  # the rest of the body is not read
-    )
+def _route_scope(scope: Scope) -> Scope:
+    """The scope for the routes, which answer HEAD as GET; the server sends no body, by its own scope."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

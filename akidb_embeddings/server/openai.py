@@ -10,9 +10,11 @@ from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.responses import (
+    ANY_REQUEST,
     Api,
     describe_body,
     describe_errors,
+    describe_path_parameter,
     embed_call,
     handler_of,
     json_response,
@@ -29,7 +31,7 @@ _NAMES = {**REQUEST_NAMES, "texts": "input"}
 @ROUTER.post(
     "/embeddings",
     response_model=schemas.OpenAIAnswer,
-    responses=describe_errors(400, 401, 404, 413, 422, 429, 500, 503, 504, schema=schemas.OpenAIErrorBody),
+    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=schemas.OpenAIErrorBody),
     openapi_extra=describe_body(schemas.OpenAIRequest),
 )
 async def embeddings(request: Request) -> Response:
@@ -43,13 +45,28 @@ async def embeddings(request: Request) -> Response:
 @ROUTER.get(
     "/models",
     response_model=schemas.OpenAIModels,
-    responses=describe_errors(401, 413, 500, schema=schemas.OpenAIErrorBody),
+    responses=describe_errors(*ANY_REQUEST, schema=schemas.OpenAIErrorBody),
 )
 async def models(request: Request) -> Response:
     """The models that are served."""
-    names = handler_of(request).services
-    data = [{"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb"} for name in names]
-    return json_response({"object": "list", "data": data})
+    return json_response({"object": "list", "data": [_model(name) for name in handler_of(request).services]})
+
+
+# Names may have slashes. Clients send them encoded or not; both arrive decoded.
+@ROUTER.get(
+    "/models/{model:path}",
+    response_model=schemas.OpenAIModel,
+    responses=describe_errors(*ANY_REQUEST, 404, schema=schemas.OpenAIErrorBody),
+    openapi_extra=describe_path_parameter("model", "A name that `/v1/models` lists."),
+)
+async def model(request: Request) -> Response:
+    """One of the models that are served."""
+    name, _ = handler_of(request).service(request.path_params["model"])
+    return json_response(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb"}
 
 
 def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:

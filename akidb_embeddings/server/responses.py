@@ -16,6 +16,9 @@ from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome, Handler
 
 T = TypeVar("T")
 
+ANY_REQUEST = (400, 401, 413, 415, 500)
+"""The statuses of the errors that every route may respond with: its body may be malformed, even if it is not used."""
+
 # Vectors of more numbers than this are written as JSON on another thread.
 _MANY_NUMBERS = 200_000
 
@@ -105,3 +108,9 @@ def describe_errors(*statuses: int, schema: type[BaseModel] = schemas.ErrorBody)
 def describe_body(schema: type[schemas.Body]) -> dict[str, Any]:
     """The OpenAPI entry for a request's body, which the endpoint reads itself."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schemas.json_schema(schema)}}}}
+
+
+def describe_path_parameter(name: str, description: str) -> dict[str, Any]:
+    """The OpenAPI entry for a part of the path, which the endpoint reads itself."""
+    entry = {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+    return {"parameters": [entry]}

@@ -12,6 +12,7 @@ from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.responses import (
+    ANY_REQUEST,
     Api,
     describe_body,
     describe_errors,
@@ -36,7 +37,7 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "d
     "/embed",
     tags=["embed"],
     response_model=schemas.EmbedAnswer,
-    responses=describe_errors(400, 401, 404, 413, 422, 429, 500, 503, 504),
+    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504),
     openapi_extra=describe_body(schemas.EmbedRequest),
 )
 async def embed(request: Request) -> Response:
@@ -46,14 +47,17 @@ async def embed(request: Request) -> Response:
     return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
 
 
-@ROUTER.get("/info", tags=["about"], response_model=schemas.Info, responses=describe_errors(401, 413, 500))
+@ROUTER.get("/info", tags=["about"], response_model=schemas.Info, responses=describe_errors(*ANY_REQUEST))
 async def info(request: Request) -> Response:
     """Version, limits, and the default options of each model."""
     return json_response(handler_of(request).info())
 
 
 @ROUTER.get(
-    "/livez", tags=["about"], response_model=schemas.Status, responses=describe_errors(401, 413, 500) | _NOT_READY
+    "/livez",
+    tags=["about"],
+    response_model=schemas.Status,
+    responses=describe_errors(*ANY_REQUEST) | _NOT_READY,
 )
 async def livez(request: Request) -> Response:
     """Liveness: the process responds, and no model's thread has died permanently. Otherwise, restart the process."""
@@ -61,14 +65,17 @@ async def livez(request: Request) -> Response:
 
 
 @ROUTER.get(
-    "/readyz", tags=["about"], response_model=schemas.Status, responses=describe_errors(401, 413, 500) | _NOT_READY
+    "/readyz",
+    tags=["about"],
+    response_model=schemas.Status,
+    responses=describe_errors(*ANY_REQUEST) | _NOT_READY,
 )
 async def readyz(request: Request) -> Response:
     """Readiness: every model's thread is running. After a failure or long idle time, it computes a test embedding."""
     return _status("ready", await _health_of(request).readiness_problems())
 
 
-@ROUTER.get("/metrics", tags=["about"], response_class=Response, responses=describe_errors(401, 413, 500))
+@ROUTER.get("/metrics", tags=["about"], response_class=Response, responses=describe_errors(*ANY_REQUEST))
 async def metrics(request: Request) -> Response:
     """Metrics for Prometheus."""
     return Response(handler_of(request).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -17,6 +17,7 @@ from akidb_embeddings.server.api_error import ApiError
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.listening import Address, addresses, bind_error, is_absent
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
 from akidb_embeddings.server.servicer import SERVICE, Servicer, abort
 
@@ -66,31 +67,39 @@ async def grpc_server(handler: Handler, keys: ApiKeys) -> AsyncIterator[int | No
 
 
 def _listen(server: grpc.aio.Server, handler: Handler) -> int:
-    """Bind the server. Returns the port."""
+    """Bind the server to each address of the host. Returns the port."""
     config = handler.config
     assert config.grpc_port is not None
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"{host}:{config.grpc_port}"
+    port, credentials = config.grpc_port, None
+    if config.tls_certificate is not None and config.tls_key is not None:
+        pair = (Path(config.tls_key).read_bytes(), Path(config.tls_certificate).read_bytes())
+        credentials = grpc.ssl_server_credentials([pair])
+    problem: Exception | None = None
+    is_bound = False
     try:
-        if config.tls_certificate is None or config.tls_key is None:
-            port: int = server.add_insecure_port(address)
-        else:
-            pair = (Path(config.tls_key).read_bytes(), Path(config.tls_certificate).read_bytes())
-            port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-    except RuntimeError as error:
-        reason = _bind_error(config.host, config.grpc_port) or str(error)
+        for address in addresses(config.host):
+            try:
+                port, is_bound = _bind(server, address, port, credentials), True
+            except RuntimeError as error:  # it does not tell the system's error
+                problem = bind_error(address, port) or error
+                if not (isinstance(problem, OSError) and is_absent(problem)):
+                    raise problem from None
+        if problem and not is_bound:
+            raise problem
+    except (OSError, RuntimeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise EmbeddingError(f"cannot listen on {config.host}, port {config.grpc_port}, for gRPC: {reason}") from error
     return port
 
 
-def _bind_error(host: str, port: int) -> str | None:
-    """The operating system's error for the address, which gRPC does not report."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
+def _bind(server: grpc.aio.Server, address: Address, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    host = f"[{address[1]}]" if address[0] == socket.AF_INET6 else address[1]
+    bound: int = (
+        server.add_insecure_port(f"{host}:{port}")
+        if credentials is None
+        else server.add_secure_port(f"{host}:{port}", credentials)
+    )
+    return bound
 
 
 async def _update_health_periodically(status: health.aio.HealthServicer, ready: Health) -> None:

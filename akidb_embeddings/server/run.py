@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import ssl
 import threading
 import time
@@ -16,12 +15,13 @@ import uvicorn
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.server import ServerConfig
-from akidb_embeddings.errors import ConfigurationError, EmbeddingError
+from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import MODELS
 from akidb_embeddings.server import rpc
 from akidb_embeddings.server.app import create_app
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.listening import listen
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.service.service import EmbeddingService
@@ -108,7 +108,8 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
         EmbeddingError: The server cannot listen on a port.
     """
     config = handler.config
-    with contextlib.closing(_listen(config.host, config.port)) as listening:
+    with contextlib.ExitStack() as stack:
+        listening = [stack.enter_context(made) for made in listen(config.host, config.port)]
         http = _Http(
             uvicorn.Config(
                 create_app(handler, keys),
@@ -123,10 +124,10 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
             )
         )
         async with rpc.grpc_server(handler, keys) as grpc_port:
-            serving = asyncio.ensure_future(http.serve(sockets=[listening]))
+            serving = asyncio.ensure_future(http.serve(sockets=listening))
             while not (http.started or serving.done()):
                 await asyncio.sleep(0.01)
-            for line in _addresses(config, listening.getsockname()[1], grpc_port):
+            for line in _addresses(config, listening[0].getsockname()[1], grpc_port):
                 notify(line)
             await asyncio.wait({serving, asyncio.ensure_future(shutdown.wait())}, return_when=asyncio.FIRST_COMPLETED)
             left = await _drain(handler)
@@ -188,20 +189,6 @@ def _force_exit() -> None:
     LOG.error("A model's last batch was not done after %g s; exiting without it", _ENGINE_SECONDS)
     logging.shutdown()
     os._exit(0)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise EmbeddingError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    # Connections inherit TCP_NODELAY. asyncio sets it only on sockets with an explicit TCP protocol. uvicorn sends head
-    # and body separately: without it, the body would wait 40 ms for the client's delayed acknowledgement.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listening.setblocking(False)
-    return listening
 
 
 def _check_tls(config: ServerConfig) -> None:

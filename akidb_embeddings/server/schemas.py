@@ -1,5 +1,8 @@
 """The schemas of HTTP request and response bodies."""
 
+import json
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,6 +13,7 @@ from akidb_embeddings.vectors import WITHOUT_RANGES
 
 _MAX_LISTED_PROBLEMS = 3
 _MAX_PROBLEMS = 1000
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 Body = TypeVar("Body", bound=BaseModel)
 
 if TYPE_CHECKING:  # type checkers take no literals from a list
@@ -206,7 +210,35 @@ def parse(body: bytes, schema: type[Body]) -> Body:
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
-        raise _api_error(error, schema) from None
+        raise _lone_surrogate(body, schema) or _api_error(error, schema) from None
+
+
+def _lone_surrogate(body: bytes, schema: type[BaseModel]) -> ApiError | None:
+    """The error for a text with half a character, which JSON can write as an escape; None if there is none.
+
+    pydantic's parser only knows the place in the body, not the field.
+    """
+    if not _SURROGATE.search(body):
+        return None
+    try:
+        content = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return None
+    for field, index, text in _strings(content, schema):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            reason = f"has a lone surrogate at character {error.start + 1}, which is not valid Unicode."
+            return ApiError(ErrorKind.INVALID, field=field, index=index, reason=reason)
+    return None
+
+
+def _strings(content: object, schema: type[BaseModel]) -> Iterator[tuple[str, int | None, str]]:
+    """The strings in the fields of a body, alone (index None) or in a list."""
+    for field in schema.model_fields:
+        value = content.get(field) if isinstance(content, dict) else None
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        yield from ((field, index, item) for index, item in items if isinstance(item, str))
 
 
 def _api_error(error: ValidationError, schema: type[BaseModel]) -> ApiError:

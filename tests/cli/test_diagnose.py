@@ -68,7 +68,7 @@ def test_verify_says_which_model_it_takes_and_what_it_found(capsys: pytest.Captu
     assert shown.err == "akidb-embed: qwen3-0.6b-4bit is not on this machine; verifying the bundled minilm-l6-v2\n"
     assert shown.out.startswith("minilm-l6-v2 (8 bits)\nok    finite                  all ")
     assert "\nok    alone and in a batch    lowest cosine " in shown.out
-    assert "\nall 7 checks passed\n\nsimilarities published in https://" in shown.out
+    assert "\nall 8 checks passed\n\nsimilarities published in https://" in shown.out
     assert "\n   0.6660  0.6649     -0.0011  The weather is lovely today.  It's so sunny outside!\n" in shown.out
     assert shown.out.endswith("reproduced: the largest difference is 0.0020, the tolerance 0.01 (8 bits)\n")
 
@@ -80,7 +80,7 @@ def test_verify_takes_the_configured_model_if_it_is_here(capsys: pytest.CaptureF
     assert shown.err == ""
     assert shown.out.startswith(f"{TINY[1]} (not quantized)\n")
     assert shown.out.endswith(
-        "all 7 checks passed\nno similarities are published for it: "
+        "all 8 checks passed\nno similarities are published for it: "
         "the vectors could not be compared with the authors' own\n"
     )
 
@@ -90,7 +90,7 @@ def test_verify_fails_beyond_the_tolerance(monkeypatch: pytest.MonkeyPatch, caps
     assert main(["verify", "minilm-l6-v2", "--json"]) == 1
     shown = json.loads(capsys.readouterr().out)
     assert (shown["model"], shown["bits"], shown["passed"]) == ("minilm-l6-v2", 8, False)
-    assert [check["passed"] for check in shown["checks"]] == [True] * 7
+    assert [check["passed"] for check in shown["checks"]] == [True] * 8
     assert shown["checks"][1]["figure"] >= shown["checks"][1]["limit"] > 0.999
     published = shown["published"]
     assert (published["reproduced"], published["tolerance"], len(published["similarities"])) == (False, 0.001, 9)
@@ -103,7 +103,7 @@ def test_verify_fails_for_a_broken_model(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["verify", broken]) == 1
     shown = capsys.readouterr().out
     assert "\nFAIL  finite " in shown
-    assert shown.endswith("\n1 of 1 checks FAILED\n")
+    assert shown.endswith("\n1 of 2 checks FAILED\n")
     assert main(["verify", broken, "--json", "--card", "minilm-l6-v2"]) == 1
     assert json.loads(capsys.readouterr().out)["published"] is None
 

@@ -45,6 +45,7 @@ def test_the_defaults_listen_on_this_machine_alone_without_keys_tls_or_cors() ->
     assert (config.host, config.port, config.grpc_port) == ("127.0.0.1", 8080, None)
     assert (config.api_keys_file, config.tls_certificate, config.tls_key) == (None, None, None)
     assert (config.cors_origins, config.models, config.protect_health, config.log_format) == ((), (), False, "plain")
+    assert config.cors_headers == ("*",)
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +90,7 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         "tls_certificate": ("1234", "1234"),  # a name that YAML takes for a number
         "tls_key": ("key.pem", "key.pem"),
         "cors_origins": (["https://a.example", "https://b.example"], '["https://a.example", "https://b.example"]'),
+        "cors_headers": (["Authorization", "X-Team"], "Authorization, X-Team"),
         "log_format": ("json", "json"),
     }
     assert set(values) == set(FIELDS) == {field.name for field in dataclasses.fields(ServerConfig)}
@@ -128,6 +130,11 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         ("api_keys_file", " "),
         ("protect_health", "yes"),
         ("cors_origins", "*"),
+        ("cors_headers", "Authorization"),
+        ("cors_headers", [""]),
+        ("cors_headers", ["X-One, X-Two"]),
+        ("cors_headers", ["X-One\n"]),
+        ("cors_headers", [None]),
         ("log_format", "xml"),
     ],
 )

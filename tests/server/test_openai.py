@@ -16,7 +16,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
 from tests.conftest import LONG, FakeModel, background, service
 from tests.server.conftest import Running, server_here
-from tests.server.rest_client import post, refused
+from tests.server.rest_client import get, post, refused
 
 TEXTS = ["Hello world", "", "Über den Wolken 🦊 東京", "word " * 400]
 
@@ -72,6 +72,46 @@ def test_base64_is_of_little_endian_float32_and_float_is_the_default(
 def test_the_models_are_listed(client: OpenAI) -> None:
     [model] = client.models.list().data
     assert (model.id, model.object) == (BUNDLED, "model")
+
+
+NAMES = ("minilm", "org/name", "org/a/b", "a b?#%2F", "models", "é")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_model_is_retrieved_by_its_name(bundled: EmbeddingService, name: str) -> None:
+    with server_here(dict.fromkeys(NAMES, bundled)) as here:
+        options: dict[str, Any] = {"base_url": f"{here.url}/v1", "api_key": "none", "max_retries": 0, "timeout": LONG}
+        with OpenAI(**options) as client:
+            model = client.models.retrieve(name)
+            assert (model.id, model.object) == (name, "model")
+            assert model in client.models.list().data
+        async with AsyncOpenAI(**options) as aclient:
+            assert (await aclient.models.retrieve(name)).id == name
+        if name.isascii() and name.replace("/", "").isalpha():  # as clients write it that do not encode a slash
+            assert get(here, f"/v1/models/{name}").json()["id"] == name
+
+
+@pytest.mark.parametrize("name", ["gpt", "org/gpt", "../models", f"{BUNDLED}/", BUNDLED.upper(), "x" * 3000])
+def test_an_unknown_model_is_not_found(client: OpenAI, server: Running, name: str) -> None:
+    with pytest.raises(openai.NotFoundError, match=f"this server has {BUNDLED}") as unknown:
+        client.models.retrieve(name)
+    assert (unknown.value.param, unknown.value.code, unknown.value.type) == (
+        "model",
+        "not_found",
+        "invalid_request_error",
+    )
+    refused(get(server, "/v1/models/"), 404, "not_found", "model")
+
+
+def test_half_a_character_is_found_among_many_inputs(server: Running) -> None:
+    """As JavaScript's strings have it, cut in the middle of an emoji; OpenAI's Python client cannot send it."""
+    for content, field, place in (
+        (r'{"input": ["a", "\ud83e\udd8a", "cut \ud83e", "\udd8a"]}', "input[2]", 5),
+        (r'{"input": "\uDD8A", "user": "\ud83e"}', "input", 1),
+        (r'{"input": ["a"], "model": "m\ud83e"}', "model", 2),
+    ):
+        told = refused(post(server, "/v1/embeddings", content=content.encode()), 422, "invalid", field)
+        assert told["message"] == f"{field} has a lone surrogate at character {place}, which is not valid Unicode."
 
 
 def test_errors_are_of_the_classes_that_the_client_knows(client: OpenAI) -> None:

@@ -47,6 +47,12 @@ def slow(fake: FakeModel) -> Iterator[EmbeddingService]:
         ('{"texts": ["a"], "prompt": "poem"}', 422, "invalid", "prompt"),
         ('{"texts": ["a"], "embeddings": [["x"]]}', 422, "invalid", "embeddings[0][0]"),
         ('{"texts": ["a"], "normalise": true}', 422, "invalid", "normalise"),
+        (r'{"texts": ["a", "\ud83e\udd8a", "b\ud83e"], "x": "\ud83e"}', 422, "invalid", "texts[2]"),
+        (r'{"texts": ["\udd8a\ud83e"]}', 422, "invalid", "texts[0]"),
+        (r'{"texts": ["a"], "prompt": "\ud83e"}', 422, "invalid", "prompt"),
+        (r'{"texts": ["a"], "\ud83e": "\ud83e"}', 400, "malformed", None),
+        (r'{"texts": ["\ud83e"', 400, "malformed", None),
+        (r'["\ud83e"]', 400, "malformed", None),
         ('{"texts": ["a"], "model": "gpt"}', 404, "not_found", "model"),
         ('{"texts": ["a"], "model": "/etc"}', 404, "not_found", "model"),
     ],
@@ -85,7 +91,10 @@ def test_an_unknown_path_or_method_is_refused_in_the_same_form(server: Running) 
         response = get(server, path)
         refused(response, 405, "method_not_allowed")
         assert response.headers["allow"] == "POST"
-    refused(post(server, "/info", json={}), 405, "method_not_allowed")
+    for path in ("/info", "/", "/v1/models", "/v1/models/x", "/docs"):
+        response = post(server, path, json={})
+        refused(response, 405, "method_not_allowed")
+        assert response.headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("size", [1001, 300_000, 8_000_000])

@@ -16,7 +16,7 @@ from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import FakeModel, background, eventually, service
 from tests.server.conftest import Running, server_here
-from tests.server.rest_client import get, post, refused
+from tests.server.rest_client import client, get, post, refused
 
 TEXTS = ["Hello world", "", "Über den Wolken 🦊 東京", "word " * 400, "Hello world"]
 LONG_TEXT = "word " * 400
@@ -234,3 +234,26 @@ def test_the_texts_of_a_client_that_leaves_leave_the_queue(slow: EmbeddingServic
         assert first.result().status_code == 200
         assert eventually(lambda: not slow.statistics.waiting_tokens)
         assert len(fake.rows) == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/metrics", "/info", "/", "/v1/models", f"/v1/models/{BUNDLED}", "/docs"]
+)
+def test_head_is_answered_as_get_without_the_body(server: Running, path: str) -> None:
+    with client(server) as connection:
+        body, head = connection.get(path), connection.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["content-length"]) > 1
+        for name in ("date", "x-request-id", *["content-length"] * (path == "/metrics")):  # metrics grow
+            del body.headers[name], head.headers[name]
+        assert head.headers == body.headers
+        assert connection.get("/livez").status_code == 200  # on the same connection, where nothing is left over
+
+
+def test_head_is_refused_where_get_is(server: Running) -> None:
+    for path, status, allow in (("/embed", 405, "POST"), ("/v1/embeddings", 405, "POST"), ("/nothing", 404, None)):
+        with client(server) as connection:
+            response = connection.head(path)
+            assert (response.status_code, response.headers.get("allow"), response.content) == (status, allow, b"")
+            assert connection.get("/livez").status_code == 200
+    assert eventually(lambda: '"method": "HEAD /embed"' in server.log)
