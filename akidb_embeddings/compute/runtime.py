@@ -1,6 +1,5 @@
 """MLX, with its matrix products redirected to a fast BLAS. Modules import ``mx`` from here, never from ``mlx``."""
 
-import importlib.metadata
 import os
 from typing import Any
 
@@ -10,6 +9,14 @@ from akidb_embeddings.hub.cache import get_cache_dir
 
 __all__ = ["BLAS", "import_nn", "mx"]
 
+try:
+    import mlx.core as mx
+except ImportError as error:
+    raise ImportError(
+        f"MLX cannot be loaded: {error}. On Linux it needs a backend: {install_command('cpu')}, or with [cuda12] or "
+        "[cuda13] for an NVIDIA GPU."
+    ) from error
+
 
 def _set_environment_defaults() -> None:
     """Set variables that MLX's CUDA backend reads when it first computes, unless the user has set them.
@@ -18,22 +25,14 @@ def _set_environment_defaults() -> None:
     are shapes here; after many misses in a row they would raise an error, which a server must not. Its compiled kernels
     are lost with the temporary files.
     """
-    kernels = get_cache_dir() / "kernels" / importlib.metadata.version("mlx")
+    version: str = mx.__version__  # type: ignore[attr-defined]
     os.environ.setdefault("MLX_CUDA_SDPA_CACHE_SIZE", "2048")
     os.environ.setdefault("MLX_CUDA_GRAPH_CACHE_SIZE", "4096")
     os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
-    os.environ.setdefault("MLX_PTX_CACHE_DIR", str(kernels))
+    os.environ.setdefault("MLX_PTX_CACHE_DIR", str(get_cache_dir() / "kernels" / version))
 
 
-try:
-    _set_environment_defaults()
-    import mlx.core as mx
-except ImportError as error:
-    raise ImportError(
-        f"MLX cannot be loaded: {error}. On Linux it needs a backend: {install_command('cpu')}, or with [cuda12] or "
-        "[cuda13] for an NVIDIA GPU."
-    ) from error
-
+_set_environment_defaults()
 BLAS = blas.use_openblas()
 
 

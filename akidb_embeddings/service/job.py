@@ -68,7 +68,8 @@ class Job:
     ) -> None:
         self._resources, self._texts, self._first = resources, texts, first_index
         self.prompt = prompt
-        self._progress, self._reported, self._waits, self._alone = progress, 0, wait, alone
+        self._progress, self._waits, self._alone = progress, wait, alone
+        self._reported = self._stored = 0
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
         self._begin = time.monotonic()
@@ -195,6 +196,7 @@ class Job:
         while not wait([future], self._wait_seconds(self._progress is not None)).done:
             self._on_timeout(future)
         self._store_oldest()
+        self._report_end()
 
     async def acollect(self) -> None:
         """``collect`` for event loops."""
@@ -213,6 +215,7 @@ class Job:
             await asyncio.to_thread(self._store_oldest)
         else:
             self._store_oldest()
+        self._report_end()
 
     def _on_timeout(self, future: VectorsFuture) -> None:
         """The wait ended before the window was done: report progress, or raise DeadlineError."""
@@ -225,6 +228,11 @@ class Job:
         if self._progress is not None and delivered > self._reported:
             count, self._reported = delivered - self._reported, delivered
             self._progress(count)
+
+    def _report_end(self) -> None:
+        """Report the rest of the window that has been stored, on the caller's thread."""
+        self._report(self._stored)
+        self._reported = 0
 
     def _wait_seconds(self, polling: bool) -> float | None:
         """The timeout of the next wait; None for no timeout."""
@@ -262,8 +270,7 @@ class Job:
         self.vectors[window.begin : end] = quantize(finished, precision, first_index=self._first + window.begin)
         self.token_counts += [len(ids) for ids in window.tokens.ids]
         self.truncated += window.tokens.truncated
-        self._report(len(vectors))
-        self._reported = 0
+        self._stored = len(vectors)
 
     def __enter__(self) -> Self:
         return self
