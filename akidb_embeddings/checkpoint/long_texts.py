@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 # A part has this many characters for every token of the limit: three times as many as English has.
 _CHARACTERS_PER_TOKEN = 16
-_GROWTH = 4
+_GROWTH = 16
 # At least so many tokens, or a part of the limit, lie between the kept tokens and the end of the part.
 _MARGIN = 64
 _MARGIN_SHARE = 8
