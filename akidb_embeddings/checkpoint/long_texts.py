@@ -24,6 +24,7 @@ _LOCAL_NORMALIZERS = {
 }  # fmt: skip
 _LOCAL_PRE_TOKENIZERS = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 
+_PLAIN = re.compile(r"^[A-Za-z0-9]+$")
 # A run of spaces is one word.
 _AFTER_A_WORD = re.compile(r"(?<=\S) ")
 
@@ -52,6 +53,7 @@ class LongTexts:
         self._characters = _CHARACTERS_PER_TOKEN * limit
         self._enough = limit + max(_MARGIN, limit // _MARGIN_SHARE)
         self._is_local = splits_at_spaces(tokenizer)
+        self._unknown_word = unknown_word(tokenizer)
 
     def encode(self, texts: Sequence[str], encode: Encode, index: int) -> list[tuple[Encoding, bool]]:
         """The encoding of each text, and whether it is that of the whole text, not of a part.
@@ -61,6 +63,7 @@ class LongTexts:
             encode: Encodes parts.
             index: The index of the first text in errors.
         """
+        texts = [self._shorten(text) for text in texts]
         parts = [self._part(text, self._characters)[0] for text in texts]
         encodings = encode(parts, index)
         results = []
@@ -89,6 +92,12 @@ class LongTexts:
             if len(part) == len(text):
                 return encoding, True
 
+    def _shorten(self, text: str) -> str:
+        """A long text whose huge words have as many characters as make them unknown, one token."""
+        if self._unknown_word is None or len(text) <= 2 * self._characters:
+            return text
+        return self._unknown_word.sub(lambda word: word[1], text)
+
     def _is_enough(self, encoding: Encoding) -> bool:
         return count(encoding, self._special_tokens) >= self._enough
 
@@ -115,6 +124,20 @@ def splits_at_spaces(tokenizer: FastTokenizer) -> bool:
     if pre_tokenizer is None or (normalizer is not None and not all(map(_is_local_normalizer, _steps(normalizer)))):
         return False
     return any(map(_is_local_pre_tokenizer, _steps(pre_tokenizer)))
+
+
+def unknown_word(tokenizer: FastTokenizer) -> re.Pattern[str] | None:
+    """Words that are one unknown token because of their length; the first group is enough of each for that.
+
+    None if that is not known of the tokenizer. It is of BERT's: letters and digits of ASCII are neither split nor
+    joined, unless one of them is an added token.
+    """
+    model: Any = tokenizer.model
+    kinds = type(model).__name__, type(tokenizer.normalizer).__name__, type(tokenizer.pre_tokenizer).__name__
+    added = tokenizer.get_added_tokens_decoder().values()
+    if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or any(map(_PLAIN.search, map(str, added))):
+        return None
+    return re.compile(rf"([A-Za-z0-9]{{{int(model.max_input_chars_per_word) + 1}}})[A-Za-z0-9]+")
 
 
 def _steps(part: Any) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.long_texts import splits_at_spaces
+from akidb_embeddings.checkpoint.long_texts import splits_at_spaces, unknown_word
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.errors import InputError
 from tests.fixtures import BUNDLED, TINY, copy_model, model_path
@@ -44,6 +44,7 @@ TEXTS = {
     "words": " ".join(RANDOM.choice(WORDS, 3_000)),
     "one letter": "a " * 6_000,
     "no space": "a" * 9_000,
+    "huge words": ("a" * 4_000 + " b " + "1" * 120 + "\u0301é" + "C" * 3_000 + ", " + "d" * 100 + "-") * 3,
     "no space, varied": "".join(RANDOM.choice(list("abcdefgh漢,.-"), 9_000)),
     "only spaces": " " * 9_000,
     "spaces between": "word".join([" " * 900] * 12),
@@ -90,14 +91,14 @@ def test_long_and_short_texts_keep_their_order() -> None:
 def test_megabytes_take_no_time_and_no_memory() -> None:
     """24 s and 950 MB when they were tokenized whole. The bounds are ten times what is usual."""
     tokenizer = Tokenizer(read_checkpoint(BUNDLED), 256)
-    text = "a " * 2_000_000
-    tokenizer.encode([text[:10_000]])
+    tokenizer.encode(["a " * 10_000])
     process = psutil.Process()
-    before, started = process.memory_info().rss, time.process_time()
-    found = tokenizer.encode([text])
-    assert time.process_time() - started < 0.5
-    assert process.memory_info().rss - before < 100 << 20
-    assert found.truncated == [True]
+    for text, is_truncated in (("a " * 2_000_000, True), ("a" * 4_000_000, False)):
+        before, started = process.memory_info().rss, time.process_time()
+        found = tokenizer.encode([text])
+        assert time.process_time() - started < 0.5
+        assert process.memory_info().rss - before < 100 << 20
+        assert found.truncated == [is_truncated]
 
 
 def test_a_refusal_says_that_it_did_not_count_to_the_end() -> None:
@@ -123,3 +124,12 @@ def test_half_an_emoji_far_beyond_the_limit_is_refused_too() -> None:
 )
 def test_what_is_known_of_a_tokenizer(name: str, splits: bool) -> None:
     assert splits_at_spaces(FastTokenizer.from_file(str(model_path(name) / "tokenizer.json"))) == splits
+
+
+def test_an_added_token_may_be_a_part_of_a_huge_word(tmp_path: Path) -> None:
+    folder = copy_model("tiny-bert", tmp_path / "model")
+    assert unknown_word(FastTokenizer.from_file(str(folder / "tokenizer.json"))) is not None
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"].append({**content["added_tokens"][-1], "id": 399, "content": "aa", "special": False})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert unknown_word(FastTokenizer.from_file(str(folder / "tokenizer.json"))) is None
