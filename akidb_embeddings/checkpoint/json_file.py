@@ -1,6 +1,7 @@
 """Reading of a model folder's JSON files, within limits of size and nesting, with errors that name the file."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from akidb_embeddings.errors import CheckpointError
 
 # The largest that is known is an index of 91,991 tensors with 9 MB. Ten times as much is parsed into a gigabyte.
 LARGEST_JSON = 16 * 2**20
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _DEEPEST = 32  # sentence-transformers' deepest file has 4 levels
 
 
@@ -46,7 +48,8 @@ def parse_json(text: bytes) -> Any:
     """Parse JSON in UTF-8.
 
     Raises:
-        ValueError: It is not valid, has more than ``LARGEST_JSON`` bytes, or is nested too deeply.
+        ValueError: It is not valid, has more than ``LARGEST_JSON`` bytes, is nested too deeply, or has a text that is
+            not valid Unicode.
     """
     if len(text) > LARGEST_JSON:
         raise ValueError(f"it has more than {LARGEST_JSON} bytes")
@@ -59,7 +62,17 @@ def parse_json(text: bytes) -> Any:
         depth += 1
         if depth > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    if _SURROGATE.search(text):
+        _check_unicode(content)
     return content
+
+
+def _check_unicode(content: Any) -> None:
+    """Raise ValueError for half a character, which JSON can write as an escape, and no tokenizer takes."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has a lone surrogate, which is not valid Unicode") from None
 
 
 def _items(value: Any) -> Any:

@@ -14,7 +14,9 @@ from tokenizers import normalizers
 from akidb_embeddings.checkpoint.folder import ModelFolder
 from akidb_embeddings.checkpoint.rebuilt_tokenizer import Parts, Source, rebuilt_parts, template
 from akidb_embeddings.checkpoint.special_tokens import extra_tokens, named_tokens, tokenizer_settings
+from akidb_embeddings.checkpoint.tokenizer_checks import encode_texts
 from akidb_embeddings.checkpoint.tokenizer_file import bert_normalizer, class_name, flag, with_prefix_space
+from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.tokenizer_classes import (
     ANY_TOKENIZER,
     BERT_SETTINGS,
@@ -143,9 +145,10 @@ def _ids(tokenizer: FastTokenizer, texts: list[str]) -> list[list[int] | None]:
 
 def _text_ids(tokenizer: FastTokenizer, text: str) -> list[int] | None:
     try:
-        return list(tokenizer.encode(text).ids)
-    except Exception:  # the library raises bare Exception
+        [encoding] = encode_texts(tokenizer, [text])
+    except InputError:
         return None
+    return list(encoding.ids)
 
 
 def _alternatives(files: _Files) -> Iterator[_Alternative]:

@@ -70,9 +70,10 @@ class IdleWork:
         is_warm_up = batch is not self._smallest
         try:
             model.start([batch])()
-        except Exception:
+        except Exception:  # MLX's errors end what nobody waits for, not the thread
             _log.exception("Warming up failed; queries may take longer")
             self._batches, self._warm_until = deque(), 0.0
+            return
         if is_warm_up:
             self.seconds += time.monotonic() - started
             if not self._batches:

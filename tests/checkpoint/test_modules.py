@@ -142,7 +142,7 @@ def test_settings_that_are_not_honoured_are_refused(tmp_path: Path, key: str, va
 @pytest.mark.parametrize(
     "module",
     [5, [], {}, {"type": 5, "path": ""}, {"type": "Pooling"}, {"type": "Pooling", "path": 5}]
-    + [{"type": "Pooling", "path": path} for path in ("..", "a/../..", "/etc", "a" * 300, "a\0b", "\ud800", "a//b")],
+    + [{"type": "Pooling", "path": path} for path in ("..", "a/../..", "/etc", "a" * 300, "a\0b", "a//b")],
 )
 def test_a_module_that_is_none_or_is_elsewhere(tmp_path: Path, module: object) -> None:
     (tmp_path / "modules.json").write_text(json.dumps([module]))
@@ -254,3 +254,9 @@ def test_a_dense_layer_without_folder_is_measured() -> None:
         [], packed, {"group_size": 64, "bits": 4, "dense.0": {"group_size": 32, "bits": 4}}, width=64
     )
     assert (layer.inputs, layer.outputs, layer.bias) == (64, 96, False)
+
+
+def test_a_path_with_half_a_character(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": "Pooling", "path": "\ud800"}]))
+    with pytest.raises(CheckpointError, match=r"modules\.json is not valid JSON: it has a lone surrogate"):
+        read_steps(tmp_path)

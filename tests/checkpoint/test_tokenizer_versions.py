@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.processors import Sequence
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.checkpoint import tokenizer_versions
 from tests.fixtures import BUNDLED, TINY, copy_model, edit_json, model_path
 
 
@@ -55,3 +58,11 @@ def test_an_ambiguous_folder(
 @pytest.mark.parametrize("path", [*map(model_path, TINY), BUNDLED], ids=[*TINY, "bundled"])
 def test_no_published_layout_is_ambiguous(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not warnings(path, caplog)
+
+
+def test_a_part_that_panics_is_no_other_meaning() -> None:
+    """Two templates in a sequence are not implemented in Rust: an exception that is no ``Exception``."""
+    tokenizer = FastTokenizer.from_file(str(model_path("tiny-bert") / "tokenizer.json"))
+    own = tokenizer.post_processor
+    tokenizer.post_processor = Sequence([own, own])
+    assert tokenizer_versions._text_ids(tokenizer, "a") is None

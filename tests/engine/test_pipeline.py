@@ -154,12 +154,14 @@ def test_a_request_goes_before_the_rest_of_the_warm_up(start: Start) -> None:
 
 
 def test_a_warm_up_that_fails_harms_nobody(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     model = Device(few_shapes=True)
     model.begin_faults = {0}
     engine = start(model)
     engine.warm_up("mean")
     assert eventually(lambda: "Warming up failed" in caplog.text)
     check(submit(engine, [5]), [5])
+    assert "Warmed up" not in caplog.text
 
 
 def test_a_cpu_does_not_warm_up(start: Start) -> None:
