@@ -22,7 +22,7 @@ from bench.texts import BUILT_IN, Texts, exact_tokenizer, spread_evenly
 
 _HERE = Path(__file__).parent
 # The order of the report. Memory and cold start have processes of their own and disturb nobody.
-_ORDER = ("latency", "open_loop", "throughput", "concurrency", "server", "memory", "cold_start", "peers")
+_ORDER = ("latency", "open_loop", "throughput", "concurrency", "server", "neighbours", "memory", "cold_start", "peers")
 _LONGEST_TEST = 6 * 3600
 # Percent of all cores that others may use before the report is doubted.
 _DISTURBING = 10
@@ -32,6 +32,7 @@ _model = pytest.StashKey[Model]()
 _report = pytest.StashKey[tuple[Report, list[Path]]]()
 _begun = pytest.StashKey[float]()
 _load = pytest.StashKey[str]()
+_threads = pytest.StashKey[str]()
 _others = pytest.StashKey[OtherPrograms]()
 
 
@@ -104,13 +105,17 @@ def model(pytestconfig: pytest.Config) -> Model:
 
 
 @pytest.fixture(scope="session")
-def service(model: Model) -> Iterator[EmbeddingService]:
+def service(pytestconfig: pytest.Config, model: Model) -> Iterator[EmbeddingService]:
     """The measured model with its configured limit of tokens, warm."""
     with _wrong_usage():
         service = EmbeddingService(config=model.config)
     with service:
         service.embed(["warm up"] * 8)
         yield service
+        found = service.statistics
+    pytestconfig.stash[_threads] = (
+        f"{found.lone_threads} for a query in the end; set to one {found.thread_drops} times beside busy programs"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -173,6 +178,7 @@ def _make_report(config: pytest.Config, recorder: Recorder, model: Model) -> Rep
         "texts": options.corpus.name if options.corpus else BUILT_IN,
         "form": "quick" if options.quick else "full",
         "took": f"{time.time() - config.stash[_begun]:.0f} s",
+        "BLAS threads": config.stash.get(_threads, "not asked"),
         "load": f"{config.stash[_load]} before, {load()} after (1, 5 and 15 minutes)",
         "other programs": f"used {config.stash[_others].share:.0f} % of all cores meanwhile",
     }

@@ -25,6 +25,7 @@ class Scale:
     soak_minutes: float
     cold_starts: int
     growth: tuple[int, ...]
+    neighbour_turns: int
     peer_texts: int
     peer_pairs: int
     peer_seconds: float
@@ -50,6 +51,7 @@ FULL = Scale(
     soak_minutes=1,
     cold_starts=10,
     growth=(100, 1_000, 10_000, 100_000),
+    neighbour_turns=8,
     peer_texts=400,
     peer_pairs=5,
     peer_seconds=60,
@@ -70,6 +72,7 @@ QUICK = Scale(
     soak_minutes=0.1,
     cold_starts=3,
     growth=(100, 1_000),
+    neighbour_turns=2,
     peer_texts=64,
     peer_pairs=2,
     peer_seconds=20,

@@ -1,9 +1,12 @@
-"""What is measured in a process of its own: ``python -m bench.worker cold|memory|growth JSON``. Prints JSON lines.
+"""What is measured in a process of its own: ``python -m bench.worker cold|memory|growth|queries``.
+
+The first line of standard input is the task as JSON. Prints JSON lines.
 
 Nothing heavy is imported before the clock runs: this module's own imports are a few milliseconds of the standard
 library's.
 """
 
+import itertools
 import json
 import random
 import sys
@@ -108,5 +111,21 @@ def growth(task: dict[str, Any]) -> None:
     service.close()
 
 
+def queries(task: dict[str, Any]) -> None:
+    """Milliseconds of queries, one after the other: as many as each further line of standard input says."""
+    service = _load(task["config"])
+    texts = itertools.cycle(task["texts"])
+    for line in sys.stdin:
+        milliseconds = []
+        for text in itertools.islice(texts, int(line)):
+            start = time.perf_counter()
+            service.embed_query(text)
+            milliseconds.append(1e3 * (time.perf_counter() - start))
+        found = service.statistics
+        _say(milliseconds=milliseconds, threads=found.lone_threads, drops=found.thread_drops)
+    service.close()
+
+
 if __name__ == "__main__":
-    {"cold": cold, "memory": memory, "growth": growth}[sys.argv[1]](json.load(sys.stdin))
+    run = {"cold": cold, "memory": memory, "growth": growth, "queries": queries}[sys.argv[1]]
+    run(json.loads(sys.stdin.readline()))

@@ -10,7 +10,7 @@ from akidb_embeddings.compute.cores import available_cores
 from akidb_embeddings.compute.fused import fused_kernels
 from akidb_embeddings.compute.kernels import Kernels
 from akidb_embeddings.compute.polynomial import POLYNOMIAL
-from akidb_embeddings.compute.runtime import BLAS, mx
+from akidb_embeddings.compute.runtime import mx
 
 # With the windows of CPUs, 512 texts, the last micro-batch of a window would often be half empty.
 _GPU_WINDOW_SCALE = 16
@@ -70,11 +70,6 @@ class Backend:
     few_shapes: bool = False
     is_gpu: bool = False
     small_dtype: mx.Dtype | None = None
-
-    def share_cores(self, micro_batches: int) -> None:
-        """Divide the cores among parallel micro-batches, so that BLAS threads times streams match the cores."""
-        if self.name == "cpu":
-            BLAS.set_threads(max(1, available_cores() // micro_batches))
 
 
 def metal(device: mx.Device, memory: str = "fast", *, strict: bool = False, chip: int = 1) -> Backend:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from akidb_embeddings import __version__
 from akidb_embeddings.config.embedding import DEFAULT, EmbeddingConfig
@@ -23,6 +23,9 @@ from akidb_embeddings.hub.download import list_cached_models
 from akidb_embeddings.hub.resolve import find_model
 from akidb_embeddings.registry import MODELS
 
+if TYPE_CHECKING:
+    from akidb_embeddings.engine.statistics import Statistics
+
 FindingStatus = Literal["ok", "warn", "fail"]
 
 _REQUIRED = ("mlx", "tokenizers", "numpy", "huggingface-hub")
@@ -31,6 +34,8 @@ _MLX_BACKENDS = ("mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13")
 # OpenBLAS reaches 50 GFLOP/s or more on one core; the reference BLAS that MLX's wheel links, 2 to 6.
 _SLOW_GFLOPS = 10.0
 _LITTLE_MEMORY = 1e9
+# Enough queries to notice that threads wait for cores.
+_QUERIES = 6
 _LITTLE_DISK = 1e9
 
 
@@ -81,6 +86,7 @@ def examine(config_path: str | Path | None = None) -> Iterator[Finding]:
         yield _make_finding("model", partial(_model, config_path))
         yield _make_finding("cache", partial(_cache, config_path))
     yield _make_finding("embedding", _embedding)
+    yield _make_finding("threads", _threads)
     yield _make_finding("memory", _memory)
 
 
@@ -159,9 +165,11 @@ def _blas() -> _Result:
 
 
 def _cores() -> _Result:
-    from akidb_embeddings.compute.cores import available_cores
+    from akidb_embeddings.compute.cores import available_cores, cpu_quota
 
-    return _Result("ok", f"{available_cores()} for this process, {os.cpu_count()} in the machine")
+    quota = cpu_quota()
+    limit = f", of which a control group allows {quota:g}" if quota is not None else ""
+    return _Result("ok", f"{available_cores()} for this process, {os.cpu_count()} in the machine{limit}")
 
 
 def _configuration(path: str | Path | None) -> _Result:
@@ -224,6 +232,34 @@ def _embedding() -> _Result:
     largest, tolerance = found.comparison.largest, found.comparison.tolerance
     text = f"{BUNDLED} differs from its published similarities by {largest:.4f}, tolerance {tolerance:g}"
     return _Result("ok", text) if found.comparison.reproduced else _Result("fail", text, remedy)
+
+
+def _threads() -> _Result:
+    """Find out how many threads a query gets beside the other programs of this machine."""
+    from akidb_embeddings.compute.cores import available_cores, threads_are_fixed
+
+    found = _ask_queries()
+    if not found.lone_threads:
+        return _Result("ok", "not needed: a GPU computes")
+    text = f"a query is computed by {found.lone_threads} of {available_cores()} possible threads"
+    if threads_are_fixed():
+        return _Result("ok", f"{text}, as OPENBLAS_NUM_THREADS says")
+    if not found.thread_drops:
+        return _Result("ok", text)
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    why = f"other programs keep the cores busy (load {load})"
+    return _Result("warn", f"{text}: {why}", "close other programs, or expect queries to take longer")
+
+
+def _ask_queries() -> "Statistics":
+    """What the engine's counters say after a few queries."""
+    from akidb_embeddings.registry import BUNDLED
+    from akidb_embeddings.service.service import EmbeddingService
+
+    with EmbeddingService(config=EmbeddingConfig(model_name=BUNDLED)) as service:
+        for _ in range(_QUERIES):
+            service.embed_query("how do I await a coroutine?")
+        return service.statistics
 
 
 def _memory() -> _Result:

@@ -94,6 +94,8 @@ class Engine:
             idle_seconds=max(0.0, now - counts.last_success),
             warming_up=self._idle_work.warming_up,
             warm_up_seconds=self._idle_work.seconds,
+            lone_threads=counts.lone_threads,
+            thread_drops=counts.thread_drops,
         )
 
     def wait_until_loaded(self) -> None:

@@ -1,6 +1,7 @@
 """A checkpoint on a backend: micro-batches in, float32 vectors out. It is used on one thread only."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from akidb_embeddings.architectures import build_encoder
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.compute.backend import Backend
+from akidb_embeddings.compute.core_sharing import CoreSharing
 from akidb_embeddings.compute.devices import free_memory, wire_memory
 from akidb_embeddings.compute.fused import FUSED
 from akidb_embeddings.compute.pooling import pool, pooled_tokens
@@ -39,6 +41,7 @@ class MLXEmbeddingModel:
         self.streams, self.tokens_per_batch = backend.streams, backend.tokens_per_batch
         self.obeys_batch_size, self.window_scale = backend.obeys_batch_size, backend.window_scale
         self.ahead, self.few_shapes, self.is_gpu = backend.ahead, backend.few_shapes, backend.is_gpu
+        self._cores = None if backend.is_gpu else CoreSharing()
         mx.set_cache_limit(backend.cache_limit)
         wire_memory(backend)
         self._streams = [mx.new_stream(backend.device) for _ in range(backend.streams)]
@@ -68,7 +71,6 @@ class MLXEmbeddingModel:
         Returns:
             A function that waits for their vectors, float32 [B, dimension] each.
         """
-        self._backend.share_cores(len(batches))
         outputs = []
         for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
             with mx.stream(stream):
@@ -77,15 +79,33 @@ class MLXEmbeddingModel:
             mx.async_eval(outputs)  # type: ignore[no-untyped-call]
 
         def finish() -> list[NDArray[np.float32]]:
-            mx.eval(outputs)
+            with self._share_cores(batches):
+                mx.eval(outputs)
             return [np.array(output) for output in outputs]
 
         return finish
 
     def close(self) -> None:
         """Free the weights and MLX's buffer cache."""
+        if self._cores is not None:
+            self._cores.close()
         del self._encoder, self._dense
         mx.clear_cache()
+
+    @property
+    def lone_threads(self) -> int:
+        """The CPU threads that a lone micro-batch gets now; 0 on a GPU."""
+        return self._cores.lone_threads if self._cores is not None else 0
+
+    @property
+    def thread_drops(self) -> int:
+        """How often that was set to one, since other programs kept the cores busy."""
+        return self._cores.drops if self._cores is not None else 0
+
+    def _share_cores(self, batches: Sequence[MicroBatch]) -> AbstractContextManager[None]:
+        if self._cores is None:
+            return nullcontext()
+        return self._cores.share(len(batches), batches[0].ids.size, fixed=batches[0].alone)
 
     def _vectors(self, batch: MicroBatch) -> mx.array:
         tokens = pooled_tokens(batch.lengths, batch.pooling)

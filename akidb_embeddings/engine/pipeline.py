@@ -28,6 +28,8 @@ class Model(Protocol):
         ahead: How many times micro-batches are started before the oldest ones are read.
         few_shapes: Whether a new shape is slow, so that the number of texts is rounded up.
         is_gpu: Whether the device is a GPU.
+        lone_threads: The CPU threads that a lone micro-batch gets now; 0 on a GPU.
+        thread_drops: How often that was set to one, since other programs kept the cores busy.
     """
 
     streams: int
@@ -37,6 +39,12 @@ class Model(Protocol):
     ahead: int
     few_shapes: bool
     is_gpu: bool
+
+    @property
+    def lone_threads(self) -> int: ...  # noqa: D102 - see above
+
+    @property
+    def thread_drops(self) -> int: ...  # noqa: D102
 
     def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
         """Start at most ``streams`` micro-batches.
@@ -110,7 +118,8 @@ class Pipeline:
 
     def _start(self, groups: list[list[Item]]) -> None:
         budgets = (BUSY_TOKENS, self._model.tokens_per_batch) if self._model.few_shapes else ()
-        batches = [pad([item.row for item in group], group[0].request.pooling, budgets) for group in groups]
+        first = groups[0][0].request
+        batches = [pad([item.row for item in group], first.pooling, budgets, alone=first.alone) for group in groups]
         started_at = time.monotonic()
         try:
             finish = self._model.start(batches)
@@ -134,6 +143,7 @@ class Pipeline:
 
     def _count(self, step: _Step) -> None:
         counts, now = self._counts, time.monotonic()
+        counts.lone_threads, counts.thread_drops = self._model.lone_threads, self._model.thread_drops
         # The device has computed this since the previous one ended, or since it was started.
         counts.compute_seconds += now - max(step.started_at, counts.last_success)
         counts.last_success = now

@@ -18,11 +18,13 @@ class MicroBatch:
         ids: Token ids, int32 [B, L], padded on the right.
         lengths: The number of tokens of each text, int32 [B].
         pooling: The pooling strategy.
+        alone: Whether the vectors must not depend on what else runs, to the last bit.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     pooling: str
+    alone: bool = False
 
 
 def padded_length(length: int) -> int:
@@ -108,7 +110,9 @@ def _pack(order: Sequence[int], padded: Sequence[int], packer: Packer, target: i
     return batches
 
 
-def pad(rows: Sequence[NDArray[np.int32]], pooling: str, budgets: Sequence[int] = ()) -> MicroBatch:
+def pad(
+    rows: Sequence[NDArray[np.int32]], pooling: str, budgets: Sequence[int] = (), *, alone: bool = False
+) -> MicroBatch:
     """Rows of token ids as one micro-batch. The padding id is arbitrary, because masks depend on lengths only.
 
     Args:
@@ -116,6 +120,7 @@ def pad(rows: Sequence[NDArray[np.int32]], pooling: str, budgets: Sequence[int] 
         pooling: The pooling strategy.
         budgets: For devices where a new shape is slow, the sizes of full micro-batches in tokens: rows of one token are
             added up to a power of two, or to as many as fill one. Their vectors come last and mean nothing.
+        alone: See ``MicroBatch``.
     """
     lengths = [row.size for row in rows]
     longest = max(lengths)
@@ -129,4 +134,4 @@ def pad(rows: Sequence[NDArray[np.int32]], pooling: str, budgets: Sequence[int] 
     ids = np.zeros((count, width), dtype=np.int32)
     for padded, row in zip(ids, rows, strict=False):
         padded[: row.size] = row
-    return MicroBatch(ids, np.array(lengths + [1] * (count - len(rows)), dtype=np.int32), pooling)
+    return MicroBatch(ids, np.array(lengths + [1] * (count - len(rows)), dtype=np.int32), pooling, alone)

@@ -21,6 +21,8 @@ class Statistics:
         idle_seconds: The time since the last successful forward pass, or since the start.
         warming_up: Whether shapes of queries remain to be computed for the first time.
         warm_up_seconds: The time spent on that.
+        lone_threads: The CPU threads of a micro-batch that runs alone, such as a query; 0 on a GPU or before the first.
+        thread_drops: How often that was set to one, since other programs kept the cores busy.
     """
 
     running: bool
@@ -35,6 +37,8 @@ class Statistics:
     idle_seconds: float
     warming_up: bool = False
     warm_up_seconds: float = 0.0
+    lone_threads: int = 0
+    thread_drops: int = 0
 
 
 @dataclass
@@ -47,4 +51,6 @@ class Counts:
     compute_seconds: float = 0.0
     failures: int = 0
     restarts: int = 0
+    lone_threads: int = 0
+    thread_drops: int = 0
     last_success: float = field(default_factory=time.monotonic)

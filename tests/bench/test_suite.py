@@ -5,6 +5,7 @@ import mmap
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +14,7 @@ import pytest
 from bench import padding
 from bench.footprint import Sampler, footprint
 from bench.machine import OtherPrograms
+from bench.neighbours import Asker, busy_programs, settings, take_turns
 from bench.process import run_worker
 from tests.conftest import REPOSITORY, service
 from tests.fixtures import DATA
@@ -88,6 +90,26 @@ def test_fresh_processes_measure_start_memory_and_growth() -> None:
     assert all(line["peak"] - line["net"] == 100 * 32 * 4 for line in measured)
     assert last["count"] == 10**12
     assert last["expected"] > 60
+
+
+def test_queries_are_asked_in_turns_beside_busy_programs() -> None:
+    config = service(model_name=TINY).config
+    with ExitStack() as stack:
+        askers = {
+            name: stack.enter_context(Asker(config, ["one", "two"], environment))
+            for name, environment in settings(2).items()
+        }
+        with busy_programs(1):
+            found = take_turns(askers, 2, 3)
+    for turns in found.values():
+        assert [len(turn.milliseconds) for turn in turns] == [3, 3]
+        assert all(value > 0 for turn in turns for value in turn.milliseconds)
+    assert {turns[0].threads for name, turns in found.items() if name == "1 BLAS thread"} == {1}
+    with (
+        Asker(config.with_values(model_name="./nowhere"), [], {}) as asker,
+        pytest.raises(RuntimeError, match="code 1"),
+    ):
+        asker.ask(1)
 
 
 def test_a_process_that_fails_says_why() -> None:

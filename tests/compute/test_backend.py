@@ -2,7 +2,7 @@
 
 import pytest
 
-from akidb_embeddings.compute import backend, runtime
+from akidb_embeddings.compute import backend
 from akidb_embeddings.compute.backend import WeightStorage, cpu, cuda, metal
 from akidb_embeddings.compute.polynomial import POLYNOMIAL
 from akidb_embeddings.compute.runtime import mx
@@ -50,13 +50,3 @@ def test_cpu_computes_in_float32_with_a_stream_for_each_core(monkeypatch: pytest
     assert (cpu().ahead, cpu().window_scale, cpu().few_shapes) == (0, 1, False)
     assert cpu("fast").storage is WeightStorage.EXPANDED
     assert cpu("compact").storage is WeightStorage.PER_LAYER
-
-
-def test_cores_are_shared_between_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[int] = []
-    monkeypatch.setattr(backend, "available_cores", lambda: 4)
-    monkeypatch.setattr(type(runtime.BLAS), "set_threads", lambda _, count: threads.append(count))
-    for micro_batches in (1, 2, 4, 8):
-        cpu().share_cores(micro_batches)
-    metal(DEVICE).share_cores(1)
-    assert threads == [4, 2, 1, 1]

@@ -12,19 +12,45 @@ import psutil
 import pytest
 
 from akidb_embeddings import __version__
-from akidb_embeddings.compute import backend, devices, runtime
+from akidb_embeddings.compute import backend, cores, devices, runtime
 from akidb_embeddings.compute.blas import Blas
 from akidb_embeddings.compute.layers import Packed
 from akidb_embeddings.diagnostics import doctor, measure, verify
 from akidb_embeddings.diagnostics.doctor import Finding, examine
+from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.hub import cache
 from tests.fixtures import BUNDLED
 from tests.hub_server import isolate
 
+ASK_QUERIES = doctor._ask_queries
+
 NAMES = [
     *("platform", "versions", "device", "products", "BLAS", "cores", "configuration", "model", "cache", "embedding"),
-    "memory",
+    *("threads", "memory"),
 ]
+
+
+def statistics(threads: int = 2, drops: int = 0) -> Statistics:
+    return Statistics(
+        running=True,
+        waiting_tokens=0,
+        waiting_seconds=0.0,
+        rounds=6,
+        texts=6,
+        tokens=60,
+        compute_seconds=0.1,
+        failures=0,
+        restarts=0,
+        idle_seconds=0.0,
+        lone_threads=threads,
+        thread_drops=drops,
+    )
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs beside the tests, threads did not wait for cores."""
+    monkeypatch.setattr(doctor, "_ask_queries", statistics)
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +239,30 @@ def test_little_disk_and_little_memory_are_warnings(monkeypatch: pytest.MonkeyPa
     memory = find("memory")
     assert memory.status == "warn"
     assert memory.text.startswith("8.0 GB, 0.2 GB available, ")
+
+
+def test_the_threads_of_a_query_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
+    assert find("threads") == Finding("threads", "ok", "a query is computed by 2 of 2 possible threads")
+    monkeypatch.setattr(doctor, "_ask_queries", lambda: statistics(1, drops=1))
+    found = find("threads")
+    assert (found.status, found.text[:45]) == ("warn", "a query is computed by 1 of 2 possible thread")
+    assert "other programs keep the cores busy (load " in found.text
+    monkeypatch.setattr(doctor, "_ask_queries", lambda: statistics(0))
+    assert find("threads").text == "not needed: a GPU computes"
+    monkeypatch.setattr(doctor, "_ask_queries", lambda: statistics(1))
+    monkeypatch.setattr(cores, "available_cores", lambda: 1)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    assert find("threads").text == "a query is computed by 1 of 1 possible threads, as OPENBLAS_NUM_THREADS says"
+
+
+def test_a_control_group_that_limits_the_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "cpu_quota", lambda: 1.5)
+    assert find("cores").text.endswith("of which a control group allows 1.5")
+
+
+def test_real_queries_are_asked() -> None:
+    asked = ASK_QUERIES()
+    assert asked.texts >= 6
+    assert 0 <= asked.lone_threads <= cores.available_cores()

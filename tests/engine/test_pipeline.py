@@ -196,3 +196,21 @@ def test_a_gpu_may_rest_without_being_asked(start: Start, monkeypatch: pytest.Mo
     check(submit(start(model), [5]), [5])
     threading.Event().wait(0.1)
     assert len(model.forwards) == 1
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_micro_batches_of_a_request_that_is_alone_say_so(start: Start, alone: bool) -> None:
+    """Their vectors must not depend on other programs either: they decide how many threads a product has."""
+    model = FakeModel()
+    future = start(model).submit([row(1, 2)], pooling="mean", max_rows=8, max_waiting_tokens=100, alone=alone)
+    future.result(LONG)
+    assert [[batch.alone for batch in batches] for batches in model.forwards] == [[alone]]
+
+
+def test_statistics_tell_the_threads(start: Start) -> None:
+    model = FakeModel()
+    engine = start(model)
+    assert (engine.statistics.lone_threads, engine.statistics.thread_drops) == (0, 0)
+    model.lone_threads, model.thread_drops = 1, 3
+    check(submit(engine, [1]), [1])
+    assert (engine.statistics.lone_threads, engine.statistics.thread_drops) == (1, 3)
