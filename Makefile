@@ -1,5 +1,6 @@
 # Every target sets up what it needs in .venv. `make test` is for every change; `make test-all` adds the long tests and
-# Ray's. `make test-gpu` is for machines with a GPU. `make check`, `make demo`, `make bench`, `make proto`.
+# Ray's. `make test-gpu` is for machines with a GPU. `make check`, `make demo`, `make bench`, `make compare`,
+# `make proto`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long test-ray test-gpu test-all check bench proto browser format clean
+.PHONY: demo test test-long test-ray test-gpu test-all check bench compare proto browser format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -58,6 +59,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest bench $(BENCH_ARGS)
+
+# This library beside sentence-transformers and fastembed: the table of the README. Installs PyTorch: five gigabytes.
+compare: $(VENV)/.dev
+	$(BIN)/python -m scripts.compare $(COMPARE_ARGS)
 
 # The code generated for gRPC, which is committed: whoever installs the package needs no compiler.
 proto: $(VENV)/.dev

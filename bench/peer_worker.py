@@ -7,15 +7,20 @@ It imports nothing of this package, so that it runs where only the peer is insta
 
 ``"device": "cuda", "dtype": "bfloat16"`` puts sentence-transformers on a GPU.
 
+``python peer_worker.py export MODEL FOLDER MAX_TOKENS`` writes a BERT as fastembed reads it: ``model.onnx`` and the
+tokenizer's files.
+
 An error answers ``{"error": …}``. The clock runs from texts to float32 NumPy vectors, without the pipe.
 """
 
 # mypy: disable-error-code="import-not-found"
 
 import base64
+import contextlib
 import importlib.metadata
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -24,6 +29,7 @@ from typing import Any
 
 # Texts in one forward, longest first: what these libraries recommend, and what we have by default; on GPUs, more.
 _BATCH, _GPU_BATCH = 32, 128
+_ONNX = "model.onnx"
 
 
 class SentenceTransformers:
@@ -86,6 +92,52 @@ class OnnxRuntime:
                 pooled[index] = vector
         vectors = np.stack(pooled).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class FastEmbed:
+    """fastembed on weights exported here, unless the folder has them: it reads all-MiniLM-L6-v2 as ONNX alone."""
+
+    distribution = "fastembed"
+
+    def __init__(self, folder: str, max_tokens: int, threads: int) -> None:
+        from fastembed import TextEmbedding
+
+        with contextlib.ExitStack() as stack:
+            if not (Path(folder) / _ONNX).exists():
+                scratch = stack.enter_context(tempfile.TemporaryDirectory())
+                _export(folder, scratch, max_tokens)
+                folder = scratch
+            name = "sentence-transformers/all-MiniLM-L6-v2"  # says how it pools
+            self._model = TextEmbedding(name, specific_model_path=folder, threads=threads)
+
+    def embed(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        return np.stack(list(self._model.embed(texts, batch_size=_BATCH)))
+
+
+class Ours:
+    """This library, where it is installed like any other."""
+
+    distribution = "akidb-embeddings"
+
+    def __init__(self, folder: str, max_tokens: int, threads: int) -> None:
+        from akidb_embeddings import EmbeddingService
+
+        self._service = EmbeddingService(folder, max_tokens=max_tokens)
+
+    def embed(self, texts: list[str]) -> Any:
+        return self._service.embed(texts)
+
+
+def _export(folder: str, target: str, max_tokens: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        config = json.loads((Path(folder) / "config.json").read_text())
+        shutil.copy(_export_bert(folder, config, Path(scratch)), Path(target) / _ONNX)
+    for name in ("config.json", "tokenizer.json", "special_tokens_map.json"):
+        shutil.copy(Path(folder) / name, target)
+    settings = json.loads((Path(folder) / "tokenizer_config.json").read_text())
+    (Path(target) / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": max_tokens}))
 
 
 def _export_bert(folder: str, config: dict[str, Any], scratch: Path) -> str:
@@ -185,7 +237,9 @@ class MlxLm:
         return np.stack(vectors)
 
 
-_PEERS: dict[str, Any] = {peer.distribution: peer for peer in (SentenceTransformers, OnnxRuntime, MlxEmbeddings, MlxLm)}
+_PEERS: dict[str, Any] = {
+    peer.distribution: peer for peer in (SentenceTransformers, OnnxRuntime, FastEmbed, MlxEmbeddings, MlxLm, Ours)
+}
 
 
 class _Session:
@@ -227,4 +281,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder: its modules are not meant for the peers
-    main()
+    if sys.argv[1:2] == ["export"]:
+        _export(sys.argv[2], sys.argv[3], max_tokens=int(sys.argv[4]))
+    else:
+        main()

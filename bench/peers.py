@@ -43,6 +43,7 @@ class Kind:
 PEERS: Sequence[Kind] = (
     Kind("sentence-transformers", "pip install sentence-transformers", gpus={"cuda": "cuda", "metal": "mps"}),
     Kind("onnxruntime", "pip install onnxruntime onnx torch transformers", ("bert",)),
+    Kind("fastembed", "pip install fastembed onnx torch transformers", ("bert",)),
     Kind("mlx-embeddings", "pip install mlx-embeddings 'mlx[cpu]' (on macOS without [cpu])", is_mlx=True),
     Kind("mlx-lm", "pip install mlx-lm 'mlx[cpu]' (on macOS without [cpu])", ("qwen3",), is_mlx=True),
 )
