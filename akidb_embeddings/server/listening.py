@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import socket
 
 from akidb_embeddings.errors import EmbeddingError
@@ -30,8 +31,50 @@ def listen(host: str, port: int) -> list[socket.socket]:
     Raises:
         EmbeddingError: The port is taken, or the machine has none of the addresses.
     """
+    listening, absent = _listen_on_all(host, port, "port")
+    for name, error in absent.items():
+        LOG.warning("Not listening on %s: %s", name, error.strerror)
+    return listening
+
+
+def check_port(host: str, port: int, setting: str) -> None:
+    """Check that a server could listen on a port, before much time is spent on what it would serve.
+
+    Args:
+        host: The host to listen on.
+        port: The port.
+        setting: The setting that the port is from: "port" or "grpc_port".
+
+    Raises:
+        EmbeddingError: As in ``listen``.
+    """
+    for made in _listen_on_all(host, port, setting)[0]:
+        made.close()
+
+
+def listening_error(host: str, port: int, setting: str, error: Exception) -> EmbeddingError:
+    """The error for a port that cannot be listened on, given the system's own."""
+    purpose = ", for gRPC" if setting == "grpc_port" else ""
+    is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    # Python adds the address to the system's words.
+    reason = os.strerror(errno.EADDRINUSE) if is_taken else (isinstance(error, OSError) and error.strerror) or error
+    hint = f"Another program uses it: give another {{{setting}}}, or 0 for any free one." if is_taken else ""
+    return EmbeddingError(f"cannot listen on {host}, port {port}{purpose}: {reason}.", hint=hint)
+
+
+def is_reachable(host: str) -> bool:
+    """Whether other machines may reach a server on this host: not all of its addresses are the machine's own loop."""
+    try:
+        found = [ipaddress.ip_address(name) for _, name in addresses(host)]
+    except OSError:  # nothing listens there
+        return False
+    return not all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in found)
+
+
+def _listen_on_all(host: str, port: int, setting: str) -> tuple[list[socket.socket], dict[str, OSError]]:
+    """A socket on each address that the machine has, and the errors by the addresses that it does not have."""
     listening: list[socket.socket] = []
-    missing: OSError | None = None
+    absent: dict[str, OSError] = {}
     try:
         for address in _with_ipv4(addresses(host)):
             try:
@@ -39,15 +82,14 @@ def listen(host: str, port: int) -> list[socket.socket]:
             except OSError as error:
                 if not is_absent(error):
                     raise
-                missing = error
-                LOG.warning("Not listening on %s: %s", address[1], error.strerror)
-        if missing and not listening:
-            raise missing
+                absent[address[1]] = error
+        if absent and not listening:
+            raise next(iter(absent.values()))
     except OSError as error:
         for made in listening:
             made.close()
-        raise EmbeddingError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    return listening
+        raise listening_error(host, port, setting, error) from error
+    return listening, absent
 
 
 def bind_error(address: Address, port: int) -> OSError | None:

@@ -11,13 +11,12 @@ from grpc.aio import ServicerContext as Context
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.server import telemetry
 from akidb_embeddings.server.api_error import ApiError
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.listening import Address, addresses, bind_error, is_absent
+from akidb_embeddings.server.listening import Address, addresses, bind_error, is_absent, listening_error
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
 from akidb_embeddings.server.servicer import SERVICE, Servicer, abort
 
@@ -87,8 +86,7 @@ def _listen(server: grpc.aio.Server, handler: Handler) -> int:
         if problem and not is_bound:
             raise problem
     except (OSError, RuntimeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise EmbeddingError(f"cannot listen on {config.host}, port {config.grpc_port}, for gRPC: {reason}") from error
+        raise listening_error(config.host, config.grpc_port, "grpc_port", error) from error
     return port
 
 

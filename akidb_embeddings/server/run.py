@@ -21,7 +21,7 @@ from akidb_embeddings.server import rpc
 from akidb_embeddings.server.app import create_app
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.listening import listen
+from akidb_embeddings.server.listening import check_port, is_reachable, listen
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.service.service import EmbeddingService
@@ -53,28 +53,41 @@ def served_names(sources: tuple[str, ...]) -> dict[str, str]:
     return names
 
 
+def _ignore(_: EmbeddingConfig) -> None:
+    """Announce no model."""
+
+
 @contextlib.contextmanager
-def open_services(config: ServerConfig, embedding: EmbeddingConfig) -> Iterator[dict[str, EmbeddingService]]:
-    """The loaded models by the names that clients use; closed at the end."""
+def open_services(
+    config: ServerConfig, embedding: EmbeddingConfig, announce: Callable[[EmbeddingConfig], None] = _ignore
+) -> Iterator[dict[str, EmbeddingService]]:
+    """The loaded models by the names that clients use; closed at the end. Each is announced before it is loaded."""
     services: dict[str, EmbeddingService] = {}
     with contextlib.ExitStack() as stack:
         for name, source in served_names(tuple(config.models) or (embedding.model_name,)).items():
             model_config = EmbeddingConfig.resolve(
                 embedding, model_name=source, max_queued_tokens=config.max_queued_tokens
             )
+            announce(model_config)
             services[name] = stack.enter_context(EmbeddingService(config=model_config))
             services[name].embed(["The first vector takes longer than others."])
             LOG.info("Loaded %s, %d dimensions", name, services[name].dimension)
         yield services
 
 
-def serve(config: ServerConfig, embedding: EmbeddingConfig, notify: Callable[[str], None] = LOG.info) -> None:
+def serve(
+    config: ServerConfig,
+    embedding: EmbeddingConfig,
+    notify: Callable[[str], None] = LOG.info,
+    announce: Callable[[EmbeddingConfig], None] = _ignore,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         config: The server's settings.
         embedding: The settings of the models.
         notify: Called with each address once the server accepts requests.
+        announce: Called with each model before it is loaded, which may be a download.
 
     Raises:
         ConfigurationError: A file for API keys or TLS cannot be used.
@@ -82,9 +95,16 @@ def serve(config: ServerConfig, embedding: EmbeddingConfig, notify: Callable[[st
     """
     keys = ApiKeys.read(config.api_keys_file)
     _check_tls(config)
+    _check_ports(config)
+    if not keys and is_reachable(config.host):
+        LOG.warning(
+            "Listening on %s without API keys: whoever can reach this machine can use it. Give --api-keys-file, "
+            "or --host 127.0.0.1",
+            config.host,
+        )
     watchdog = threading.Timer(_ENGINE_SECONDS, _force_exit)
     watchdog.daemon = True
-    with open_services(config, embedding) as services:
+    with open_services(config, embedding, announce) as services:
         handler = Handler(config, services, Metrics(services))
         asyncio.run(_serve_until_signal(handler, keys, notify))
         watchdog.start()  # closing the services waits for the engine's last batch, but not forever
@@ -205,8 +225,27 @@ def _check_tls(config: ServerConfig) -> None:
         ) from error
 
 
+def _check_ports(config: ServerConfig) -> None:
+    """Find a port that is taken before a model is loaded, or downloaded."""
+    check_port(config.host, config.port, "port")
+    if config.grpc_port is None:
+        return
+    check_port(config.host, config.grpc_port, "grpc_port")
+    if config.port == config.grpc_port != 0:
+        raise ConfigurationError(
+            field="grpc_port", reason=f"is {config.grpc_port}, the port of REST; gRPC needs one of its own."
+        )
+
+
+# Where a browser on this machine finds a server that listens on all addresses.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 def _addresses(config: ServerConfig, port: int, grpc_port: int | None) -> list[str]:
+    host, here = (
+        f"[{name}]" if ":" in name else name for name in (config.host, _LOOPBACK.get(config.host, config.host))
+    )
     scheme = "https" if config.tls_certificate else "http"
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    lines = [f"REST on {scheme}://{host}:{port}, documentation at {scheme}://{host}:{port}/docs"]
+    page = f"{scheme}://{here}:{port}/"
+    lines = [f"REST on {scheme}://{host}:{port}, page at {page} and documentation at {page}docs"]
     return lines if grpc_port is None else [*lines, f"gRPC on {host}:{grpc_port}"]

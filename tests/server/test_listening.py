@@ -11,7 +11,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingError, EmbeddingService
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.listening import addresses, listen
+from akidb_embeddings.server.listening import addresses, is_reachable, listen
 from tests.conftest import LONG
 from tests.server.calls import address, stub
 from tests.server.conftest import Running, server_here
@@ -129,6 +129,24 @@ def test_a_port_that_is_taken_on_one_address_is_an_error(two: str) -> None:
         assert caught.value.__cause__.errno == errno.EADDRINUSE
         with socket.create_server(("127.0.0.1", port)):  # what was bound before is free again
             pass
+
+
+@pytest.mark.parametrize(
+    ("host", "reachable"),
+    [
+        ("127.0.0.1", False),
+        ("127.1.2.3", False),
+        ("::1", False),
+        ("localhost", False),
+        ("::ffff:127.0.0.1", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("192.0.2.1", True),
+        ("nowhere.invalid", False),
+    ],
+)
+def test_which_hosts_other_machines_may_reach(host: str, reachable: bool) -> None:
+    assert is_reachable(host) == reachable
 
 
 def test_a_host_without_an_address_is_an_error() -> None:
