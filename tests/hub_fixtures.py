@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings.hub import cache, resolve
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.hub import names as registry_names
+from akidb_embeddings.registry import MODELS, ModelSpec
 from tests.hub_server import Files, HubServer, commit_of, isolate, safetensors, tiny_model, write_files
 
 # huggingface_hub 0.x leaves its sockets to the garbage collector, which then complains.
@@ -47,6 +48,12 @@ def snapshot(repo: str, files: Files, *, branch: str = "main", commit: str = "")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(root / "blobs" / name.replace("/", "-"))
     return folder
+
+
+def use_registry(monkeypatch: pytest.MonkeyPatch, *specs: ModelSpec) -> None:
+    """Let these be the known models."""
+    for module in (registry_names, resolve):
+        monkeypatch.setattr(module, "MODELS", {spec.name: spec for spec in specs})
 
 
 def names(folder: Path) -> list[str]:

@@ -101,6 +101,8 @@ def _dispatch(arguments: list[str]) -> int:
         code: int = options.run(options)
     except EmbeddingError as error:
         return _report(error, options.names)
+    except SystemExit as end:  # the user does not want what the command would do
+        return end.code if isinstance(end.code, int) else 1
     return code
 
 

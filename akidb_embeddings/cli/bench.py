@@ -7,10 +7,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.downloads import add_yes_option, confirm_download
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.extras import require
 
 _REPOSITORY = "https://github.com/akidb/akidb-embeddings"
+_RANDOM = "random:"
 # This program's exit codes for pytest's: success, interruption, wrong usage. All others are failures.
 _EXIT_CODES = {0: 0, 2: 130, 4: 2}
 
@@ -32,10 +35,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="the whole suite: half an hour with the bundled model on two cores"
     )
+    add_yes_option(parser)
     parser.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options after -- are passed to pytest")
 
 
 def _run(options: Namespace) -> int:
+    if options.model and not options.model.startswith(_RANDOM):
+        confirm_download(EmbeddingConfig.resolve(None, None, model_name=options.model), options)
     command = [sys.executable, "-m", "pytest", str(_suite()), *_arguments(options)]
     return _EXIT_CODES.get(_execute(command), 1)
 

@@ -26,7 +26,9 @@ class Parser(argparse.ArgumentParser):
 
 
 # The library's names for arguments whose option has another ``dest``, since their own is a field of the configuration.
-_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task", "passages": "size"}
+_LIBRARY_NAMES = {"prompt_text": "prompt", "prompt_task": "task", "passages": "size", "models": "model_name"}
+# A command without an option for the model has no such name: hints that need it are left out.
+_NO_NAMES = {"model_name": None}
 
 
 class Command(NamedTuple):
@@ -74,10 +76,11 @@ class Command(NamedTuple):
         return parser
 
 
-def _option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
+def _option_names(parser: argparse.ArgumentParser) -> dict[str, str | None]:
     """The options by the library's names of the arguments they set: ``{"model_name": "--model"}``."""
-    return {
-        _LIBRARY_NAMES.get(action.dest, action.dest): action.option_strings[0]
+    return _NO_NAMES | {
+        name: action.option_strings[0]
         for action in parser._actions  # argparse has no public equivalent
         if action.option_strings
+        for name in (action.dest, _LIBRARY_NAMES.get(action.dest, action.dest))
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.downloads import confirm_download
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import print_message, shorten, size
 from akidb_embeddings.conversion.convert import BITS, DTYPES, GROUP_SIZES, convert
@@ -47,6 +48,7 @@ def _run(options: Namespace) -> int:
     config = configuration(options)
     # The configured revision belongs to the configured model, not to this one.
     revision = vars(options).get("revision")
+    confirm_download(config.with_values(model_name=options.source, revision=revision), options)
     files = resolve_model(
         options.source, revision=revision, cache_dir=config.cache_dir, auto_download=config.auto_download
     )

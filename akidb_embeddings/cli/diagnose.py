@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.downloads import confirm_download
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import print_message, shorten, table
 from akidb_embeddings.hub.download import is_model_cached
@@ -95,6 +96,7 @@ def _verify(options: Namespace) -> int:
         if not is_model_cached(model, revision=revision, cache_dir=config.cache_dir):
             print_message(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
             model, revision = BUNDLED, None
+    confirm_download(config.with_values(model_name=model, revision=revision), options)
     found = verify(
         model,
         card=options.card,

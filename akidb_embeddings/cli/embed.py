@@ -55,7 +55,7 @@ def _run(options: Namespace) -> int:
     to_terminal = options.output == "-" and sys.stdout.isatty()
     if options.format == "npy" and to_terminal:
         raise InputError("npy is binary and cannot go to a terminal: give --output FILE, or redirect with > FILE")
-    with open_service(configuration(options)) as service:
+    with open_service(configuration(options), options) as service:
         prompt = service.resolve_prompt(**prompt_options(options))
         show_progress = sys.stderr.isatty() and not to_terminal
         embedding = _Embedding(service, texts, prompt, options.precision, show_progress)

@@ -79,7 +79,7 @@ def _run(options: Namespace) -> int:
     if options.merge_repeats:
         tasks = [task.with_merged_queries() if isinstance(task, RetrievalTask) else task for task in tasks]
     results = []
-    with open_service(configuration(options)) as service:
+    with open_service(configuration(options), options) as service:
         from tqdm import tqdm
 
         for task in tasks:

@@ -43,7 +43,7 @@ def _run(options: Namespace) -> int:
         raise InputError(f"--actor-cpus is {options.actor_cpus}; it is for --ray ADDRESS, and at least 1.")
     with (
         contextlib.closing(_open_source(options)) as source,  # first, so that its errors come before a model is loaded
-        open_service(configuration(options)) as service,
+        open_service(configuration(options), options) as service,
     ):
         prompt = service.resolve_prompt(**prompt_options(options))
         metadata = _metadata(options, service, prompt)

@@ -10,6 +10,7 @@ from pathlib import Path
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.checkpoint.settings import Settings, apply_config, describe_lengths, fingerprint
 from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.downloads import announce_download
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import shorten, size, table
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
@@ -86,8 +87,10 @@ def _other_row(info: ModelInfo) -> tuple[str, ...]:
 
 
 def _download(options: Namespace) -> int:
-    cache_dir = configuration(options).cache_dir
-    revision = vars(options).get("revision")
+    config, revision = configuration(options), vars(options).get("revision")
+    cache_dir = config.cache_dir
+    asked = config.with_values(model_name=options.name, revision=revision, auto_download=True)
+    announce_download(asked, force=options.force)
     files = download_model(options.name, revision=revision, cache_dir=cache_dir, force=options.force)
     info = get_model_info(options.name, revision=revision, cache_dir=cache_dir)
     print(f"{files.name}: {files.path} ({files.origin}, {size(info.size_on_disk)}, revision {files.revision or '-'})")

@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from akidb_embeddings.cli.output import print_message, size
+from akidb_embeddings.cli.downloads import add_yes_option, confirm_download
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, EmbeddingConfig
 from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.vectors import WITHOUT_RANGES
@@ -162,6 +162,7 @@ def add_location_options(parser: ArgumentParser) -> None:
         default=SUPPRESS,
         help="fail if the model is not on this machine (default: download it)",
     )
+    add_yes_option(group)
 
 
 def configuration(options: Namespace) -> EmbeddingConfig:
@@ -174,15 +175,9 @@ def configuration(options: Namespace) -> EmbeddingConfig:
     return EmbeddingConfig.resolve(None, options.config, **given)
 
 
-def open_service(config: EmbeddingConfig) -> "EmbeddingService":
-    """Open a service. If the model must be downloaded first, a message says so, since that can take minutes."""
-    from akidb_embeddings.hub.resolve import find_model
-    from akidb_embeddings.registry import MODELS
+def open_service(config: EmbeddingConfig, options: Namespace) -> "EmbeddingService":
+    """Open a service. If the model must be downloaded first, ``confirm_download`` says so, and may ask."""
     from akidb_embeddings.service.service import EmbeddingService
 
-    found = find_model(config.model_name, revision=config.revision, cache_dir=config.cache_dir)
-    if found is None and config.auto_download:
-        spec = MODELS.get(config.model_name)
-        amount = f" ({size(spec.size_bytes)})" if spec else ""
-        print_message(f"{config.model_name}{amount} is not on this machine; downloading it")
+    confirm_download(config, options)
     return EmbeddingService(config=config)

@@ -1,9 +1,11 @@
 """``akidb-embed serve``: the server for REST, OpenAI's API and gRPC."""
 
+import functools
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.downloads import announce_download
 from akidb_embeddings.cli.options import add_location_options, configuration
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.extras import require
@@ -82,7 +84,7 @@ def _run(options: Namespace) -> int:
     config = ServerConfig.resolve(options.config, **flags)
     embedding = configuration(options)
     logs.configure(config.log_format)
-    serve(config, embedding)
+    serve(config, embedding, announce=functools.partial(announce_download, tell=logs.LOG.info))
     return 0
 
 

@@ -41,7 +41,7 @@ def _run(options: Namespace) -> int:
         raise InputError(f"similarity needs at least two texts, and got {len(texts)}")
     from akidb_embeddings.vectors.precision import similarity
 
-    with open_service(configuration(options)) as service, given.renumber_errors(0):
+    with open_service(configuration(options), options) as service, given.renumber_errors(0):
         prompt = service.resolve_prompt(**prompt_options(options))
         result = service.encode(texts, prompt=prompt, precision=options.precision)
         dimension = service.dimension

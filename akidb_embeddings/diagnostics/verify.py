@@ -11,7 +11,7 @@ from akidb_embeddings.diagnostics.checks import Check, run_checks
 from akidb_embeddings.diagnostics.stored_weights import misread_tensor
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.hub.download import get_model_info, resolve_model
-from akidb_embeddings.hub.resolve import find_spec
+from akidb_embeddings.hub.names import find_spec
 from akidb_embeddings.registry import MODELS, CardExample
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.precision import Similarities, similarity

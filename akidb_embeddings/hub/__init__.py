@@ -1,1 +1,4 @@
-"""Model files: ``resolve`` finds them on this machine, ``download`` downloads them, ``cache`` manages the cache."""
+"""Model files: ``resolve`` finds them on this machine, ``download`` downloads them, ``cache`` manages the cache.
+
+``names`` knows the registry's names and those near to a misspelt one; ``missing`` has the errors for missing models.
+"""

@@ -1,9 +1,6 @@
 """Downloads from the Hugging Face hub, and information about models, downloaded or not."""
 
-import difflib
-import errno
 import glob
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,25 +10,24 @@ from pathlib import Path
 from akidb_embeddings.checkpoint.integrity import check_model
 from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
 from akidb_embeddings.hub import cache
+from akidb_embeddings.hub.missing import download_error, endpoint, is_offline, not_found_error
+from akidb_embeddings.hub.names import find_spec, near_names, suggestion
 from akidb_embeddings.hub.resolve import (
     ModelFiles,
     Origin,
     Source,
     find_model,
     find_source,
-    find_spec,
     from_bundle,
     from_cache,
     from_folder,
     local_folder,
-    not_found_error,
 )
-from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
+from akidb_embeddings.registry import ModelSpec
 
 _ALLOWED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
 _ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
 _IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
 
 
@@ -60,6 +56,23 @@ class ModelInfo:
     revision: str | None
 
 
+@dataclass(frozen=True)
+class Download:
+    """A download that has not begun.
+
+    Attributes:
+        repo: The repository.
+        endpoint: The address of the hub that it is on.
+        size_bytes: The size of its files in bytes; None if the hub does not tell.
+        command: The command that downloads it.
+    """
+
+    repo: str
+    endpoint: str
+    size_bytes: int | None
+    command: str
+
+
 def resolve_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
 ) -> ModelFiles:
@@ -80,7 +93,7 @@ def resolve_model(
         return found
     if auto_download:
         return download_model(name, revision=revision, cache_dir=cache_dir)
-    raise not_found_error(find_source(name, revision, cache_dir), offline=_is_offline())
+    raise not_found_error(find_source(name, revision, cache_dir), offline=is_offline())
 
 
 def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
@@ -153,7 +166,7 @@ def download_model(
     found = from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
     if found is not None:
         return found
-    if _is_offline():
+    if is_offline():
         raise not_found_error(source, offline=True)
     try:
         with cache.folder_lock(source.folder, wait=True):
@@ -161,38 +174,50 @@ def download_model(
     except EmbeddingError:
         raise
     except Exception as error:  # huggingface_hub has had three HTTP clients, each with its own errors
-        raise _translate_error(source, error) from error
+        # From None: a traceback of the HTTP client would hide the error that says what to do.
+        raise download_error(source, error) from None
 
 
-def _is_offline() -> bool:
-    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return value.lower() in ("1", "true", "yes", "on")
+def find_download(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, force: bool = False
+) -> Download | None:
+    """What ``download_model`` with these arguments would download; None if that is nothing, or if it may not.
 
+    The size of a known model is the registry's; the hub is asked for that of another repository.
 
-def _endpoint() -> str:
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    Raises:
+        EmbeddingError: As in ``download_model``.
+    """
+    if local_folder(name) is not None:
+        return None
+    source = find_source(name, revision, cache_dir)
+    found = from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
+    if found is not None or is_offline():
+        return None
+    if source.spec is not None:
+        return Download(source.repo, endpoint(), source.spec.size_bytes, source.command)
+    try:
+        sizes = _list_files(source)[1].values()
+    except EmbeddingError:
+        raise
+    except Exception as error:  # as in download_model
+        raise download_error(source, error) from None
+    total = sum(size or 0 for size in sizes)
+    return Download(source.repo, endpoint(), None if None in sizes else total, source.command)
 
 
 def _fetch(source: Source, force: bool) -> ModelFiles:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
     cache.check_ownership(source.folder)
-    api = HfApi(endpoint=_endpoint())
-    info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT)
-    commit = info.sha or ""
-    if not cache.COMMIT_HASH.fullmatch(commit):
-        raise DownloadError(
-            f"{_endpoint()} does not give a commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?"
-        )
-    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_allowed(file.rfilename)}
-    _check_listing(source, sizes)
+    commit, sizes = _list_files(source)
     staging = cache.staging_folder(source.folder, commit)
     snapshot_download(
         source.repo,
         revision=commit,
         cache_dir=cache.hugging_face_cache(),  # files in there are copied, not downloaded
         local_dir=staging,
-        endpoint=_endpoint(),
+        endpoint=endpoint(),
         force_download=force,
         allow_patterns=[glob.escape(name) for name in sizes],
     )
@@ -201,6 +226,20 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     cache.Manifest(source.name, source.repo, source.revision, commit, files, date).write(staging)
     cache.publish(staging, source.folder)
     return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
+
+
+def _list_files(source: Source) -> tuple[str, dict[str, int | None]]:
+    """The commit that a revision stands for, and the sizes of the files that are downloaded, where the hub tells."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=endpoint())
+    info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT)
+    commit = info.sha or ""
+    if not cache.COMMIT_HASH.fullmatch(commit):
+        raise DownloadError(f"{endpoint()} does not give a commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?")
+    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_allowed(file.rfilename)}
+    _check_listing(source, sizes)
+    return commit, sizes
 
 
 def _is_allowed(name: str) -> bool:
@@ -219,11 +258,10 @@ def _check_listing(source: Source, names: Collection[str]) -> None:
     if not any(fnmatchcase(name, "*.safetensors") for name in names):
         missing.append("model.safetensors")
     if missing:
-        closest = difflib.get_close_matches(source.repo.rpartition("/")[2].lower(), MODELS, n=1)
-        suggestion = f"; {closest[0]!r} may be the model you want" if closest and source.spec is None else ""
+        near = suggestion(near_names(source.name)) if source.spec is None else ""
         raise CheckpointError(
-            f"{source.repo} has no {', '.join(missing)}{suggestion}. Weights are read from safetensors files only; "
-            "transformers' save_pretrained writes them."
+            f"{source.repo} has no {', '.join(missing)}. Weights are read from safetensors files only; "
+            f"transformers' save_pretrained writes them. {near}".rstrip()
         )
 
 
@@ -235,35 +273,8 @@ def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | Non
         (staging / name).unlink(missing_ok=True)
     if incomplete:
         raise DownloadError(
-            f"The download of {source.repo} from {_endpoint()} is incomplete: {', '.join(incomplete)}. "
+            f"The download of {source.repo} from {endpoint()} is incomplete: {', '.join(incomplete)}. "
             f"Run `{source.command}` again, with --force if that does not help"
         )
     check_model(staging, f"run `{source.command} --force`")
     return found
-
-
-def _translate_error(source: Source, error: Exception) -> EmbeddingError:
-    """Translate huggingface_hub's error into this library's, with the remedy."""
-    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
-
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    where = f"{source.repo} at {_endpoint()}"
-    if isinstance(error, OfflineModeIsEnabled):  # HF_HUB_OFFLINE was set at huggingface_hub's import
-        return not_found_error(source, offline=True)
-    if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(f"{where} has no revision {source.revision!r}; see its page for branches and tags")
-    if isinstance(error, GatedRepoError):
-        return ModelNotFoundError(f"{where} is gated: ask for access on its page, then set HF_TOKEN to your token")
-    if status in (401, 403, 404):
-        return ModelNotFoundError(
-            f"{where} does not exist, or is private (status {status}): check the name; for a private repository set "
-            "HF_TOKEN to a token that may read it"
-        )
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        remedy = f"free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere"
-    else:
-        remedy = f"check the network or HF_ENDPOINT, then run `{source.command}` again; finished files are kept"
-    return DownloadError(
-        f"Downloading {where} failed ({type(error).__name__}: {error}); {remedy}. "
-        f"{BUNDLED!r} is bundled and works offline"
-    )

@@ -5,7 +5,6 @@ model is never substituted by another one.
 """
 
 import contextlib
-import difflib
 import logging
 import os
 import re
@@ -16,7 +15,8 @@ from typing import Literal
 from akidb_embeddings.checkpoint.integrity import check_model, snapshot_problem
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.hub import cache
-from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
+from akidb_embeddings.hub.names import differs_in_case, find_spec, unknown_model_error
+from akidb_embeddings.registry import MODELS, ModelSpec
 
 Origin = Literal["bundled", "folder", "cache", "huggingface"]
 
@@ -56,6 +56,7 @@ class Source:
         spec: The model's entry in the registry, if it has one.
         folder: The folder in the cache.
         bundle: The folder in this package, if the model is bundled.
+        asked: The revision that the caller gave; None for the one of the registry, or main.
     """
 
     name: str
@@ -64,11 +65,12 @@ class Source:
     spec: ModelSpec | None
     folder: Path
     bundle: Path | None
+    asked: str | None = None
 
     @property
     def command(self) -> str:
         """The command that downloads the model."""
-        return f"akidb-embed download {self.name}" + (f" --revision {self.revision}" if self.revision else "")
+        return f"akidb-embed download {self.name}" + (f" --revision {self.asked}" if self.asked else "")
 
 
 def find_model(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelFiles | None:
@@ -122,49 +124,20 @@ def _is_repo(name: str) -> bool:
 def find_source(name: str, revision: str | None, cache_dir: str | Path | None) -> Source:
     """The repository, revision and possible folders of a model.
 
+    A known name with other capitals is refused: the hub would take it for the same repository, but it would be cached
+    again, and computed without what the registry says about it.
+
     Raises:
         ModelNotFoundError: The name is neither known nor a repository.
     """
     spec = find_spec(name)
-    if spec is None and not _is_repo(name):
-        raise _unknown_model_error(name)
+    if spec is None and (differs_in_case(name) or not _is_repo(name)):
+        raise unknown_model_error(name)
     folder = cache.model_folder(name, revision, cache_dir)
     if spec is None or spec.name != name:
-        return Source(name, name, revision or None, spec, folder, None)
+        return Source(name, name, revision or None, spec, folder, None, revision or None)
     bundle = BUNDLE_ROOT / name if spec.bundled and not revision else None
-    return Source(name, spec.repo, revision or spec.revision, spec, folder, bundle)
-
-
-def find_spec(name: str) -> ModelSpec | None:
-    """The registry's entry for a name or a repository."""
-    return next((spec for spec in MODELS.values() if name in (spec.name, spec.repo)), None)
-
-
-def _unknown_model_error(name: str) -> ModelNotFoundError:
-    closest = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    suggestion = f"; did you mean {closest[0]!r}?" if closest else "."
-    return ModelNotFoundError(
-        f"Unknown model {name!r}{suggestion} Known models: {', '.join(MODELS)}. "
-        "A Hugging Face repository ('org/name') or a folder ('./my-model') works too."
-    )
-
-
-def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
-    """The error for a model that is not on this machine, with the folders that were searched and the remedy."""
-    snapshot = cache.snapshot_folder(source.repo, source.revision)
-    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
-    places = [
-        f"the bundle {source.bundle}" if source.bundle else "",
-        f"the folder {Path(source.name).absolute()}" if "/" in source.name else "",
-        f"the cache {source.folder}",
-        f"the Hugging Face cache {snapshot}" + (f" ({problem})" if problem else ""),
-    ]
-    advice = "HF_HUB_OFFLINE is set, so the hub was not asked: unset it and run" if offline else "Run"
-    bundled = "" if source.name == BUNDLED else f" {BUNDLED!r} is bundled and works offline."
-    return ModelNotFoundError(
-        f"Model {source.name!r} is not on this machine; searched {', '.join(filter(None, places))}. "
-        f"{advice} `{source.command}`.{bundled}"
-    )
+    return Source(name, spec.repo, revision or spec.revision, spec, folder, bundle, revision or None)
 
 
 def from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles:

@@ -65,7 +65,7 @@ def test_a_target_that_is_missed_fails_only_when_enforced(tmp_path: Path, monkey
 def test_a_model_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     done = run_suite("--model", "minilm-l6", "-k", "test_hot and 16", "--reports", str(tmp_path))
     assert done.returncode == 4
-    assert "Unknown model 'minilm-l6'; did you mean 'minilm-l6-v2'?" in done.stdout + done.stderr
+    assert "Unknown model 'minilm-l6'. Did you mean 'minilm-l6-v2' (bundled" in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

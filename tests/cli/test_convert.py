@@ -9,10 +9,10 @@ import pytest
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.cli import main
-from akidb_embeddings.hub import resolve
 from akidb_embeddings.registry import MODELS
 from tests.cli.tools import TINY
 from tests.fixtures import DATA
+from tests.hub_fixtures import use_registry
 from tests.hub_server import HubServer
 from tests.random_models import BERT, random_model
 
@@ -60,7 +60,7 @@ def test_what_the_registry_knows_goes_into_the_folder(monkeypatch: pytest.Monkey
     del files["1_Pooling/config.json"], files["modules.json"]
     known = MODELS["bge-small-en-v1.5"]
     spec = replace(known, name="tiny", repo="org/tiny", revision=None, dimension=32, prompts={"query": "find: "})
-    monkeypatch.setattr(resolve, "MODELS", {"tiny": spec})
+    use_registry(monkeypatch, spec)
     with HubServer() as hub:
         hub.add("org/tiny", files)
         monkeypatch.setenv("HF_ENDPOINT", hub.url)

@@ -258,12 +258,3 @@ def test_long_input_has_a_progress_bar_on_a_terminal(count: int, shown: bool) ->
 def test_there_is_no_progress_bar_in_a_pipe() -> None:
     done = run(*TINY, stdin=b"text\n" * 300)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_a_download_is_announced(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert main(["text"]) == 1
-    note, error = capsys.readouterr().err.splitlines()
-    assert note == "akidb-embed: qwen3-0.6b-4bit (335 MB) is not on this machine; downloading it"
-    assert error.startswith("akidb-embed: error: ")
-    assert "HF_HUB_OFFLINE is set" in error

@@ -165,4 +165,4 @@ def test_info_of_a_folder_with_prompts_and_unknown_pooling(capsys: pytest.Captur
 
 def test_info_of_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "qwen3-0.6b-4bits"]) == 1
-    assert "did you mean 'qwen3-0.6b-4bit'?" in capsys.readouterr().err
+    assert "Did you mean 'qwen3-0.6b-4bit'" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from akidb_embeddings.errors import DownloadError, EmbeddingError
 from akidb_embeddings.hub import cache, download, resolve
 from akidb_embeddings.registry import MODELS
-from tests.hub_fixtures import BUNDLED, KNOWN, REPO, SOCKETS_ARE_LEFT, names, snapshot
+from tests.hub_fixtures import BUNDLED, KNOWN, REPO, SOCKETS_ARE_LEFT, names, snapshot, use_registry
 from tests.hub_fixtures import own_home as own_home
 from tests.hub_fixtures import own_hub as own_hub
 from tests.hub_server import HubServer, commit_of, safetensors, tiny_model, write_files
@@ -95,10 +95,10 @@ def test_a_registry_name_takes_its_pinned_revision_unless_asked_otherwise(
     pinned, other = tiny_model(**{"config.json": b"[1]"}), tiny_model(**{"config.json": b"[2]"})
     server.add("org/pinned", v1=pinned, v2=other)
     spec = replace(MODELS["minilm-l6-v2"], name="pinned", repo="org/pinned", revision="v1", bundled=False)
-    monkeypatch.setattr(resolve, "MODELS", {"pinned": spec})
+    use_registry(monkeypatch, spec)
     assert download.download_model("pinned").revision == commit_of(pinned)
     assert download.download_model("pinned", revision="v2").revision == commit_of(other)
-    monkeypatch.setattr(resolve, "MODELS", {"pinned": replace(spec, revision="v2")})
+    use_registry(monkeypatch, replace(spec, revision="v2"))
     assert resolve.find_model("pinned") is None, "an earlier pin does not count"
 
 

@@ -15,12 +15,34 @@ KNOWN = "qwen3-0.6b-4bit"
 BUNDLED = "minilm-l6-v2"
 
 
-def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(ModelNotFoundError, match="did you mean 'minilm-l6-v2'") as caught:
+def test_an_unknown_name_is_met_with_three_near_ones_and_not_with_all() -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
         resolve.find_model("MiniLM-L6-v3")
-    assert all(name in str(caught.value) for name in MODELS)
-    assert "org/name" in str(caught.value)
-    assert "folder" in str(caught.value)
+    message = str(caught.value)
+    assert sum(f"'{name}'" in message for name in MODELS) == 3
+    assert message.startswith("Unknown model 'MiniLM-L6-v3'. Did you mean 'minilm-l6-v2' (bundled, works offline), ")
+    assert "`akidb-embed models` lists all" in message
+    assert "org/name" in message
+    assert "folder" in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in MODELS] + [spec.repo.upper() for spec in MODELS.values()])
+def test_a_known_name_with_other_capitals_is_refused_and_named(name: str) -> None:
+    """It would be cached again, and a repository be computed without what the registry says, such as its prompts."""
+    for function in (resolve.find_model, download.find_download, download.resolve_model, download.get_model_info):
+        with pytest.raises(ModelNotFoundError, match="Unknown model") as caught:
+            function(name)
+        known = [spec for spec in MODELS.values() if name in (spec.name.upper(), spec.repo.upper())]
+        assert any(f"'{spec.name}'" in str(caught.value) for spec in known)
+        assert "/" not in name or f"'{known[0].repo}'" in str(caught.value)
+
+
+def test_a_folder_whose_name_differs_in_capitals_is_a_folder(home: Path) -> None:
+    folder = write_files(home / "All-MiniLM-L6-v2", tiny_model())
+    found = resolve.find_model("All-MiniLM-L6-v2")
+    assert found is not None
+    assert (found.path, found.origin) == (folder, "folder")
 
 
 @pytest.mark.parametrize("name", ["", "nothing-like-it", "a b", "org--x"])

@@ -1,0 +1,82 @@
+"""Names of models: the registry's entry for one, the names near to one that is not known, and the error for it."""
+
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+
+from akidb_embeddings.errors import ModelNotFoundError
+from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
+
+_LIST = "`akidb-embed models` lists all of them."
+_SUGGESTIONS = 3
+# Of the characters of both names, the share in common from which one may be meant for the other; difflib's own default.
+_NEAR = 0.6
+# A part of a name this long, such as "e5", is near to it, however much is missing.
+_SHORTEST_PART = 2
+
+
+def find_spec(name: str) -> ModelSpec | None:
+    """The registry's entry for a name or a repository."""
+    return next((spec for spec in MODELS.values() if name in (spec.name, spec.repo)), None)
+
+
+def differs_in_case(name: str) -> bool:
+    """Whether a name is no name or repository of the registry, but would be one with other capitals."""
+    spellings = {one for spec in MODELS.values() for one in (spec.name, spec.repo)}
+    return name not in spellings and name.lower() in {one.lower() for one in spellings}
+
+
+def near_names(name: str) -> list[str]:
+    """The registry's names nearest to one that is not known, at most three; capitals do not count.
+
+    If one of them is the bundled model, by another name or with other weights, the bundled model comes first: it needs
+    no download.
+    """
+    scores = {spec.name: _likeness(name.lower(), spec) for spec in MODELS.values()}
+    near = [one for one, score in scores.items() if score >= _NEAR]
+    near.sort(key=lambda one: (-scores[one], one != BUNDLED))
+    near = near[:_SUGGESTIONS]
+    if any(BUNDLED in one for one in near):  # the names of its other weights contain its name
+        near = [BUNDLED, *(one for one in near if one != BUNDLED)][:_SUGGESTIONS]
+    return near
+
+
+def _likeness(name: str, spec: ModelSpec) -> float:
+    """How near a name in lower case is to one of a model's names: at most 1, or between 1 and 2 if it is a part."""
+    return max(_ratio(given, known) for given in {name, name.rpartition("/")[2]} for known in _spellings(spec))
+
+
+def _spellings(spec: ModelSpec) -> Iterator[str]:
+    yield spec.name
+    yield spec.repo.lower()
+    yield spec.repo.rpartition("/")[2].lower()
+
+
+def _ratio(given: str, known: str) -> float:
+    is_part = len(given) >= _SHORTEST_PART and given in known
+    return is_part + SequenceMatcher(None, given, known).ratio()
+
+
+def suggestion(names: list[str]) -> str:
+    """A question with names that may be meant; "" without names."""
+    if not names:
+        return ""
+    shown = [f"'{one}' (bundled, works offline)" if one == BUNDLED else repr(one) for one in names]
+    return f"Did you mean {' or '.join(filter(None, [', '.join(shown[:-1]), shown[-1]]))}?"
+
+
+def unknown_model_error(name: str) -> ModelNotFoundError:
+    """The error for a name that is neither known nor a repository, with the nearest names."""
+    parts = [
+        f"Unknown model {name!r}.",
+        _spelled_otherwise(name) or suggestion(near_names(name)),
+        _LIST,
+        "A Hugging Face repository ('org/name') or a folder ('./my-model') works too.",
+    ]
+    return ModelNotFoundError(" ".join(filter(None, parts)))
+
+
+def _spelled_otherwise(name: str) -> str:
+    """How a repository's name is spelled that was given with other capitals; "" if that is not the fault."""
+    repo = next((spec.repo for spec in MODELS.values() if name.lower() == spec.repo.lower()), None)
+    near = suggestion([one for one in near_names(name) if MODELS[one].repo == repo])
+    return f"Capitals count: the repository is {repo!r}. {near}" if repo else ""
