@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from akidb_embeddings.config.embedding import EmbeddingConfig as EmbeddingConfig
+    from akidb_embeddings.errors import ArgumentError as ArgumentError
     from akidb_embeddings.errors import CheckpointError as CheckpointError
     from akidb_embeddings.errors import ConfigurationError as ConfigurationError
     from akidb_embeddings.errors import DeadlineError as DeadlineError
@@ -44,6 +45,7 @@ _NAMES_BY_MODULE = {
     "hub.cache": ("clear_cache", "get_cache_dir"),
     "config.embedding": ("EmbeddingConfig",),
     "errors": (
+        "ArgumentError",
         "CheckpointError",
         "ConfigurationError",
         "DownloadError",

@@ -94,6 +94,13 @@ class ConfigurationError(EmbeddingError, ValueError):
     """A configuration key, type or value that is not allowed."""
 
 
+class ArgumentError(ConfigurationError, TypeError):
+    """A keyword argument that does not exist, of a method, a constructor or a configuration; ``field`` is its name.
+
+    Python's own error for that is a TypeError, so callers may expect one.
+    """
+
+
 class ModelNotFoundError(EmbeddingError, LookupError):
     """A model name that leads nowhere, or a model that is neither cached nor may be downloaded."""
 

@@ -9,6 +9,7 @@ import pytest
 import akidb_embeddings
 from akidb_embeddings import errors
 from akidb_embeddings.errors import (
+    ArgumentError,
     CheckpointError,
     ConfigurationError,
     DeadlineError,
@@ -26,6 +27,7 @@ from akidb_embeddings.errors import (
 ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if error.__module__ == errors.__name__]
 
 KINDS = {
+    ArgumentError: TypeError,
     CheckpointError: ValueError,
     ConfigurationError: ValueError,
     DeadlineError: OverloadError,

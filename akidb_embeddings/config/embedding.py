@@ -15,6 +15,15 @@ from akidb_embeddings.registry.poolings import POOLINGS
 DEFAULT_MAX_TOKENS = 512
 """The limit in tokens while ``max_tokens`` is None, unless the model's own limit is smaller."""
 
+
+class _AsConfigured:
+    def __repr__(self) -> str:
+        return "AS_CONFIGURED"
+
+
+AS_CONFIGURED: Any = _AsConfigured()
+"""The value of an argument that is not given: for many fields, None is a value of its own."""
+
 DEFAULT = "default"
 CONSTRUCTOR = "constructor"
 """The entries of ``EmbeddingConfig.sources`` for values that are not from a file."""
@@ -118,7 +127,7 @@ class EmbeddingConfig(_StrictKeywords):
         cache_dir: Folder for downloads, as a string with "~" expanded; None for the default cache.
 
     Raises:
-        ConfigurationError: A key is unknown, or a value has the wrong type or is out of range.
+        ConfigurationError: A key is unknown (ArgumentError), or a value has the wrong type or is out of range.
     """
 
     model_name: str = "qwen3-0.6b-4bit"

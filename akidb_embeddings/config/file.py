@@ -9,29 +9,33 @@ from typing import Any
 
 import yaml
 
-from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.errors import ArgumentError, ConfigurationError
 
 _FILE_NAME = "embedding_config.yaml"
 _ROOT_KEYS = ("embedding", "server")
 
 
-def check_keys(given: Mapping[Any, Any], known: Collection[str], source: str = "") -> None:
+def check_keys(given: Mapping[Any, Any], known: Collection[str], source: str = "", function: str = "") -> None:
     """Check that all keys are known.
 
     Args:
         given: The mapping whose keys are checked.
         known: The allowed keys.
         source: The file or environment variables that the mapping is from; "" for arguments.
+        function: What the arguments are for; "" if that is clear.
 
     Raises:
-        ConfigurationError: A key is unknown; the message suggests the nearest known one.
+        ConfigurationError: A key is unknown; the message suggests the nearest known one. For arguments, it is an
+            ArgumentError.
     """
+    kind = "key" if source else "argument"
+    of_function = f" of {function}" if function else ""
     for key, value in given.items():
         if key not in known:
             nearest = get_close_matches(str(key).lower(), known, n=1)
             suggestion = f"Did you mean {nearest[0]!r}? " if nearest else ""
-            message = f"unknown key {key!r} (value {value!r}). {suggestion}Allowed: {', '.join(known)}"
-            raise ConfigurationError(message, field=str(key), source=source)
+            message = f"unknown {kind} {key!r}{of_function} (value {value!r}). {suggestion}Allowed: {', '.join(known)}"
+            raise (ConfigurationError if source else ArgumentError)(message, field=str(key), source=source)
 
 
 def find_config_file() -> Path | None:

@@ -1,7 +1,8 @@
 """``EmbeddingService``, which users, adapters, the command line and the server call: module ``service``.
 
-``loaded_model`` is its base class, ``resources`` holds the model; ``options`` and ``result`` are arguments and results
-of its methods. ``shared`` keeps one service per configuration and process, ``inputs`` checks arguments, ``prompter``
+``loaded_model`` is its base class, ``resources`` holds the model; ``calls`` and ``async_calls`` are the methods that
+embed, ``arguments`` refuses misspelt ones of their arguments, ``options`` and ``result`` are what they take and return.
+``shared`` keeps one service per configuration and process, ``inputs`` checks arguments, ``prompter``
 chooses the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` has what framework adapters
 share.
 """

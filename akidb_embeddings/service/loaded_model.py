@@ -43,6 +43,18 @@ class LoadedModel:
         """The length of the vectors."""
         return self.settings.dimensions
 
+    @property
+    def backend(self) -> str:
+        """What computes the vectors: "cpu", "cuda" or "metal"."""
+        from akidb_embeddings.compute.devices import select_backend  # this module is imported before MLX is needed
+
+        return select_backend(self.config.memory, self.config.compute).name
+
+    def __repr__(self) -> str:
+        state = "" if self.alive else ", dead" if self._release.alive else ", closed"
+        model = f"{self.config.model_name!r}, dimension={self.dimension}, backend={self.backend!r}"
+        return f"{type(self).__name__}({model}{state})"
+
     def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
 

@@ -1,7 +1,8 @@
 """Chooses the prompt before a call's texts."""
 
 import logging
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import instruct
@@ -9,7 +10,6 @@ from akidb_embeddings.checkpoint.settings import Settings, doubtful_document_pro
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.service.inputs import check_task, check_text
-from akidb_embeddings.service.options import Options, QueryOptions
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ class Prompter:
             return text
         return self._settings.default_prompt if prompt is None else check_text(prompt)
 
-    def take(self, options: QueryOptions) -> tuple[str, Options]:
+    def take(self, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Split a call's options into the prompt that they select, as ``resolve`` finds it, and the others."""
         others = dict(options)
         arguments: Any = {name: others.pop(name, None) for name in ("prompt_name", "prompt", "task")}
-        return self.resolve(**arguments), cast(Options, others)
+        return self.resolve(**arguments), others
 
     def _warn_once(self, name: str) -> None:
         """Warn at the first use of a prompt that may not be the one that the caller expects."""

@@ -2,67 +2,107 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.service.inputs import check_text, check_texts, check_vectors
-from akidb_embeddings.service.job import Job
+from akidb_embeddings.config.embedding import AS_CONFIGURED, FIELDS, EmbeddingConfig
+from akidb_embeddings.service.arguments import checked_names, same_arguments
+from akidb_embeddings.service.async_calls import AsyncCalls
+from akidb_embeddings.service.inputs import check_vectors
 from akidb_embeddings.service.loaded_model import LoadedModel
-from akidb_embeddings.service.options import (
-    Options,
-    PromptOptions,
-    QueryOptions,
-    document_options,
-    with_default_prompt,
-)
 from akidb_embeddings.service.resources import Resources
-from akidb_embeddings.service.result import EmbeddingResult, warn_about_truncation
 from akidb_embeddings.vectors.finish import Vectors, finish
-from akidb_embeddings.vectors.precision import Quantized
 
 
-class EmbeddingService(LoadedModel):
+class EmbeddingService(AsyncCalls):
     """Text embeddings from one model.
 
     Services with equal models share one set of weights and one MLX thread. All methods may be called from any thread
     and any event loop; each has an async twin that does not block the loop. Use it as a context manager, or ``close``
     it, to free the weights when the last service that shares them is closed.
+
+    Args:
+        model_name: A registry name, a Hugging Face repository or a local folder; None for the configuration's.
+        config: A whole configuration.
+        config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
+        revision: Branch, tag or commit of the repository.
+        pooling: "auto" (as trained), "mean", "cls" or "last".
+        normalize: Whether vectors are scaled to length 1.
+        dimensions: Length to which vectors are cut.
+        untrained_dimensions: Whether ``dimensions`` may be a length that the model was not trained for.
+        max_tokens: Longest text in tokens.
+        truncate: "end" cuts and flags longer texts, "error" rejects them.
+        query_prompt: Text put before every query.
+        document_prompt: Text put before every document.
+        query_prompt_name: Name of the model's prompt for queries.
+        document_prompt_name: Name of the model's prompt for documents.
+        task: Instruction for queries.
+        batch_size: Most texts in one micro-batch on a CPU.
+        memory: "fast" or "compact".
+        compute: "fast" or "strict".
+        warm_up: Whether a GPU computes the shapes of queries after loading.
+        keep_warm: Seconds for which a GPU is kept from lowering its clock after a request.
+        max_queued_tokens: Most tokens in the engine's queue.
+        auto_download: Whether a missing model may be downloaded.
+        cache_dir: Folder for downloads.
     """
 
+    @checked_names
     def __init__(
         self,
         model_name: str | os.PathLike[str] | None = None,
         *,
         config: EmbeddingConfig | None = None,
         config_path: str | Path | None = None,
-        **overrides: Any,
+        revision: str | None = AS_CONFIGURED,
+        pooling: str = AS_CONFIGURED,
+        normalize: bool | None = AS_CONFIGURED,
+        dimensions: int | None = AS_CONFIGURED,
+        untrained_dimensions: bool = AS_CONFIGURED,
+        max_tokens: int | None = AS_CONFIGURED,
+        truncate: str = AS_CONFIGURED,
+        query_prompt: str | None = AS_CONFIGURED,
+        document_prompt: str | None = AS_CONFIGURED,
+        query_prompt_name: str | None = AS_CONFIGURED,
+        document_prompt_name: str | None = AS_CONFIGURED,
+        task: str | None = AS_CONFIGURED,
+        batch_size: int = AS_CONFIGURED,
+        memory: str = AS_CONFIGURED,
+        compute: str = AS_CONFIGURED,
+        warm_up: bool = AS_CONFIGURED,
+        keep_warm: float = AS_CONFIGURED,
+        max_queued_tokens: int = AS_CONFIGURED,
+        auto_download: bool = AS_CONFIGURED,
+        cache_dir: str | Path | None = AS_CONFIGURED,
     ) -> None:
         """Find the model, download it if necessary and allowed, and load it.
 
-        Args:
-            model_name: A registry name, a Hugging Face repository or a local folder; None for the configuration's.
-            config: A whole configuration.
-            config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
-            **overrides: Fields of ``EmbeddingConfig``, over what the configuration says.
+        The arguments after ``config_path`` are the fields of ``EmbeddingConfig``, which explains them in full. One that
+        is given counts more than the configuration, even None; AS_CONFIGURED stands for one that is not given.
 
         Raises:
+            ArgumentError: An argument is unknown.
             ConfigurationError: A setting is not allowed, or the model cannot do it.
             ModelNotFoundError, DownloadError, CheckpointError, WorkerError: See ``akidb_embeddings.errors``.
         """
-        if model_name is not None:
-            overrides["model_name"] = model_name
-        super().__init__(Resources.load(EmbeddingConfig.resolve(config, config_path, **overrides)))
-        self._has_warned = False
+        values = locals()
+        given = {name: values[name] for name in FIELDS if values[name] is not AS_CONFIGURED}
+        if model_name is None:
+            del given["model_name"]
+        super().__init__(Resources.load(EmbeddingConfig.resolve(config, config_path, **given)))
 
     @classmethod
+    @same_arguments(__init__)
     async def acreate(cls, model_name: str | os.PathLike[str] | None = None, **arguments: Any) -> Self:
-        """The constructor for event loops: the model is found, downloaded and loaded without blocking the loop."""
+        """The constructor for event loops: the model is found, downloaded and loaded without blocking the loop.
+
+        It takes the constructor's arguments.
+        """
         return await asyncio.to_thread(cls, model_name, **arguments)
 
+    @checked_names
     def with_options(
         self,
         *,
@@ -87,98 +127,6 @@ class EmbeddingService(LoadedModel):
         other._has_warned = self._has_warned
         return other
 
-    def embed(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
-        """Vectors of texts as they are, float32 ``[n, dimension]`` unless ``precision`` says otherwise.
-
-        Options and errors of this method and the next three are those of ``encode``.
-        """
-        return self._vectors(self.encode(texts, **options))
-
-    def embed_query(self, text: str, **options: Unpack[QueryOptions]) -> Quantized:
-        """The vector of one query, ``[dimension]``; see ``embed_queries``."""
-        vector: Quantized = self.embed_queries([check_text(text)], **options)[0]
-        return vector
-
-    def embed_queries(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
-        """Vectors of queries, ``[n, dimension]``, with the query prompt, configured or the model's own.
-
-        ``prompt_name``, ``prompt`` or ``task`` give another one, as in ``encode``.
-        """
-        return self._vectors(self.encode(texts, **with_default_prompt("query", options)))
-
-    def embed_documents(self, texts: Iterable[str], **options: Unpack[PromptOptions]) -> Quantized:
-        """Vectors of documents, ``[n, dimension]``, with the document prompt, configured or the model's own.
-
-        ``prompt_name`` or ``prompt`` give another one, as in ``encode``; a ``task`` is for queries.
-        """
-        return self._vectors(self.encode(texts, **document_options(options)))
-
-    def encode(
-        self,
-        texts: Iterable[str],
-        *,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        task: str | None = None,
-        **options: Unpack[Options],
-    ) -> EmbeddingResult:
-        """Vectors with token counts, truncation flags and fingerprint.
-
-        Args:
-            texts: Any number of texts; an empty list gives vectors of shape ``[0, dimension]``.
-            prompt_name: ``"query"``, ``"document"`` or another of the model's prompts, put before each text.
-            prompt: A prompt of your own instead.
-            task: An instruction instead, for models whose query prompt holds one: ``Instruct: {task}…``.
-            timeout: Seconds after which the call fails with DeadlineError, and what still waits is dropped.
-            progress: Called with a number of texts whenever that many more are done.
-            wait: Wait for room where the engine's queue is full, instead of failing with OverloadError.
-            first_index: The number that errors give the first text, where ``texts`` is part of a longer list.
-            precision: ``"float32"``, or ``"float16"``, ``"int8"``, ``"binary"``, ``"ubinary"``: what ``quantize`` makes
-                of the float32 vectors.
-            alone: Share no micro-batch with other calls, so that equal lists give equal bits on one machine. Otherwise
-                what is computed beside them may change the last bits.
-
-        Raises:
-            ConfigurationError: The model has no prompt of that name, or takes no task.
-            InputError: A text is not a string, or too long with ``truncate: error``; ``index`` says which. Or the
-                precision is unknown, or needs ranges.
-            OverloadError, DeadlineError, WorkerError: See ``akidb_embeddings.errors``.
-        """
-        with self._start(texts, {"prompt_name": prompt_name, "prompt": prompt, "task": task, **options}) as job:
-            job.run()
-        return self._result(job)
-
-    async def aencode(
-        self,
-        texts: Iterable[str],
-        *,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        task: str | None = None,
-        **options: Unpack[Options],
-    ) -> EmbeddingResult:
-        """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
-        with self._start(texts, {"prompt_name": prompt_name, "prompt": prompt, "task": task, **options}) as job:
-            await job.arun()
-        return self._result(job)
-
-    async def aembed(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
-        """``embed`` for event loops."""
-        return self._vectors(await self.aencode(texts, **options))
-
-    async def aembed_query(self, text: str, **options: Unpack[QueryOptions]) -> Quantized:
-        """``embed_query`` for event loops."""
-        vector: Quantized = (await self.aembed_queries([check_text(text)], **options))[0]
-        return vector
-
-    async def aembed_queries(self, texts: Iterable[str], **options: Unpack[QueryOptions]) -> Quantized:
-        """``embed_queries`` for event loops."""
-        return self._vectors(await self.aencode(texts, **with_default_prompt("query", options)))
-
-    async def aembed_documents(self, texts: Iterable[str], **options: Unpack[PromptOptions]) -> Quantized:
-        """``embed_documents`` for event loops."""
-        return self._vectors(await self.aencode(texts, **document_options(options)))
-
     def accept(self, vectors: ArrayLike, count: int | None = None, first_index: int = 0) -> Vectors:
         """Check vectors that come from elsewhere and are to be mixed with this service's.
 
@@ -194,19 +142,3 @@ class EmbeddingService(LoadedModel):
             InputError: A vector has another length, NaN or infinity, or is zero; or there are not ``count`` of them.
         """
         return finish(check_vectors(vectors, self.dimension, count, first_index), None, self.settings.normalize)
-
-    def _result(self, job: Job) -> EmbeddingResult:
-        name = self.fingerprint(job.prompt, precision=job.precision)
-        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, name, job.timings)
-
-    def _vectors(self, result: EmbeddingResult) -> Quantized:
-        """The vectors alone. Warns at the first truncated text, since ``truncated`` is lost with the rest."""
-        if any(result.truncated) and not self._has_warned:
-            self._has_warned = True
-            warn_about_truncation(result, self.settings.max_tokens)
-        return result.vectors
-
-    def _start(self, texts: Iterable[str], options: QueryOptions) -> Job:
-        prompt, others = self._resources.prompter.take(options)
-        self._check_open()
-        return Job(self._resources, check_texts(texts), prompt, **others)

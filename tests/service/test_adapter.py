@@ -64,7 +64,7 @@ def test_two_names_of_one_argument_are_refused_by_both_names(given: dict[str, An
 
 @pytest.mark.parametrize(("name", "meant"), [("poling", "pooling"), ("calbacks", "callbacks"), ("Dimensions", None)])
 def test_an_unknown_name_is_refused_with_the_one_that_may_be_meant(name: str, meant: str | None) -> None:
-    with pytest.raises(ConfigurationError, match=f"unknown key '{name}'") as caught:
+    with pytest.raises(ConfigurationError, match=f"unknown argument '{name}'") as caught:
         rename_arguments({"model": "m", name: "cls"}, ALIASES, UNSUPPORTED, OWN)
     assert f"Did you mean {meant or 'dimensions'!r}" in str(caught.value)
     assert all(field in str(caught.value) for field in (*FIELDS, *OWN))

@@ -1,0 +1,85 @@
+"""Keyword arguments of public methods: a misspelt one is refused by its name, with the one that may be meant."""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
+
+from akidb_embeddings.config.embedding import FIELDS
+from akidb_embeddings.config.file import check_keys
+from akidb_embeddings.errors import ArgumentError, InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DEVICE = "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU"
+# Arguments of sentence-transformers' ``encode``, and what there is for them here.
+_ELSEWHERE = {
+    "normalize_embeddings": "vectors have length 1 unless the service is made with normalize=False",
+    "truncate_dim": "make the service with dimensions=N",
+    "show_progress_bar": "give progress=, such as the update method of a tqdm bar",
+    "convert_to_numpy": "vectors are NumPy arrays",
+    "convert_to_tensor": "vectors are NumPy arrays, which torch.from_numpy takes",
+    "device": _DEVICE,
+}
+_NO_TASK = "A task is for queries. For other texts with its prompt, use encode(texts, task=…)."
+
+
+def given_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's arguments, given its ``locals()`` at its beginning: everything but ``self``."""
+    return {name: value for name, value in values.items() if name != "self"}
+
+
+def checked_names(method: Callable[P, R]) -> Callable[P, R]:
+    """Make a method, or a coroutine method, refuse unknown keyword arguments with this library's error.
+
+    Python's own error would name neither the argument that may be meant nor the allowed ones. The signature stays.
+    """
+    names = [name for name in inspect.signature(method).parameters if name != "self"]
+    known = frozenset(names)
+    owner, _, own_name = method.__qualname__.rpartition(".")
+    called = owner if own_name == "__init__" else own_name
+
+    def check(given: Mapping[str, Any]) -> None:
+        if not given.keys() <= known:
+            _refuse(called, given, names)
+
+    if inspect.iscoroutinefunction(method):
+        coroutine = cast(Callable[P, Awaitable[Any]], method)
+
+        @functools.wraps(method)
+        async def acall(*positional: P.args, **given: P.kwargs) -> Any:
+            check(given)
+            return await coroutine(*positional, **given)
+
+        return cast(Callable[P, R], acall)
+
+    @functools.wraps(method)
+    def call(*positional: P.args, **given: P.kwargs) -> R:
+        check(given)
+        return method(*positional, **given)
+
+    return call
+
+
+def same_arguments(other: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function that passes its arguments on the signature of the one that takes them."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        vars(function)["__signature__"] = inspect.signature(other)
+        return function
+
+    return decorate
+
+
+def _refuse(method: str, given: Mapping[str, Any], names: Collection[str]) -> None:
+    """Raise the error for the first argument that is not among the names."""
+    name = next(one for one in given if one not in names)
+    if name == "task" and "prompt" in names:
+        raise InputError(_NO_TASK)
+    if name in FIELDS:
+        text = f"{name} is a setting of the whole service, no argument of {method}: EmbeddingService({name}=…)."
+        raise ArgumentError(text, field=name)
+    if name in _ELSEWHERE:
+        raise ArgumentError(f"{method} has no argument {name!r}: {_ELSEWHERE[name]}.", field=name)
+    check_keys(given, names, function=method)
