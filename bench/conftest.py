@@ -24,8 +24,6 @@ _HERE = Path(__file__).parent
 # The order of the report. Memory and cold start have processes of their own and disturb nobody.
 _ORDER = ("latency", "open_loop", "throughput", "concurrency", "server", "neighbours", "memory", "cold_start", "peers")
 _LONGEST_TEST = 6 * 3600
-# Percent of all cores that others may use before the report is doubted.
-_DISTURBING = 10
 
 _recorder = pytest.StashKey[Recorder]()
 _model = pytest.StashKey[Model]()
@@ -48,16 +46,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--peers", action="store_true", help="compare with other libraries, side by side")
     group.addoption("--peers-python", metavar="PYTHON", help="the interpreter that has them (default: this one)")
     group.addoption("--enforce-targets", action="store_true", help="fail where a target is missed")
-    group.addoption("--quick", action="store_true", help="about two minutes with the bundled model")
+    group.addoption("--quick", action="store_true", help="two to four minutes with the bundled model on two cores")
     group.addoption("--soak", type=float, metavar="MINUTES", help="how long the memory test goes on")
     group.addoption("--reports", type=Path, metavar="FOLDER", default=_HERE / "reports", help="where reports go")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_recorder] = Recorder()
     config.stash[_begun] = time.time()
     config.stash[_load] = load()
     config.stash[_others] = OtherPrograms()
+    if not config.getoption("benchmark_columns", None):
+        config.option.benchmark_quiet = True  # its table repeats the report, and needs 200 columns
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -160,8 +161,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("akidb-embeddings")
     terminalreporter.write_line(report.to_terminal())
     terminalreporter.write_line("")
-    if config.stash[_others].share > _DISTURBING:
-        terminalreporter.write_line("Other programs were busy: latencies suffer most. Measure again.", yellow=True)
+    if report.warning:  # again, since the first line may have left the screen
+        terminalreporter.write_line(report.warning, yellow=True)
     for file in files:
         terminalreporter.write_line(f"report: {os.path.relpath(file)}")
     missed = _missed(report.targets)
@@ -180,7 +181,6 @@ def _make_report(config: pytest.Config, recorder: Recorder, model: Model) -> Rep
         "took": f"{time.time() - config.stash[_begun]:.0f} s",
         "BLAS threads": config.stash.get(_threads, "not asked"),
         "load": f"{config.stash[_load]} before, {load()} after (1, 5 and 15 minutes)",
-        "other programs": f"used {config.stash[_others].share:.0f} % of all cores meanwhile",
     }
     targets = judge(
         recorder.figures,
@@ -189,7 +189,15 @@ def _make_report(config: pytest.Config, recorder: Recorder, model: Model) -> Rep
         bundled_model=model.is_bundled,
     )
     machine = describe_machine()
-    return Report(begun.isoformat(timespec="seconds"), machine, run, recorder.figures, recorder.curves, targets)
+    return Report(
+        begun.isoformat(timespec="seconds"),
+        machine,
+        run,
+        recorder.figures,
+        recorder.curves,
+        targets,
+        config.stash[_others].share,
+    )
 
 
 def _missed(targets: list[Judgement]) -> list[str]:

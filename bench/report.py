@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from bench.columns import table, wrapped
 from bench.figures import Curve, Figure
 from bench.plots import draw_plots
 from bench.summary import Summary
@@ -14,19 +15,26 @@ from bench.targets import Judgement
 
 _COLUMNS = ("WHAT", "UNIT", "P50", "P95", "P99", "P99.9", "MIN", "MAX", "± SD", "N", "REMARK")
 _TARGET_COLUMNS = ("TARGET", "WANTED", "MEASURED", "VERDICT", "REMARK")
+# Percent of all cores that others may use before the report is doubted.
+_DISTURBING = 10
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
 table { border-collapse: collapse; margin: 0 0 1.5rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e4e4e4; }
 th { font-size: .75rem; color: #666; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { max-width: 100%; height: auto; }
+.warning { background: #b3261e; color: #fff; font-weight: 600; padding: .6rem 1rem; }
 .PASS { color: #0a7a35; font-weight: 600; } .MISS { color: #b3261e; font-weight: 600; }
 """
 
 
 @dataclass(frozen=True)
 class Report:
-    """``begun``: when, ISO 8601; ``machine`` and ``run``: what was measured, on what and how, as name and value."""
+    """One run.
+
+    ``begun``: when, ISO 8601; ``machine`` and ``run``: what was measured, on what and how, as name and value;
+    ``others``: what other programs used of all cores meanwhile, in percent.
+    """
 
     begun: str
     machine: Mapping[str, str]
@@ -34,6 +42,19 @@ class Report:
     figures: list[Figure]
     curves: list[Curve]
     targets: list[Judgement]
+    others: float | None = None
+
+    @property
+    def disturbance(self) -> str:
+        """What other programs used of the machine meanwhile, in words; "" if that is not known."""
+        return "" if self.others is None else f"Other programs used {self.others:.0f} % of this machine meanwhile."
+
+    @property
+    def warning(self) -> str:
+        """That the figures are not this machine's, where others used more than a tenth of it; else ""."""
+        if self.others is None or self.others <= _DISTURBING:
+            return ""
+        return f"WARNING: others used {self.others:.0f} % of this machine, latencies suffer most; measure again."
 
     def to_json(self) -> str:
         """Everything, for programs; ``from_json`` reads it."""
@@ -53,7 +74,8 @@ class Report:
 
     def to_markdown(self) -> str:
         """Tables without plots, for issues and notes."""
-        parts = [f"# akidb-embeddings: {self.run['model']}, {self.machine['chip']}", self.begun]
+        parts = [f"> **{self.warning}**"] if self.warning else []
+        parts += [f"# akidb-embeddings: {self.run['model']}, {self.machine['chip']}", self._begun_and_others()]
         parts += ["## Targets", _markdown(_TARGET_COLUMNS, self._target_rows())]
         for group, rows in self._groups():
             parts += [f"## {group.capitalize()}", _markdown(_COLUMNS, rows)]
@@ -63,7 +85,8 @@ class Report:
     def to_html(self) -> str:
         """One page with tables and plots that needs nothing else."""
         title = html.escape(f"akidb-embeddings: {self.run['model']}, {self.machine['chip']}")
-        parts = [f"<h1>{title}</h1><p>{html.escape(self.begun)}</p>", "<h2>Targets</h2>"]
+        parts = [f'<p class="warning">{html.escape(self.warning)}</p>'] if self.warning else []
+        parts += [f"<h1>{title}</h1><p>{html.escape(self._begun_and_others())}</p>", "<h2>Targets</h2>"]
         parts += [
             _html(_TARGET_COLUMNS, self._target_rows()),
             '<div class="plots">',
@@ -77,13 +100,13 @@ class Report:
         return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
 
     def to_terminal(self) -> str:
-        """The tables in columns."""
-        rows: list[tuple[str, ...]] = [("", *_COLUMNS)]
-        for group, cells in self._groups():
-            rows += [(group, *row) for row in cells]
-        targets = _columns([_TARGET_COLUMNS, *self._target_rows()])
-        machine = "\n".join(f"{name}: {value}" for name, value in {**self.run, **self.machine}.items())
-        return f"{machine}\n\n{_columns(rows)}\n\n{targets}"
+        """The tables, 100 columns wide."""
+        facts = {**self.run, **self.machine}
+        machine = [line for name, value in facts.items() for line in wrapped(f"{name}: {value}", hanging="  ")]
+        parts = ["\n".join(wrapped(self.warning or self.disturbance)), "\n".join(machine)]
+        parts += [f"{group.upper()}\n{table(_COLUMNS, rows)}" for group, rows in self._groups()]
+        parts += [f"TARGETS\n{table(_TARGET_COLUMNS, self._target_rows())}"]
+        return "\n\n".join(part for part in parts if part)
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """Write the three files; where they are."""
@@ -93,6 +116,9 @@ class Report:
         for file, content in zip(files, contents.values(), strict=True):
             file.write_text(content, encoding="utf-8")
         return files
+
+    def _begun_and_others(self) -> str:
+        return f"{self.begun}. {self.disturbance}".rstrip()
 
     def _groups(self) -> list[tuple[str, list[tuple[str, ...]]]]:
         groups = dict.fromkeys(figure.group for figure in self.figures)
@@ -114,12 +140,6 @@ def _row(figure: Figure) -> tuple[str, ...]:
         return (figure.name, *[""] * 9, figure.note)
     values = (found.p50, found.p95, found.p99, found.p999, found.low, found.high, found.deviation)
     return (figure.name, figure.unit, *map(number, values), str(found.count), figure.note)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""How much is measured: the whole suite, or its quick form of about two minutes with the bundled model."""
+"""How much is measured: the whole suite, or its quick form of two to four minutes with the bundled model."""
 
 from dataclasses import dataclass
 

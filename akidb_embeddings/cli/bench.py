@@ -80,12 +80,12 @@ def _suite() -> Path:
             f"the benchmark suite is not part of the installed package. Get it with: git clone {_REPOSITORY} && "
             "cd akidb-embeddings && make bench BENCH_ARGS=--quick"
         )
-    require("bench", "The benchmark suite", source=str(root))
+    require("bench", "The benchmark suite")
     return root / "bench"
 
 
 BENCH = Command(
-    "measure latency, throughput, memory and start-up, in about two minutes",
+    "measure latency, throughput, memory and start-up, in two to four minutes",
     _add_arguments,
     _run,
     "akidb-embed bench --model minilm-l6-v2",

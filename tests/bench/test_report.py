@@ -1,5 +1,6 @@
 import dataclasses
 import html
+import json
 import re
 from pathlib import Path
 
@@ -57,6 +58,47 @@ def test_every_form_tells_everything(report: Report, word: str) -> None:
     assert word in report.to_markdown()
     assert html.escape(word) in report.to_html()
     assert word in report.to_terminal()
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.0, False), (9.9, False), (10.4, True), (48.2, True), (None, False)])
+def test_what_others_used_of_the_machine_is_at_the_top(report: Report, share: float | None, warned: bool) -> None:
+    report = dataclasses.replace(report, others=share)
+    page, notes, terminal = report.to_html().partition("<body>")[2], report.to_markdown(), report.to_terminal()
+    if warned:
+        warning = f"WARNING: others used {share:.0f} % of this machine, latencies suffer most; measure again."
+        assert page.startswith(f'\n<p class="warning">{warning}</p>\n<h1>')
+        assert notes.startswith(f"> **{warning}**\n\n# ")
+        assert terminal.startswith(f"{warning}\n\n")
+        return
+    for text in (page, notes, terminal):
+        assert "warning" not in text.lower()
+        assert (f"Other programs used {share or 0:.0f} % of this machine meanwhile." in text) == (share is not None)
+    assert page.startswith("\n<h1>")
+    assert share is None or terminal.startswith("Other programs used")
+
+
+def test_a_report_from_before_that_was_measured_is_read(report: Report) -> None:
+    content = json.loads(report.to_json())
+    del content["others"]
+    assert Report.from_json(json.dumps(content)) == report
+
+
+def test_a_terminal_of_100_columns_shows_everything(report: Report) -> None:
+    record = Recorder()
+    remark = " ".join(f"word{number}" for number in range(40))
+    name = "hot, 256 tokens (the limit of this model, which is lower than the 512 that were wanted)"
+    record.figure("latency", name, "queries/s", [1234567.0, 2345678.0] * 99, remark)
+    record.figure("a long group, for which there is a line of its own", "short", "ms", [1.0], "")
+    wide = dataclasses.replace(
+        report,
+        figures=record.figures,
+        machine={**report.machine, "versions": ", ".join(f"distribution-{n} {n}.0" for n in range(20))},
+        targets=[Judgement(name, "< 10 queries/s", "123456.7 queries/s", "NOT APPLICABLE", remark)],
+    )
+    shown = wide.to_terminal()
+    assert max(map(len, shown.splitlines())) <= 100
+    for word in [*name.split(), *remark.split(), "distribution-19", "123456.7 queries/s", "1234567", "± SD", "P99.9"]:
+        assert word in shown, word
 
 
 def test_cells_cannot_break_the_tables(report: Report) -> None:
