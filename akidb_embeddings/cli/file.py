@@ -241,7 +241,7 @@ FILE = Command(
     _run,
     "akidb-embed file articles.jsonl --text-field body --id-field id --out vectors.parquet",
     """\
-Needs the extra bulk: pip install 'akidb-embeddings[bulk]'. Memory does not grow with the input.
+Needs the extra bulk; without it, the error gives the command that installs it. Memory does not grow with the input.
 
 OUT ends in .parquet (id, vector, tokens, truncated; with --passages also begin and end, in characters), .npy (with
 OUT.ids.jsonl) or .jsonl. OUT.json describes it. Rows that cannot be read or embedded are listed with the reason in

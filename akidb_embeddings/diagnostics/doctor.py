@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from akidb_embeddings import __version__
 from akidb_embeddings.config.embedding import DEFAULT, EmbeddingConfig
-from akidb_embeddings.extras import install_command
+from akidb_embeddings.extras import install_command, pip_command
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import list_cached_models
 from akidb_embeddings.hub.resolve import find_model
@@ -106,7 +106,7 @@ def _versions() -> _Result:
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     missing = [name for name in _REQUIRED if not versions[name]]
     if missing:
-        return _Result("fail", f"{', '.join(missing)} missing; installed are {text}", "pip install akidb-embeddings")
+        return _Result("fail", f"{', '.join(missing)} missing; installed are {text}", install_command())
     return _Result("ok", f"akidb-embeddings {__version__}, {text}")
 
 
@@ -121,7 +121,7 @@ def _device() -> _Result:
     try:
         from akidb_embeddings.compute.devices import select_backend
     except ImportError as error:  # the plain wheel has no CPU backend on Linux
-        remedy = install_command("cpu") if sys.platform == "linux" else "pip install --force-reinstall mlx"
+        remedy = install_command("cpu") if sys.platform == "linux" else pip_command("--force-reinstall", "mlx")
         return _Result("fail", f"MLX cannot be imported: {error}", remedy)
     backend = select_backend()
     dtype = str(backend.dtype).rpartition(".")[2]

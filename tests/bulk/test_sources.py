@@ -153,7 +153,7 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypa
     plain = write(tmp_path / "a.jsonl.gz", ROWS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for path in paths:
-        with pytest.raises(EmbeddingError, match=r"needs pyarrow.*pip install 'akidb-embeddings\[bulk\]'"):
+        with pytest.raises(EmbeddingError, match=r"needs pyarrow.*pip install -e '/.*\[bulk\]'"):
             read(path)
     assert len(read(plain)) == 2000
 

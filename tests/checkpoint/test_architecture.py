@@ -46,7 +46,7 @@ def test_an_architecture_that_nobody_has_lists_ours() -> None:
 
 def test_without_mlx_lm_the_error_tells_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlx_lm", None)  # as if it were not installed
-    message = rf"'llama'; supported: {OURS}\. .*pip install 'akidb-embeddings\[mlx-lm\]'"
+    message = rf"'llama'; supported: {OURS}\. .*pip install -e '/.*\[mlx-lm\]'"
     with pytest.raises(CheckpointError, match=message):
         find_architecture({"model_type": "llama"})
     assert find_architecture({"model_type": "bert"}) is ARCHITECTURES["bert"]

@@ -8,6 +8,7 @@ import pytest
 
 from akidb_embeddings.compute import blas
 from akidb_embeddings.errors import ConfigurationError
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MLX brings a fast BLAS of its own")
 
@@ -101,7 +102,7 @@ def test_no_library_names_the_extra() -> None:
         "from akidb_embeddings.compute.devices import select_backend; select_backend()"
     )
     assert "scipy-openblas32 is not installed" in output
-    assert "pip install 'akidb-embeddings[cpu]'" in output
+    assert f"-m pip install -e '{REPOSITORY}[cpu]'" in output
 
 
 def test_a_setting_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_the_environment_may_ask_for_the_cpu(monkeypatch: pytest.MonkeyPatch, ca
     ("choice", "cuda", "missing"),
     [
         ("metal", False, "no Apple GPU"),
-        ("cuda", False, r"this MLX has no CUDA: .*pip install 'akidb-embeddings\[cuda13\]'"),
+        ("cuda", False, r"this MLX has no CUDA: .*pip install -e '/.*\[cuda13\]'"),
         ("cuda", True, "no NVIDIA GPU: check that nvidia-smi"),
     ],
 )

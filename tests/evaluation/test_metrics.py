@@ -210,7 +210,7 @@ def test_a_missing_library_is_named_with_what_to_install(
     minilm: EmbeddingService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(EmbeddingError, match=r"needs scikit-learn: .* -m pip install 'akidb-embeddings\[evaluate\]'"):
+    with pytest.raises(EmbeddingError, match=r"needs scikit-learn: .* -m pip install -e '/.*\[evaluate\]'"):
         evaluate_retrieval(minilm, retrieval(write_beir(tmp_path)))
     with pytest.raises(EmbeddingError, match="needs scikit-learn"):
         evaluate_pairs(minilm, PairTask("p", ["a"], ["b"], [1.0], None))

@@ -83,4 +83,4 @@ def test_without_ray_the_extra_is_named(
     write_input(tmp_path / "in.jsonl", 5)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["file", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.npy"), *TINY, "--ray", "local"]) == 2
-    assert "pip install 'akidb-embeddings[ray]'" in capsys.readouterr().err
+    assert "[ray]'" in capsys.readouterr().err
