@@ -13,7 +13,7 @@ from akidb_embeddings.cli.output import print_message, shorten, table
 from akidb_embeddings.hub.download import is_model_cached
 
 if TYPE_CHECKING:
-    from akidb_embeddings.diagnostics.doctor import Finding
+    from akidb_embeddings.diagnostics.findings import Finding
     from akidb_embeddings.diagnostics.measure import Measurement
     from akidb_embeddings.diagnostics.verify import Comparison, Verification
 

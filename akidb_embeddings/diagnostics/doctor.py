@@ -5,18 +5,19 @@ others still run.
 """
 
 import importlib.metadata
+import logging
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from akidb_embeddings import __version__
 from akidb_embeddings.config.embedding import DEFAULT, EmbeddingConfig
+from akidb_embeddings.diagnostics.findings import Finding, FindingStatus, cause_of, once
 from akidb_embeddings.extras import install_command, pip_command
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import list_cached_models
@@ -25,8 +26,6 @@ from akidb_embeddings.registry import MODELS
 
 if TYPE_CHECKING:
     from akidb_embeddings.engine.statistics import Statistics
-
-FindingStatus = Literal["ok", "warn", "fail"]
 
 _REQUIRED = ("mlx", "tokenizers", "numpy", "huggingface-hub")
 _OPTIONAL = ("mlx-lm",)
@@ -39,27 +38,11 @@ _QUERIES = 6
 _LITTLE_DISK = 1e9
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The finding of one examination.
-
-    Attributes:
-        name: What was examined.
-        status: ``fail`` if something is wrong, ``warn`` if it works but could be better, else ``ok``.
-        text: What was found, in words.
-        remedy: What to do about it; "" if nothing.
-    """
-
-    name: str
-    status: FindingStatus
-    text: str
-    remedy: str = ""
-
-
 class _Result(NamedTuple):
     status: FindingStatus
     text: str
     remedy: str = ""
+    causes: tuple[str, ...] = ()
 
 
 def examine(config_path: str | Path | None = None) -> Iterator[Finding]:
@@ -71,6 +54,22 @@ def examine(config_path: str | Path | None = None) -> Iterator[Finding]:
     Yields:
         Each finding as soon as it is known.
     """
+    logger = logging.getLogger("akidb_embeddings.compute.devices")
+    logger.addFilter(_is_news)
+    try:
+        yield from once(_examine(config_path))
+    finally:
+        logger.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a warning is not that of a slow BLAS, which a finding tells as well."""
+    from akidb_embeddings.compute.runtime import BLAS
+
+    return not (isinstance(record.args, tuple) and BLAS.problem in record.args)
+
+
+def _examine(config_path: str | Path | None) -> Iterator[Finding]:
     machine: dict[str, Callable[[], _Result]] = {
         "platform": _platform,
         "versions": _versions,
@@ -94,7 +93,7 @@ def _make_finding(name: str, function: Callable[[], _Result]) -> Finding:
     try:
         return Finding(name, *function())
     except Exception as error:  # finding what is broken is the doctor's purpose
-        return Finding(name, "fail", f"{type(error).__name__}: {error}")
+        return Finding(name, "fail", f"{type(error).__name__}: {error}", causes=(cause_of(error),))
 
 
 def _platform() -> _Result:
@@ -106,7 +105,8 @@ def _versions() -> _Result:
     text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     missing = [name for name in _REQUIRED if not versions[name]]
     if missing:
-        return _Result("fail", f"{', '.join(missing)} missing; installed are {text}", install_command())
+        modules = tuple(name.replace("-", "_") for name in missing)
+        return _Result("fail", f"{', '.join(missing)} missing; installed are {text}", install_command(), modules)
     return _Result("ok", f"akidb-embeddings {__version__}, {text}")
 
 
@@ -121,8 +121,10 @@ def _device() -> _Result:
     try:
         from akidb_embeddings.compute.devices import select_backend
     except ImportError as error:  # the plain wheel has no CPU backend on Linux
-        remedy = install_command("cpu") if sys.platform == "linux" else pip_command("--force-reinstall", "mlx")
-        return _Result("fail", f"MLX cannot be imported: {error}", remedy)
+        remedy = pip_command("--force-reinstall", "mlx")
+        if sys.platform == "linux":
+            remedy = f"{install_command('cpu')}, or with [cuda12] or [cuda13] for an NVIDIA GPU"
+        return _Result("fail", f"MLX cannot be imported: {error.__cause__ or error}", remedy, (cause_of(error),))
     backend = select_backend()
     dtype = str(backend.dtype).rpartition(".")[2]
     text = f"{backend.name}: {dtype}, weights {backend.storage.value}, {backend.streams} streams"

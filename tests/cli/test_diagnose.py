@@ -8,7 +8,7 @@ import pytest
 
 from akidb_embeddings.cli import main
 from akidb_embeddings.diagnostics import doctor, measure, verify
-from akidb_embeddings.diagnostics.doctor import Finding
+from akidb_embeddings.diagnostics.findings import Finding, FindingStatus
 from akidb_embeddings.diagnostics.measure import Measurement, PlainMeasurement
 from tests.cli.tools import TINY
 from tests.diagnostics.test_checks import with_nan
@@ -23,7 +23,7 @@ def examine_as(monkeypatch: pytest.MonkeyPatch, *checks: Finding) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
 def test_the_exit_code_is_the_worst_finding(
-    status: doctor.FindingStatus, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    status: FindingStatus, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examine_as(monkeypatch, Finding("one", status, "found", "do this"), Finding("two", "ok", "fine"))
     assert main(["doctor"]) == code

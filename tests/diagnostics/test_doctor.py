@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 import types
 from collections import namedtuple
@@ -16,9 +17,11 @@ from akidb_embeddings.compute import backend, cores, devices, runtime
 from akidb_embeddings.compute.blas import Blas
 from akidb_embeddings.compute.layers import Packed
 from akidb_embeddings.diagnostics import doctor, measure, verify
-from akidb_embeddings.diagnostics.doctor import Finding, examine
+from akidb_embeddings.diagnostics.doctor import examine
+from akidb_embeddings.diagnostics.findings import Finding
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.hub import cache
+from tests.conftest import REPOSITORY
 from tests.fixtures import BUNDLED
 from tests.hub_server import isolate
 
@@ -203,6 +206,74 @@ def test_mlx_that_cannot_be_imported_fails_with_the_cure(monkeypatch: pytest.Mon
     assert check.status == "fail"
     assert check.text.startswith("MLX cannot be imported: ")
     assert "pip install" in check.remedy
+
+
+RUN = "from akidb_embeddings.cli import main; raise SystemExit(main(['doctor']))"
+# What can be wrong with an installation, and a word that only the finding of it has.
+FAULTS = {
+    "MLX has no library": (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'mlx.core': raise ImportError('libmlx.so: cannot open shared object file')\n"
+        f"sys.meta_path.insert(0, Finder())\n{RUN}",
+        {},
+        "libmlx.so",
+        {"device"},
+    ),
+    "MLX is missing": (
+        "import importlib.metadata, sys; real = importlib.metadata.version\n"
+        "def version(name):\n"
+        "    if name == 'mlx': raise importlib.metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        f"importlib.metadata.version = version; sys.modules['mlx'] = sys.modules['mlx.core'] = None\n{RUN}",
+        {},
+        "mlx missing",
+        {"versions"},
+    ),
+    "tokenizers are missing": (
+        "import importlib.metadata, sys; real = importlib.metadata.version\n"
+        "def version(name):\n"
+        "    if name == 'tokenizers': raise importlib.metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        f"importlib.metadata.version = version; sys.modules['tokenizers'] = None\n{RUN}",
+        {},
+        "tokenizers missing",
+        {"versions"},
+    ),
+    "another device is chosen": (RUN, {"AKIDB_BACKEND": "gpu"}, "AKIDB_BACKEND is 'gpu'", {"device"}),
+    "another BLAS is chosen": (RUN, {"AKIDB_BLAS": "fast"}, "AKIDB_BLAS is 'fast'", {"device"}),
+    "OpenBLAS is missing": (
+        "import importlib.metadata; real = importlib.metadata.files\n"
+        "def files(name):\n"
+        "    if name == 'scipy-openblas32': raise importlib.metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        f"importlib.metadata.files = files\n{RUN}",
+        {},
+        "scipy-openblas32 is not installed",
+        set(),
+    ),
+    "the configuration is wrong": (RUN, {"AKIDB_CONFIG": "wrong.yaml"}, "unknown key 'poling'", {"configuration"}),
+}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MLX brings a backend and a BLAS of its own")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_cause_is_told_once(fault: str) -> None:
+    """In a process of its own, as the command line shows it: findings and warnings."""
+    code, environment, words, failed = FAULTS[fault]
+    Path("wrong.yaml").write_text("embedding: {poling: cls}", encoding="utf-8")
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path} | environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.stdout.count(words) == 1, done.stdout
+    assert {line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAIL")} == failed, done.stdout
+    assert done.stdout.count("pip install") <= 1
+    assert "Traceback" not in done.stdout
+    assert done.returncode == bool(failed)
 
 
 def test_a_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
