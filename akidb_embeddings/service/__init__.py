@@ -2,9 +2,9 @@
 
 ``loaded_model`` is its base class, ``resources`` holds the model; ``calls`` and ``async_calls`` are the methods that
 embed, ``arguments`` refuses misspelt ones of their arguments, ``options`` and ``result`` are what they take and return.
-``shared`` keeps one service per configuration and process, ``inputs`` checks arguments, ``prompter``
-chooses the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` has what framework adapters
-share.
+``shared`` keeps one service per configuration and process, ``inputs`` checks texts and vectors, ``prompter`` chooses
+the prompt, ``job`` takes one call's texts through tokenizer and engine, ``adapter`` and ``elsewhere`` have what
+framework adapters share.
 """
 
 WINDOW_TEXTS = 512

@@ -8,11 +8,11 @@ from typing import Any, ParamSpec, TypeVar, cast
 from akidb_embeddings.config.embedding import FIELDS
 from akidb_embeddings.config.file import check_keys
 from akidb_embeddings.errors import ArgumentError, InputError
+from akidb_embeddings.service.elsewhere import DEVICE
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_DEVICE = "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU"
 # Arguments of sentence-transformers' ``encode``, and what there is for them here.
 _ELSEWHERE = {
     "normalize_embeddings": "vectors have length 1 unless the service is made with normalize=False",
@@ -20,7 +20,7 @@ _ELSEWHERE = {
     "show_progress_bar": "give progress=, such as the update method of a tqdm bar",
     "convert_to_numpy": "vectors are NumPy arrays",
     "convert_to_tensor": "vectors are NumPy arrays, which torch.from_numpy takes",
-    "device": _DEVICE,
+    "device": DEVICE,
 }
 _NO_TASK = "A task is for queries. For other texts with its prompt, use encode(texts, task=…)."
 

@@ -5,31 +5,66 @@ from typing import Any
 
 from akidb_embeddings import ConfigurationError
 from akidb_embeddings.service.adapter import rename_arguments
+from akidb_embeddings.service.elsewhere import CORES, ENCODE, FASTEMBED, SENTENCE_TRANSFORMER, entries, moves
 
 _ALIASES = {
     "model": "model_name",
     "cache_folder": "cache_dir",
+    "max_length": "max_tokens",
     "query_instruction": "query_prompt",
     "embed_instruction": "document_prompt",
     # Entries of HuggingFaceEmbeddings' dictionaries that have a field here.
+    "model_kwargs['revision']": "revision",
+    "model_kwargs['truncate_dim']": "dimensions",
+    "model_kwargs['cache_folder']": "cache_dir",
     "encode_kwargs['normalize_embeddings']": "normalize",
     "encode_kwargs['batch_size']": "batch_size",
     "encode_kwargs['truncate_dim']": "dimensions",
     "query_encode_kwargs['prompt']": "query_prompt",
     "query_encode_kwargs['prompt_name']": "query_prompt_name",
 }
-_DEVICE = "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU"
+_PROGRESS = "show_progress=True shows a progress bar"
+_BOTH_PROMPTS = (
+    "document_prompt and document_prompt_name are for documents, query_prompt and query_prompt_name for queries, which "
+    "get these entries, too, in HuggingFaceEmbeddings without query_encode_kwargs"
+)
+_QUERIES_TOO = "{} applies to queries and documents alike"
+_DICTIONARIES = ("model_kwargs", "encode_kwargs", "query_encode_kwargs")
 _UNSUPPORTED = {
-    "device": _DEVICE,
-    "trust_remote_code": "a model's own code is never run",
-    "encode_kwargs['device']": _DEVICE,
-    "encode_kwargs['show_progress_bar']": "show_progress=True shows a progress bar",
-    "query_encode_kwargs['normalize_embeddings']": "normalize applies to queries and documents alike",
-    "multi_process": "one engine uses all cores, and all threads of a process share it",
-    "model_kwargs": f"revision, pooling and max_tokens are arguments of their own, and {_DEVICE}",
+    **FASTEMBED,
+    **{name: text for name, text in SENTENCE_TRANSFORMER.items() if name not in _DICTIONARIES},
+    "multi_process": CORES,
+    **entries("model_kwargs", SENTENCE_TRANSFORMER),
+    **entries("encode_kwargs", ENCODE),
+    "encode_kwargs['show_progress_bar']": _PROGRESS,
+    "encode_kwargs['prompt']": _BOTH_PROMPTS,
+    "encode_kwargs['prompt_name']": _BOTH_PROMPTS,
+    **entries("query_encode_kwargs", ENCODE),
+    "query_encode_kwargs['show_progress_bar']": _PROGRESS,
+    "query_encode_kwargs['normalize_embeddings']": _QUERIES_TOO.format("normalize"),
+    "query_encode_kwargs['batch_size']": _QUERIES_TOO.format("batch_size"),
+    "query_encode_kwargs['truncate_dim']": _QUERIES_TOO.format("dimensions"),
 }
 _OWN = ("config", "config_path", "show_progress")
-_DICTIONARIES = ("encode_kwargs", "query_encode_kwargs")
+
+
+def _in_dictionaries() -> list[str]:
+    return [name for name in (*_ALIASES, *_UNSUPPORTED) if name.startswith(_DICTIONARIES)]
+
+
+MOVING: Mapping[str, Mapping[str, str]] = {
+    "HuggingFaceEmbeddings": moves(
+        ("model_name", "model", "cache_folder", "show_progress", "multi_process", *_in_dictionaries()),
+        _ALIASES,
+        _UNSUPPORTED,
+    ),
+    "HuggingFaceBgeEmbeddings": moves(("query_instruction", "embed_instruction"), _ALIASES, _UNSUPPORTED),
+    "FastEmbedEmbeddings": moves(
+        ("model_name", "max_length", "cache_dir", "batch_size", *FASTEMBED), _ALIASES, _UNSUPPORTED
+    ),
+}
+"""What becomes of each argument of the classes that people come from: "the same", the name here, or what there is
+instead. The documentation has it as a table."""
 
 
 def to_config_fields(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +87,7 @@ def _entries(name: str, entries: object) -> dict[str, Any]:
         known = ", ".join(alias for alias in _ALIASES if alias.startswith(name))
         raise ConfigurationError(
             field=entry,
-            reason=f"(value {flat[entry]!r}) is not supported; allowed: {known}. Prompts are set by query_prompt and "
-            "document_prompt; the model's own are the default.",
+            reason=f"(value {flat[entry]!r}) is not supported; allowed: {known}. Further settings are arguments of "
+            "their own: those of EmbeddingConfig.",
         )
     return flat

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from langchain_akidb import MLXEmbeddings
+from langchain_akidb.arguments import MOVING
 from langchain_fixtures import MINILM, PROMPTED, embeddings
 from langchain_fixtures import config_files as config_files
 
@@ -58,7 +59,8 @@ def test_names_of_other_libraries_mean_the_same() -> None:
     [
         ({"multi_process": True}, ["multi_process (value True)", "one engine uses all cores"]),
         ({"multi_process": False}, ["multi_process (value False)", "Leave it out"]),
-        ({"model_kwargs": {"device": "cpu"}}, ["model_kwargs", "'device': 'cpu'", "AKIDB_BACKEND=cpu", "Leave it out"]),
+        ({"model_kwargs": {"device": "cpu"}}, ["model_kwargs['device']", "'cpu'", "AKIDB_BACKEND=cpu", "Leave it out"]),
+        ({"model_kwargs": {"torch_dtype": "auto"}}, ["model_kwargs['torch_dtype']", "model_kwargs['revision']"]),
         ({"encode_kwargs": {"device": "mps"}}, ["encode_kwargs['device']", "'mps'", "AKIDB_BACKEND=cpu"]),
         ({"encode_kwargs": {"prompt": "p: "}}, ["encode_kwargs['prompt']", "'p: '", "document_prompt"]),
         ({"encode_kwargs": {"prompt_name": "q"}}, ["encode_kwargs['prompt_name']", "'q'", "document_prompt"]),
@@ -84,6 +86,37 @@ def test_unsupported_arguments_are_refused_with_a_way_out(arguments: dict[str, A
         MLXEmbeddings(MINILM, **arguments)
     for word in words:
         assert word in str(error.value)
+
+
+# A value of each argument that is the same here, or has another name.
+SAMPLES: dict[str, Any] = {
+    "batch_size": 4, "cache_dir": "models", "cache_folder": "models", "max_length": 64, "model": MINILM,
+    "model_name": MINILM, "normalize_embeddings": False, "prompt": "q: ", "prompt_name": "query", "revision": "main",
+    "show_progress": True, "truncate_dim": 64, "query_instruction": "q: ", "embed_instruction": "d: ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [(kind, name) for kind, names in MOVING.items() for name in names], ids=".".join)
+def test_every_argument_of_the_classes_people_come_from_is_taken_or_explained(name: tuple[str, str]) -> None:
+    kind, argument = name
+    outcome, (dictionary, _, entry) = MOVING[kind][argument], argument.partition("[")
+    key = entry.strip("]'") or argument
+
+    def made(value: Any) -> MLXEmbeddings:
+        arguments: dict[str, Any] = {} if key in ("model", "model_name") else {"model": MINILM}
+        return MLXEmbeddings(**arguments | {dictionary: {key: value} if entry else value})
+
+    if outcome == "the same" or outcome.startswith("`"):
+        value = SAMPLES[key]
+        field = argument if outcome == "the same" else outcome.strip("`")
+        assert getattr(made(value), "show_progress" if field == "show_progress" else "config")
+        assert field == "show_progress" or getattr(made(value).config, field) == value
+        return
+    for value in ("any", None, True):
+        with pytest.raises(ConfigurationError) as caught:
+            made(value)
+        assert str(caught.value) == f"{argument} (value {value!r}) is not supported: {outcome}. Leave it out."
+        assert caught.value.field == argument
 
 
 @pytest.mark.parametrize(

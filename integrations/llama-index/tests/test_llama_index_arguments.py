@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from llama_index.embeddings.akidb import MLXEmbedding
+from llama_index.embeddings.akidb.arguments import MOVING
 from llama_index_helpers import MODEL
 from llama_index_helpers import no_settings as no_settings
 
@@ -85,6 +86,30 @@ def test_names_of_habit(habit: str, name: str, value: Any) -> None:
 def test_unsupported_arguments(name: str, value: Any, way_out: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{name} \(value .*\) is not supported: .*{way_out}.*Leave it out"):
         MLXEmbedding(**{"model_name": MODEL, name: value})
+
+
+# A value of each argument that is the same here, or has another name.
+SAMPLES: dict[str, Any] = {
+    "cache_dir": "models", "cache_folder": "models", "callback_manager": None, "embed_batch_size": 9, "max_length": 64,
+    "model_name": MODEL, "normalize": False, "num_workers": 2, "pooling": "cls", "query_instruction": "q: ",
+    "revision": "main", "text_instruction": "d: ", "truncate_dim": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [(kind, name) for kind, names in MOVING.items() for name in names], ids=".".join)
+def test_every_argument_of_the_classes_people_come_from_is_taken_or_explained(name: tuple[str, str]) -> None:
+    kind, argument = name
+    outcome = MOVING[kind][argument]
+    if outcome == "the same" or outcome.startswith("`"):
+        value = SAMPLES[argument]
+        made = MLXEmbedding(**{"model_name": MODEL, argument: value})
+        if value is not None:
+            assert getattr(made, argument if outcome == "the same" else outcome.strip("`")) == value
+        return
+    for value in ("any", None, True):
+        with pytest.raises(ConfigurationError) as caught:
+            MLXEmbedding(MODEL, **{argument: as_any(value)})
+        assert str(caught.value) == f"{argument} (value {value!r}) is not supported: {outcome}. Leave it out."
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, ValidationError
+from llama_index.embeddings.akidb.arguments import ALIASES, UNSUPPORTED
 
 import akidb_embeddings  # its names are imported on first use
 from akidb_embeddings import ConfigurationError, EmbeddingConfig
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The names that ``HuggingFaceEmbedding`` uses.
-_ALIASES = {
-    "max_length": "max_tokens",
-    "query_instruction": "query_prompt",
-    "text_instruction": "document_prompt",
-    "cache_folder": "cache_dir",
-}
-_UNSUPPORTED = {
-    "device": "AKIDB_BACKEND=cpu in the environment computes on the CPU where there is a GPU",
-    "trust_remote_code": "a model's own code is never run",
-    "parallel_process": "one engine uses all cores, and all threads of a process share it",
-    "target_devices": "one engine uses all cores, and all threads of a process share it",
-    "backend": "the backend is always MLX",
-    "model_kwargs": "revision, pooling and max_tokens are arguments of their own",
-    "encode_kwargs": "normalize, batch_size and dimensions are arguments of their own",
-    "show_progress_bar": "get_text_embedding_batch(texts, show_progress=True) shows one",
-}
 # The base class does not pass these on from a batch to its slices: the progress callback, and a slice's first index.
 _progress: ContextVar[Callable[[int], object] | None] = ContextVar("_progress", default=None)
 _first_index: ContextVar[int] = ContextVar("_first_index", default=0)
@@ -134,7 +118,7 @@ class MLXEmbedding(BaseEmbedding):
         if model_name is not None:
             settings["model_name"] = model_name
         own = sorted(type(self).model_fields.keys() - FIELDS)
-        settings = rename_arguments(settings, _ALIASES, _UNSUPPORTED, ["config", "config_path", *own, *_ALIASES])
+        settings = rename_arguments(settings, ALIASES, UNSUPPORTED, ["config", "config_path", *own, *ALIASES])
         others = {name: settings.pop(name) for name in own if name in settings}
         if config is None and config_path is None and settings.keys() >= set(FIELDS):
             config = EmbeddingConfig()  # a copy has every value, so that no file has to be read
