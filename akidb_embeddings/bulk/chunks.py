@@ -22,7 +22,7 @@ class Chunk:
     Attributes:
         rows: The rows to embed.
         rejects: Rows that could not be read.
-        position: Bytes of the input read when the chunk was complete; None if unknown.
+        position: Bytes of the input up to the end of the chunk; None if unknown.
         characters: Total length of the rows' texts.
         next_row: Number of the next part's first row if this chunk ends its part; else None. It is also None in the
             last part, whose end is not known in advance.
@@ -53,16 +53,18 @@ def make_chunks(
     """
     chunk: Chunk | None = None
     characters, last_row = 0, first_row
+    ends = _Ends(position)
     for item in items:
         is_long = item.number - first_row >= job["part_rows"] or characters >= job["part_characters"]
         part_ends = is_long and item.number != last_row
         if chunk is not None and (part_ends or _is_full(chunk, item)):
-            chunk.position, chunk.next_row = position(), item.number if part_ends else None
+            chunk.next_row = item.number if part_ends else None
             yield chunk
             chunk = None
         if part_ends:
             first_row, characters = item.number, 0
         chunk, last_row = chunk or Chunk(), item.number
+        chunk.position = ends.of(item)
         if isinstance(item, Reject):
             chunk.rejects.append(item)
         else:
@@ -70,8 +72,30 @@ def make_chunks(
             chunk.characters += len(item.text)
             characters += len(item.text)
     if chunk is not None:
-        chunk.position = position()
         yield chunk
+
+
+class _Ends:
+    """Where items end in the input, in bytes.
+
+    A row is read before its first passage is taken: then its passages end within its bytes, by their characters.
+    """
+
+    def __init__(self, position: Callable[[], int | None]) -> None:
+        self._position = position
+        self._row = -1
+        self._begin: int | None = None
+        self._end: int | None = None
+
+    def of(self, item: RowOrReject) -> int | None:
+        """Return where an item ends that was just read; None if unknown."""
+        if item.number != self._row:
+            self._row, self._begin = item.number, self._end
+            self._end = self._position()
+        if self._begin is None or self._end is None or isinstance(item, Reject) or item.end is None:
+            return self._end
+        length = item.end + item.behind
+        return self._end - (self._end - self._begin) * item.behind // length if length else self._end
 
 
 def _is_full(chunk: Chunk, item: RowOrReject) -> bool:

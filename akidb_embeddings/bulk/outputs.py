@@ -8,8 +8,7 @@ import importlib
 import importlib.util
 import itertools
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from akidb_embeddings.bulk import OUTPUT_FORMATS
+from akidb_embeddings.bulk.arrow_columns import arrow_array, arrow_schema
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.extras import require
@@ -28,8 +28,10 @@ _VECTORS = "vectors"
 _ROWS = "rows.jsonl"
 # Four times as many would take 50 MB more memory.
 _ROW_GROUP_ROWS = 2048
+_PIECE = 1 << 20  # bytes that are copied at a time
 
 Parts = Sequence[Path]
+Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,17 @@ class Output(Protocol):
         """Serialize rows: file name -> bytes to append to that file of the part."""
         ...
 
-    def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
+    def size(self, parts: Parts) -> int:
+        """Return how many bytes of the parts ``assemble`` reads."""
+        ...
+
+    def assemble(self, parts: Parts, folder: Path, advance: Advance) -> dict[str, Path]:
         """Write the complete output to ``folder``.
 
         Args:
             parts: Folders of the parts, in order.
             folder: An empty folder.
+            advance: Called with a number of bytes whenever that many more of the parts were read.
 
         Returns:
             Suffix of the final name -> file; ``""`` for ``OUT`` itself.
@@ -112,9 +119,13 @@ class JsonLinesOutput:
             lines.append(orjson.dumps(line | {"fingerprint": self._fingerprint}, option=options))
         return {_LINES: b"".join(lines)}
 
-    def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
+    def size(self, parts: Parts) -> int:
+        """As ``Output``."""
+        return _size(parts, _LINES)
+
+    def assemble(self, parts: Parts, folder: Path, advance: Advance) -> dict[str, Path]:
         """Concatenate the parts into one file."""
-        return {"": _concatenate(parts, _LINES, folder / "out")}
+        return {"": _concatenate(parts, _LINES, folder / "out", advance)}
 
 
 class _ArrayOutput:
@@ -130,21 +141,25 @@ class _ArrayOutput:
         lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in _row_records(embedded, self.layout)]
         return {_VECTORS: little_endian(embedded.vectors).tobytes(), _ROWS: b"".join(lines)}
 
+    def size(self, parts: Parts) -> int:
+        """As ``Output``."""
+        return _size(parts, _VECTORS, _ROWS)
+
 
 class NumpyOutput(_ArrayOutput):
     """One array ``[n, values per row]``, and ``OUT.ids.jsonl`` with one line per row."""
 
-    def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
+    def assemble(self, parts: Parts, folder: Path, advance: Advance) -> dict[str, Path]:
         """Write the array and the file of ids."""
         empty = little_endian(self.layout.empty)
         width = empty.shape[1] * empty.itemsize
-        count = sum((part / _VECTORS).stat().st_size for part in parts if (part / _VECTORS).exists()) // width
+        count = _size(parts, _VECTORS) // width
         header = {"descr": empty.dtype.str, "fortran_order": False, "shape": (count, empty.shape[1])}
         with open(folder / "out", "wb") as stream:
             np.lib.format.write_array_header_1_0(stream, header)
         return {
-            "": _concatenate(parts, _VECTORS, folder / "out"),
-            IDS: _concatenate(parts, _ROWS, folder / IDS),
+            "": _concatenate(parts, _VECTORS, folder / "out", advance),
+            IDS: _concatenate(parts, _ROWS, folder / IDS, advance),
         }
 
 
@@ -155,12 +170,12 @@ class ParquetOutput(_ArrayOutput):
     make them smaller. Byte vectors are dictionary-encoded; otherwise Parquet takes four bytes for each value.
     """
 
-    def assemble(self, parts: Parts, folder: Path) -> dict[str, Path]:
+    def assemble(self, parts: Parts, folder: Path, advance: Advance) -> dict[str, Path]:
         """Write one file, row group by row group."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        schema = self._schema()
+        schema = arrow_schema(self.layout.empty, self.layout.metadata, with_offsets=self.layout.offsets)
         names = schema.names
         compression = dict.fromkeys(names, "zstd") | {"vector.list.element": "none"}
         small = ["vector.list.element"] if self.layout.empty.itemsize == 1 else []
@@ -170,29 +185,14 @@ class ParquetOutput(_ArrayOutput):
                 stream, schema, compression=compression, use_dictionary=small, write_statistics=["id"]
             ) as writer,
         ):
-            for rows, vectors in self._groups(parts):
+            for rows, vectors in self._groups(parts, advance):
                 columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names if name != "vector"}
                 columns["vector"] = vectors
-                arrays = [_arrow_array(columns[field.name], field.type) for field in schema]
+                arrays = [arrow_array(columns[field.name], field.type) for field in schema]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_ROW_GROUP_ROWS)
         return {"": folder / "out"}
 
-    def _schema(self) -> Any:
-        import pyarrow as pa
-
-        empty = self.layout.empty
-        element = pa.field("element", pa.from_numpy_dtype(empty.dtype), nullable=False)
-        fields = [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(element, empty.shape[1]), nullable=False),
-            pa.field("tokens", pa.int32(), nullable=False),
-            pa.field("truncated", pa.bool_(), nullable=False),
-        ]
-        if self.layout.offsets:
-            fields += [pa.field(name, pa.int64(), nullable=False) for name in ("begin", "end")]
-        return pa.schema(fields, metadata={name: str(value) for name, value in self.layout.metadata.items()})
-
-    def _groups(self, parts: Parts) -> Iterator[tuple[list[dict[str, Any]], Quantized]]:
+    def _groups(self, parts: Parts, advance: Advance) -> Iterator[tuple[list[dict[str, Any]], Quantized]]:
         """Rows and vectors of all parts, ``_ROW_GROUP_ROWS`` at a time."""
         empty = little_endian(self.layout.empty)
         rows, vectors = list[dict[str, Any]](), list[Quantized]()
@@ -200,36 +200,16 @@ class ParquetOutput(_ArrayOutput):
             if not (part / _ROWS).exists():
                 continue
             with open(part / _ROWS, "rb") as lines, open(part / _VECTORS, "rb") as stream:
-                while more := list(map(json.loads, itertools.islice(lines, _ROW_GROUP_ROWS - len(rows)))):
+                while more := list(itertools.islice(lines, _ROW_GROUP_ROWS - len(rows))):
                     flat = np.fromfile(stream, empty.dtype, len(more) * empty.shape[1])
-                    rows += more
+                    rows += map(json.loads, more)
+                    advance(flat.nbytes + sum(map(len, more)))
                     vectors.append(flat.reshape(len(more), -1))
                     if len(rows) == _ROW_GROUP_ROWS:
                         yield rows, np.concatenate(vectors)
                         rows, vectors = [], []
         if rows:
             yield rows, np.concatenate(vectors)
-
-
-def _arrow_array(values: Any, kind: Any) -> Any:
-    """Make an Arrow array from Python or NumPy values without None.
-
-    ``pyarrow.array`` would load pandas if it is installed: 70 MB at the end of a job.
-    """
-    import pyarrow as pa
-
-    if pa.types.is_fixed_size_list(kind):
-        return pa.FixedSizeListArray.from_arrays(_arrow_array(values.ravel(), kind.value_type), type=kind)
-    if pa.types.is_string(kind):
-        encoded = [value.encode() for value in values]
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-        return pa.Array.from_buffers(kind, len(encoded), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))])
-    data = (
-        np.packbits(values, bitorder="little")
-        if pa.types.is_boolean(kind)
-        else np.ascontiguousarray(values, kind.to_pandas_dtype())
-    )
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
 
 
 # By each of ``OUTPUT_FORMATS``.
@@ -284,11 +264,21 @@ def _row_records(embedded: EmbeddedRows, layout: Layout) -> Iterator[dict[str, A
         yield described
 
 
-def _concatenate(parts: Parts, name: str, path: Path) -> Path:
-    """Append the parts' files of a name to ``path``. A part that has only rejects has no such file."""
+def _files(parts: Parts, name: str) -> Iterator[Path]:
+    """The parts' files of a name. A part that has only rejects has none."""
+    return (part / name for part in parts if (part / name).exists())
+
+
+def _size(parts: Parts, *names: str) -> int:
+    return sum(file.stat().st_size for name in names for file in _files(parts, name))
+
+
+def _concatenate(parts: Parts, name: str, path: Path, advance: Advance) -> Path:
+    """Append the parts' files of a name to ``path``."""
     with open(path, "ab") as whole:
-        for part in parts:
-            if (part / name).exists():
-                with open(part / name, "rb") as stream:
-                    shutil.copyfileobj(stream, whole, 1 << 20)
+        for file in _files(parts, name):
+            with open(file, "rb") as stream:
+                while piece := stream.read(_PIECE):
+                    whole.write(piece)
+                    advance(len(piece))
     return path

@@ -68,7 +68,8 @@ class PassageSplitter:
         for item in items:
             if isinstance(item, Row):
                 for begin, end in self.split(item.text):
-                    yield Row(item.number, item.id, item.text[begin:end], begin, end, item.line)
+                    passage, behind = item.text[begin:end], len(item.text) - end
+                    yield Row(item.number, item.id, passage, begin, end, item.line, behind)
             else:
                 yield item
 

@@ -50,7 +50,7 @@ class RowSource(ABC):
     @property
     @abstractmethod
     def read_bytes(self) -> int | None:
-        """How many of ``total_bytes`` were read so far; None if unknown. Any thread may ask."""
+        """How many of ``total_bytes`` the items so far take; None if unknown. Any thread may ask."""
 
     @property
     @abstractmethod

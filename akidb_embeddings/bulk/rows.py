@@ -17,6 +17,7 @@ class Row:
         begin: Where ``text`` begins in the source text, in characters.
         end: Where it ends; None if ``text`` is the whole source text.
         line: Line of the input on which the row begins, from 1; None for inputs without lines (Parquet, folders).
+        behind: How many characters of the source text come after a passage.
     """
 
     number: int
@@ -25,6 +26,7 @@ class Row:
     begin: int = 0
     end: int | None = None
     line: int | None = field(default=None, compare=False)  # not part of a row's identity
+    behind: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,18 @@ on their part, and that share no micro-batch: how a matrix product is rounded de
 import contextlib
 import functools
 import itertools
-import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from akidb_embeddings.bulk.chunks import Chunk, make_chunks
 from akidb_embeddings.bulk.concurrency import WriteBehind, map_in_order, read_ahead
-from akidb_embeddings.bulk.journal import REJECTS, Journal, PartWriter, RowCounts
+from akidb_embeddings.bulk.journal import Journal
 from akidb_embeddings.bulk.outputs import EmbeddedRows, Output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.bulk.writing import EmbeddedChunk, PartsWriter
 from akidb_embeddings.errors import EmbeddingError, InputError, UnusableVectorError, WorkerError
 
 if TYPE_CHECKING:
@@ -37,16 +36,6 @@ EmbedFunction = Callable[[Iterator[list[str]]], Generator[Outcome]]
 
 
 @dataclass(frozen=True)
-class _EmbeddedChunk:
-    """A chunk's result; ``embedded`` is None if all rows were rejected."""
-
-    embedded: EmbeddedRows | None
-    rejects: Sequence[Reject]
-    position: int | None
-    next_row: int | None
-
-
-@dataclass(frozen=True)
 class RejectPolicy:
     """How rows that cannot be embedded are handled.
 
@@ -59,11 +48,20 @@ class RejectPolicy:
     limit: int | None = None
 
 
-def embed_concurrently(encode: Callable[[list[str]], "EmbeddingResult"]) -> EmbedFunction:
-    """Make an ``EmbedFunction`` from a function that may be called from several threads at once."""
+def embed_concurrently(
+    encode: Callable[..., "EmbeddingResult"], advance: Callable[[list[str], int], object] | None = None
+) -> EmbedFunction:
+    """Make an ``EmbedFunction`` from a function that may be called from several threads at once.
+
+    Args:
+        encode: Embeds a list of texts. With ``advance``, it must take ``progress`` as ``EmbeddingService.encode`` does.
+        advance: Called with a list and a number of texts whenever that many more of it are done.
+    """
 
     def attempt(texts: list[str]) -> Outcome:
         try:
+            if advance is not None:
+                return encode(texts, progress=functools.partial(advance, texts))
             return encode(texts)
         except EmbeddingError as error:
             return error
@@ -102,38 +100,24 @@ def embed_remaining(
     if journal.complete:
         return
     begun = _check_not_shortened(items, journal, progress, position)
+    chunks = progress.watch(make_chunks(begun, journal.job, position, journal.rows_done))
+    progress.start(journal.counts.vectors)
     with (
-        contextlib.closing(_PartsWriter(output, journal)) as parts,
+        contextlib.closing(PartsWriter(output, journal)) as parts,
         WriteBehind(_CHUNKS_AHEAD) as writing,
-        read_ahead(make_chunks(begun, journal.job, position, journal.rows_done), _CHUNKS_AHEAD) as read,
+        read_ahead(chunks, _CHUNKS_AHEAD) as read,
     ):
-        with contextlib.closing(_embed_chunks(read, embed, policy)) as finished:
+        with contextlib.closing(_embed_chunks(read, embed, policy, progress)) as finished:
             for done in finished:
                 if policy.strict and done.rejects:
                     reject = done.rejects[0]
                     raise _strict_error(reject.reason, reject.number, reject.line, reject.id)
                 tokens = done.embedded.tokens if done.embedded else ()
-                progress.update(len(tokens), sum(tokens), done.position)
+                progress.finish(len(tokens), sum(tokens))
                 writing.call(functools.partial(parts.add, done))
         writing.call(parts.end)
         writing.finish()
-
-
-def assemble_output(output: Output, journal: Journal) -> None:
-    """Assemble the parts of a complete journal, and move the output to its final name.
-
-    Args:
-        output: The output format.
-        journal: The journal, complete.
-
-    Raises:
-        EmbeddingError: The disk cannot be written to. The parts are kept, and the same job assembles them.
-    """
-    with _convert_disk_errors(journal), journal.assembly_folder() as folder:
-        files = output.assemble(journal.parts, folder)
-        if journal.counts.rejects:
-            files[REJECTS] = _write_rejects(journal, folder / REJECTS)
-        journal.publish(files, output.layout.metadata)
+    progress.complete()
 
 
 def _check_not_shortened(
@@ -154,72 +138,25 @@ def _check_not_shortened(
         )
 
 
-class _PartsWriter:
-    """Writes embedded chunks to their parts. Only one thread at a time may use it."""
-
-    def __init__(self, output: Output, journal: Journal) -> None:
-        self._output, self._journal = output, journal
-        self._open: PartWriter | None = None
-        self._counts, self._last_row = RowCounts(), -1
-
-    def add(self, done: _EmbeddedChunk) -> None:
-        """Write a chunk, and finish its part if it is the last one."""
-        with _convert_disk_errors(self._journal):
-            part = self._part()
-            if done.embedded:
-                part.write(self._output.serialize(done.embedded))
-            part.write({REJECTS: b"".join(json.dumps(asdict(r)).encode() + b"\n" for r in done.rejects)})
-            self._counts += self._count(done)
-            if done.next_row is not None:
-                self._finish(done.next_row)
-
-    def end(self) -> None:
-        """Finish the last part."""
-        with _convert_disk_errors(self._journal):
-            self._finish(None)
-
-    def close(self) -> None:
-        """Discard the part that is not finished, if there is one."""
-        if self._open:
-            self._open.discard()
-
-    def _part(self) -> PartWriter:
-        if self._open is None:
-            self._open = self._journal.begin_part()
-            self._open.write({REJECTS: b""})
-        return self._open
-
-    def _finish(self, next_row: int | None) -> None:
-        self._journal.finish_part(self._part(), self._counts, next_row)
-        self._open, self._counts = None, RowCounts()
-
-    def _count(self, done: _EmbeddedChunk) -> RowCounts:
-        if not done.embedded:
-            return RowCounts(rejects=len(done.rejects))
-        embedded = done.embedded
-        rows = 0
-        for row in embedded.rows:  # passages of a row have its number, and are consecutive
-            rows += row.number != self._last_row
-            self._last_row = row.number
-        cut, tokens = sum(embedded.truncated), sum(embedded.tokens)
-        return RowCounts(rows, len(embedded.rows), len(done.rejects), cut, tokens)
-
-
-def _embed_chunks(chunks: Iterator[Chunk], embed: EmbedFunction, policy: RejectPolicy) -> Generator[_EmbeddedChunk]:
+def _embed_chunks(
+    chunks: Iterator[Chunk], embed: EmbedFunction, policy: RejectPolicy, progress: Progress
+) -> Generator[EmbeddedChunk]:
     """Embed the chunks, in order."""
     waiting: deque[Chunk] = deque()
 
     def texts() -> Iterator[list[str]]:
         for chunk in chunks:
             waiting.append(chunk)
-            yield [row.text for row in chunk.rows]
+            listed = [row.text for row in chunk.rows]
+            progress.begin(listed)
+            yield listed
 
     with contextlib.closing(embed(texts())) as outcomes:
         for outcome in outcomes:
             yield _embedded_chunk(waiting.popleft(), outcome, embed, policy)
 
 
-def _embedded_chunk(chunk: Chunk, outcome: Outcome, embed: EmbedFunction, policy: RejectPolicy) -> _EmbeddedChunk:
+def _embedded_chunk(chunk: Chunk, outcome: Outcome, embed: EmbedFunction, policy: RejectPolicy) -> EmbeddedChunk:
     """The chunk's result. A row that has no vector becomes a reject, and the others are embedded again without it."""
     rows, rejects = list(chunk.rows), list(chunk.rejects)
     unusable = 0
@@ -238,7 +175,7 @@ def _embedded_chunk(chunk: Chunk, outcome: Outcome, embed: EmbedFunction, policy
         rejects += [_make_reject(row, reason) for row in cut]
         embedded = _without_truncated(embedded)
     rejects.sort(key=lambda reject: reject.number)
-    return _EmbeddedChunk(embedded, rejects, chunk.position, chunk.next_row)
+    return EmbeddedChunk(embedded, rejects, chunk.next_row)
 
 
 def _without_truncated(embedded: EmbeddedRows) -> EmbeddedRows | None:
@@ -265,24 +202,6 @@ def _strict_error(reason: str, number: int, line: int | None, key: str | None) -
     where = f"line {line}" if line is not None else f"row {number}"
     name = "" if key in (None, str(number)) else f" (id {key!r})"
     return WorkerError(f"{where}{name}: {reason}. --strict ends the run here; without it, such rows are left out.")
-
-
-def _write_rejects(journal: Journal, path: Path) -> Path:
-    with open(path, "w", encoding="utf-8") as stream:
-        for reject in journal.rejects():
-            stream.write(json.dumps(reject, ensure_ascii=False) + "\n")
-    return path
-
-
-@contextlib.contextmanager
-def _convert_disk_errors(journal: Journal) -> Iterator[None]:
-    """Convert the system's errors about the disk into ``EmbeddingError``."""
-    try:
-        yield
-    except OSError as error:
-        raise EmbeddingError(
-            f"{error.filename or journal.folder} cannot be written: {error.strerror or error}."
-        ) from error
 
 
 def how_to_resume(journal: Journal, command: str = "the same command") -> str:

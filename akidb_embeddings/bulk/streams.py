@@ -1,6 +1,5 @@
 """Lines of a file or standard input: decompressed, limited in length, and with truncated files detected."""
 
-import contextlib
 import gzip
 import io
 import os
@@ -18,6 +17,8 @@ COMPRESSED = (".gz", ".zst")
 # The most of one line, file or value: longer ones are not texts to embed, and would take too much memory.
 MAX_BYTES = 64 << 20
 _BUFFER = 1 << 18
+# Compressed files are read in small pieces: what was read and is not decompressed yet counts as done.
+_COMPRESSED_BUFFER = 1 << 14
 _BOM = b"\xef\xbb\xbf"
 # Beginnings of files that are not text, whatever their name says.
 _NOT_TEXT = {
@@ -63,6 +64,23 @@ def size_and_mtime(path: str | os.PathLike[str]) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+class _Counted(io.RawIOBase):
+    """A stream that is read in blocks of a limited size, and counts its bytes."""
+
+    def __init__(self, stream: Any, most: int = _BUFFER) -> None:
+        self._stream, self._most = stream, most
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(min(len(buffer), self._most))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+
 class ByteLines:
     """The lines of a file, decompressed if its name ends in .gz or .zst (any number of members or frames).
 
@@ -83,7 +101,9 @@ class ByteLines:
         self.total_bytes: int | None = None
         self.mtime_ns: int | None = None
         self._raw: io.FileIO | None = None
-        self._read_bytes = 0
+        self._packed: _Counted | None = None  # of a compressed file, before and after
+        self._unpacked: _Counted | None = None
+        self._taken = self._position = 0  # bytes of the lines so far, decompressed and not
         self._is_waiting = False
         self._stream: BinaryIO | io.BufferedReader
         if path == STDIN:
@@ -105,24 +125,31 @@ class ByteLines:
             raise
 
     def _decompressed(self, raw: io.FileIO) -> io.BufferedReader:
+        packed = _Counted(raw, _COMPRESSED_BUFFER)
         if self.path.endswith(".gz"):
-            unpacked: Any = gzip.GzipFile(fileobj=io.BufferedReader(raw, _BUFFER))
+            unpacked: Any = gzip.GzipFile(fileobj=packed)
         elif self.path.endswith(".zst"):
             # Unlike the package zstandard, it reports a file that ends within a frame.
             arrow = pyarrow("Reading .zst")
-            unpacked = arrow.CompressedInputStream(arrow.PythonFile(raw, mode="r"), "zstd")
+            unpacked = arrow.CompressedInputStream(arrow.PythonFile(packed, mode="r"), "zstd")
         else:
-            unpacked = raw
-        return io.BufferedReader(unpacked, _BUFFER)
+            return io.BufferedReader(raw, _BUFFER)
+        self._packed, self._unpacked = packed, _Counted(unpacked)
+        return io.BufferedReader(self._unpacked, _BUFFER)
 
     @property
     def read_bytes(self) -> int | None:
-        """How many of ``total_bytes`` were read so far; None if unknown. Any thread may ask."""
-        if self.total_bytes is None or self._raw is None:
+        """How many of ``total_bytes`` the lines so far take; None if unknown. Any thread may ask.
+
+        In a compressed file it is what was read of it, less the share that no line has taken yet.
+        """
+        if self.total_bytes is None:
             return None
-        with contextlib.suppress(ValueError):  # closed
-            self._read_bytes = self._raw.tell()
-        return self._read_bytes
+        if self._packed is None or self._unpacked is None:
+            return self._taken
+        position = self._packed.count * self._taken // max(self._unpacked.count, 1)
+        self._position = max(self._position, position)
+        return self._position
 
     def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
         """Iterate over (number from 1, line with its end); None instead of a line longer than MAX_BYTES.
@@ -151,6 +178,7 @@ class ByteLines:
         self._is_waiting = True
         line = self._stream.readline(most)
         self._is_waiting = False
+        self._taken += len(line)
         return line
 
     @property
@@ -170,6 +198,5 @@ class ByteLines:
         that closing needs.
         """
         if self._raw is not None and not (self._is_waiting and self.total_bytes is None):
-            _ = self.read_bytes
             self._stream.close()
             self._raw.close()

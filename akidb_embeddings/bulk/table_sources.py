@@ -234,6 +234,7 @@ class ParquetSource(RowSource):
     def _items(self, batch: Any, number: int) -> Iterator[RowOrReject]:
         columns = [self._values(batch, parts) for parts in self._columns]
         for index, (text, key) in enumerate(zip(columns[0], columns[-1], strict=True), start=number):
+            self._done = index + 1
             yield self._fields.item(index, None, text, key)
 
     def _values(self, batch: Any, parts: list[str]) -> list[Any]:

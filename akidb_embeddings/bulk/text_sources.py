@@ -146,9 +146,9 @@ class FolderSource(RowSource):
 
     def __iter__(self) -> Iterator[RowOrReject]:
         for number, (path, name) in enumerate(self._found(self._folder)):
+            self._read += size_and_mtime(path)[0]
             if number >= self.skip:
                 yield self._item(number, path, name)
-            self._read += size_and_mtime(path)[0]
 
     def _item(self, number: int, path: str, name: str) -> RowOrReject:
         try:

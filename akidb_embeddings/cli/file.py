@@ -70,7 +70,8 @@ def _embed_rows(
 ) -> None:
     """Embed all rows, close the model, assemble the output, and report."""
     from akidb_embeddings.bulk.progress import Progress
-    from akidb_embeddings.bulk.run import RejectPolicy, assemble_output, embed_remaining, how_to_resume
+    from akidb_embeddings.bulk.run import RejectPolicy, embed_remaining, how_to_resume
+    from akidb_embeddings.bulk.writing import assemble_output
 
     if journal.complete:
         print_message(f"all rows are embedded already, in {journal.folder}; assembling the output")
@@ -79,16 +80,17 @@ def _embed_rows(
     source.skip = journal.rows_done
     settings = service.settings
     policy = RejectPolicy(options.strict, settings.max_tokens if service.config.truncate == "error" else None)
+    progress = Progress(source.total_bytes, print_message, bar=sys.stderr.isatty(), limit=settings.max_tokens)
     try:
         with (
-            _embedding(options, service, prompt, journal) as embed,
-            contextlib.closing(Progress(source.total_bytes, log=print_message, bar=sys.stderr.isatty())) as progress,
+            contextlib.closing(progress),
+            _embedding(options, service, prompt, journal, progress) as embed,
         ):
             items = _passages(options, service, prompt, source)
             embed_remaining(items, embed, output, journal, progress, policy, lambda: source.read_bytes)
-            progress.sample_memory(at_once=True)
+            progress.sample_memory()
         service.close()  # the last step needs its own memory
-        assemble_output(output, journal)
+        assemble_output(output, journal, progress)
     except BaseException as error:
         restarts = options.overwrite and source.total_bytes is None
         again = f"the same command{' without --overwrite' if restarts else ''}"
@@ -96,7 +98,7 @@ def _embed_rows(
             f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}. {how_to_resume(journal, again)}"
         )
         raise
-    progress.sample_memory(at_once=True)
+    progress.sample_memory()
     _summarize(journal, progress, settings.max_tokens)
     if source.has_changed:
         print_message(f"warning: {options.input} changed meanwhile; the vectors may come from two versions of it")
@@ -181,7 +183,7 @@ def _passages(
 
 @contextlib.contextmanager
 def _embedding(
-    options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal"
+    options: Namespace, service: "EmbeddingService", prompt: str, journal: "Journal", progress: "Progress"
 ) -> "Iterator[EmbedFunction]":
     """The function that embeds. It truncates and flags long texts; the policy rejects them later if configured."""
     from akidb_embeddings.bulk.run import embed_concurrently
@@ -189,7 +191,8 @@ def _embedding(
     form: dict[str, Any] = {"prompt": prompt, "precision": options.precision}
     with service.with_options(truncate="end") as cutting:
         if options.ray is None or journal.complete:
-            yield embed_concurrently(functools.partial(cutting.encode, wait=True, alone=True, **form))
+            encode = functools.partial(cutting.encode, wait=True, alone=True, **form)
+            yield embed_concurrently(encode, progress.advance)
             return
         from akidb_embeddings.distributed import Pool
 
@@ -217,9 +220,12 @@ def _summarize(journal: "Journal", progress: "Progress", limit: int) -> None:
         f"{counts.rows:,} rows{passages}, {counts.rejects:,} rejected, {counts.truncated:,} cut at {limit} tokens, "
         f"{counts.tokens:,} tokens"
     )
-    earlier = counts.vectors - progress.texts
-    here = f" for the remaining {progress.texts:,}" if earlier > 0 else ""
-    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, footprint at most {size(progress.peak_bytes)}")
+    footprint = f"footprint at most {size(progress.peak_bytes)}"
+    if not progress.texts:  # all were embedded by earlier runs, or none could be
+        print_message(footprint)
+        return
+    here = f" for the remaining {progress.texts:,}" if counts.vectors > progress.texts else ""
+    print_message(f"{progress.seconds:,.1f} s{here}, {progress.rates}, {footprint}")
 
 
 def _outcome(out: Path, journal: "Journal") -> int:

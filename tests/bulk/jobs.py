@@ -13,7 +13,8 @@ from akidb_embeddings.bulk.outputs import EmbeddedRows, Layout, Output, make_out
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
-from akidb_embeddings.bulk.run import RejectPolicy, assemble_output, embed_concurrently, embed_remaining
+from akidb_embeddings.bulk.run import RejectPolicy, embed_concurrently, embed_remaining
+from akidb_embeddings.bulk.writing import assemble_output
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.vectors.precision import Quantized, quantize
@@ -98,8 +99,9 @@ def run_job(
     with open_journal(out, job) as journal:
         rest = (item for item in items if item.number >= journal.rows_done)
         made = made or output()
-        embed_remaining(rest, embed_concurrently(embed), made, journal, Progress(None), policy)
-        assemble_output(made, journal)
+        progress = Progress(None)
+        embed_remaining(rest, embed_concurrently(embed), made, journal, progress, policy)
+        assemble_output(made, journal, progress)
         then(journal)
     return journal
 

@@ -31,7 +31,7 @@ def written(folder: Path, form: str, parts: list[list[Row]], precision: str = "f
             for name, piece in made.serialize(embedded(part, precision)).items():
                 (folders[-1] / name).write_bytes(piece)
     (folder / "final").mkdir()
-    return made.assemble(folders, folder / "final")[""]
+    return made.assemble(folders, folder / "final", lambda count: None)[""]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -132,7 +132,7 @@ def test_bytes_take_no_more_room_in_parquet_than_bytes(tmp_path: Path) -> None:
     (tmp_path / "part").mkdir()
     for name, piece in made.serialize(embedded(many, "int8", 256)).items():
         (tmp_path / "part" / name).write_bytes(piece)
-    size = made.assemble([tmp_path / "part"], tmp_path)[""].stat().st_size
+    size = made.assemble([tmp_path / "part"], tmp_path, lambda count: None)[""].stat().st_size
     assert size < 1.2 * 2000 * 256
 
 

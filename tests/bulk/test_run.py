@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from akidb_embeddings.bulk import OUTPUT_FORMATS, chunks
 from akidb_embeddings.bulk import run as module
 from akidb_embeddings.bulk.chunks import make_chunks
 from akidb_embeddings.bulk.journal import RowCounts
-from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
 from akidb_embeddings.errors import InputError, WorkerError
@@ -180,21 +178,3 @@ def test_chunks_in_flight_at_once_come_back_in_order(
     run_job(rows(45), tmp_path / "out.jsonl", embed=slow)
     assert [line["id"] for line in json_lines(tmp_path / "out.jsonl")] == [row.id for row in rows(45)]
     assert most == in_flight
-
-
-def test_a_line_tells_how_far_it_is_and_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, said = [100.0], list[str]()
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    progress = Progress(1000, said.append)
-    progress.start_at(200)
-    now[0] += 4
-    progress.update(400, 4000, 300)
-    assert said == []
-    now[0] += 6
-    progress.update(600, 6000, 600)
-    assert said == ["1,000 texts (60% of the input), 100 texts/s, 1,000 tokens/s, 0:00:10 left"]
-    assert progress.peak_bytes > 10e6
-    unknown: Any = Progress(None, said.append)
-    now[0] += 10
-    unknown.update(5, 50, None)
-    assert said[1] == "5 texts, 0 texts/s, 5 tokens/s"

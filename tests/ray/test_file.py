@@ -15,7 +15,8 @@ from akidb_embeddings.bulk.outputs import Layout, make_output
 from akidb_embeddings.bulk.progress import Progress
 from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Row
-from akidb_embeddings.bulk.run import assemble_output, embed_remaining
+from akidb_embeddings.bulk.run import embed_remaining
+from akidb_embeddings.bulk.writing import assemble_output
 from akidb_embeddings.cli import main
 from akidb_embeddings.distributed import Pool
 from tests.bulk.jobs import JOB, every_file, json_lines, metadata
@@ -98,8 +99,9 @@ def test_what_actors_refuse_is_rejected_and_the_others_are_not_lost(two_nodes: A
     items = [Row(n, str(n), "lone \ud800" if n in (7, 8, 57) else f"text {n}") for n in range(95)]
     with Pool("auto", EmbeddingConfig(model_name=TINY[1])) as pool, open_journal(tmp_path / "out", JOB) as journal:
         made = make_output("jsonl", Layout(metadata(dimension=pool.dimension)))
-        embed_remaining(items, pool.outcomes, made, journal, Progress(None))
-        assemble_output(made, journal)
+        progress = Progress(None)
+        embed_remaining(items, pool.outcomes, made, journal, progress)
+        assemble_output(made, journal, progress)
     assert [reject["id"] for reject in json_lines(tmp_path / "out.rejects.jsonl")] == ["7", "8", "57"]
     assert [line["id"] for line in json_lines(tmp_path / "out")] == [str(n) for n in range(95) if n not in (7, 8, 57)]
 
