@@ -10,7 +10,7 @@ from akidb_embeddings.bulk.table_sources import CsvSource, ParquetSource
 from akidb_embeddings.bulk.text_sources import FolderSource, JsonLinesSource, PlainLinesSource
 from akidb_embeddings.errors import InputError
 
-__all__ = ["RowSource", "open_source"]
+__all__ = ["RowSource", "format_by_name", "open_source"]
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "lines"}
 
@@ -84,8 +84,16 @@ def _format(path: str, asked: str | None) -> str:
         return asked
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")
-    suffix = Path(path.removesuffix(".gz").removesuffix(".zst")).suffix.lower()
-    if suffix not in _SUFFIXES:
+    chosen = format_by_name(path)
+    if chosen is None:
         known = ", ".join(_SUFFIXES)
-        raise InputError(f"{path} has no suffix of a known format: {known}, also with .gz or .zst. Give --format.")
-    return _SUFFIXES[suffix]
+        raise InputError(
+            f"{path} does not end in {known}, also with .gz or .zst. Say how to read it with --format, for example "
+            "--format lines: each line is a text."
+        )
+    return chosen
+
+
+def format_by_name(path: str) -> str | None:
+    """Return the format that a file's name stands for; None if it stands for none."""
+    return _SUFFIXES.get(Path(path.removesuffix(".gz").removesuffix(".zst")).suffix.lower())

@@ -4,7 +4,6 @@ Nothing here imports MLX, a tokenizer or the hub's client before a command runs,
 """
 
 import contextlib
-import difflib
 import logging
 import os
 import sys
@@ -25,6 +24,7 @@ from akidb_embeddings.cli import (
     similarity,
 )
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
+from akidb_embeddings.cli.near_misses import check_first_text, near_command
 from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.cli.texts import stdin_is_terminal
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputError, Names
@@ -52,7 +52,8 @@ _INTERRUPTED = 128 + 2
 
 _USAGE = f"{PROGRAM} [embed] [TEXT ...] [OPTIONS]\n       {PROGRAM} COMMAND [...]"
 _EPILOG = """\
-A first argument that is not a command is a text to embed. To embed the name of a command: `akidb-embed -- models`.
+A first argument that is not a command is a text to embed. What comes after -- is always a text: `akidb-embed -- models`
+embeds the name of a command, `akidb-embed -- notes.txt` the name of a file. Scripts that embed any text should use it.
 
 exit codes: 0 done; 1 something failed; 2 wrong usage, configuration or input; 3 file: done, but some rows were
 rejected; 130 Ctrl-C; 141 closed pipe
@@ -115,18 +116,33 @@ def _report(error: EmbeddingError, names: Names | None = None) -> int:
 def _parse(arguments: list[str]) -> Namespace:
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
-        return COMMANDS[first].parse(first, arguments[1:])
+        options = COMMANDS[first].parse(first, arguments[1:])
+        if first == "embed" and "--" not in arguments:
+            check_first_text(options.texts, COMMANDS, explicit=True)
+        return options
     if first in ("-h", "--help", "--version", "help"):
         _main_parser().parse_args(["--help" if first == "help" else first])
     if not arguments and stdin_is_terminal():
         _main_parser().print_help(sys.stderr)
         raise SystemExit(2)
-    _warn_if_misspelled(arguments)
-    options = COMMANDS["embed"].parse("embed", arguments)
-    if options.texts and options.texts[0] in COMMANDS and "--" not in arguments:
-        command = options.texts[0]
-        raise InputError(f"put the command first: `{PROGRAM} {command} …`; or `-- {command}` to embed that word")
+    try:
+        options = COMMANDS["embed"].parse("embed", arguments)
+    except SystemExit:
+        _note_after_wrong_usage(first)
+        raise
+    if "--" not in arguments:
+        if options.texts and options.texts[0] in COMMANDS:
+            command = options.texts[0]
+            raise InputError(f"put the command first: `{PROGRAM} {command} …`; or `-- {command}` to embed that word")
+        check_first_text(options.texts, COMMANDS, explicit=False)
     return options
+
+
+def _note_after_wrong_usage(first: str) -> None:
+    """An option that ``embed`` does not have may be one of the command that was meant."""
+    near = None if first.startswith("-") else near_command(first, COMMANDS)
+    if near:
+        print_message(f"{first!r} is not a command; did you mean `{PROGRAM} {near}`?")
 
 
 def _main_parser() -> ArgumentParser:
@@ -138,13 +154,6 @@ def _main_parser() -> ArgumentParser:
 def _description() -> str:
     commands = "\n".join(f"  {name:<11}{command.summary}" for name, command in COMMANDS.items())
     return f"Text embeddings with MLX.\n\ncommands (`{PROGRAM} COMMAND --help` for more):\n{commands}"
-
-
-def _warn_if_misspelled(arguments: list[str]) -> None:
-    """Warn that a misspelled command is embedded as a text, since that may start a download."""
-    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1, cutoff=0.75) if arguments else []
-    if near and not arguments[0].startswith("-"):
-        print_message(f"embedding the text {arguments[0]!r}; the command is `{PROGRAM} {near[0]}`")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from akidb_embeddings.cli.command import Command
@@ -40,7 +41,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
     add_prompt_options(parser)
     parser.add_argument(
-        "--format", choices=tuple(_FORMATS), default="jsonl", help="JSON lines or a NumPy array (default: jsonl)"
+        "--format",
+        choices=tuple(_FORMATS),
+        help="JSON lines or a NumPy array (default: npy for an --output that ends in .npy, else jsonl)",
     )
     parser.add_argument("--base64", action="store_true", help="jsonl: vectors as base64 of their little-endian bytes")
     parser.add_argument("--output", metavar="FILE", default="-", help="where to write (default: standard output)")
@@ -49,8 +52,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    options.format = _output_format(options.output, options.format)
     if options.base64 and options.format == "npy":
-        raise InputError("--base64 is for --format jsonl; npy is binary already")
+        raise InputError("--base64 is for JSON lines; npy is binary already")
     texts = read_texts(options.texts)
     to_terminal = options.output == "-" and sys.stdout.isatty()
     if options.format == "npy" and to_terminal:
@@ -66,6 +70,25 @@ def _run(options: Namespace) -> int:
                 stream.flush()
         _report(options, service, embedding, prompt)
     return 0
+
+
+def _output_format(output: str, asked: str | None) -> str:
+    """The format that is asked for, or that the output's name stands for.
+
+    Raises:
+        InputError: The name stands for another format.
+    """
+    suffix = PurePath(output).suffix.lower()
+    named = _SUFFIXES.get(suffix)
+    if suffix in _OTHER_SUFFIXES:
+        raise InputError(
+            f"--output {output}: this command writes jsonl or npy, not {suffix}. {_OTHER_SUFFIXES[suffix]}"
+        )
+    if asked and named and asked != named:
+        raise InputError(
+            f"--output {output} ends in {suffix}, but --format is {asked}. Leave out --format, or give another name"
+        )
+    return asked or named or "jsonl"
 
 
 class _Embedding:
@@ -183,6 +206,13 @@ def _npy(results: Results, empty: "Quantized") -> Iterator[bytes]:
         yield part.tobytes()
 
 
+_SUFFIXES = {".npy": "npy", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_OTHER_SUFFIXES = {
+    ".parquet": "`akidb-embed file` writes Parquet",
+    ".npz": "Give a name in .npy",
+    ".gz": "To compress JSON lines, send them to gzip",
+    ".zst": "To compress JSON lines, send them to zstd",
+}
 _FORMATS: Mapping[str, Callable[[Results, "Quantized"], Iterator[bytes]]] = {"jsonl": _json_lines, "npy": _npy}
 
 EMBED = Command(
@@ -199,6 +229,9 @@ model saw, whether the text had more, and the name of the space that the vector 
 fingerprints must not be compared. Reading the numbers restores the same float32 values; with --base64, "embedding" is a
 string. Output is written for 2048 texts at a time.
 npy: one array [texts, dimension], float32 unless --precision says otherwise; the fingerprint is printed on stderr.
+
+The name of --output chooses the format if --format does not: .npy is a NumPy array, any other name JSON lines. A name
+that stands for another format than --format is an error.
 
 --precision binary and ubinary have one bit per dimension: a text takes dimension / 8 bytes, rounded up.""",
     takes_texts=True,

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from akidb_embeddings.cli.command import Command
+from akidb_embeddings.cli.near_misses import note_file_names
 from akidb_embeddings.cli.options import (
     add_model_options,
     add_precision_option,
@@ -39,6 +40,7 @@ def _run(options: Namespace) -> int:
     texts = list(given.items)
     if len(texts) < 2:
         raise InputError(f"similarity needs at least two texts, and got {len(texts)}")
+    note_file_names(options.texts)
     from akidb_embeddings.vectors.precision import similarity
 
     with open_service(configuration(options), options) as service, given.renumber_errors(0):

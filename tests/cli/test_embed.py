@@ -258,3 +258,47 @@ def test_long_input_has_a_progress_bar_on_a_terminal(count: int, shown: bool) ->
 def test_there_is_no_progress_bar_in_a_pipe() -> None:
     done = run(*TINY, stdin=b"text\n" * 300)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        (["--output", "out.npy"], "npy"),
+        (["--output", "OUT.NPY"], "npy"),
+        (["--output", "out.jsonl"], "jsonl"),
+        (["--output", "out"], "jsonl"),
+        (["--output", "out.bin"], "jsonl"),
+        (["--output", "out.bin", "--format", "npy"], "npy"),
+        (["--output", "out.npy", "--format", "npy"], "npy"),
+    ],
+)
+def test_the_output_s_name_chooses_the_format(options: list[str], form: str) -> None:
+    assert main(["text", *options, *TINY]) == 0
+    if form == "npy":
+        assert np.load(options[1]).shape == (1, 32)
+    else:
+        assert json.loads(Path(options[1]).read_bytes())["text"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--output", "out.npy", "--format", "jsonl"], "--output out.npy ends in .npy, but --format is jsonl"),
+        (
+            ["--output", "out.jsonl", "--format", "npy"],
+            "--output out.jsonl ends in .jsonl, but --format is npy",
+        ),
+        (["--output", "out.npy", "--base64"], "--base64 is for JSON lines; npy is binary already"),
+        (
+            ["--output", "out.parquet"],
+            "writes jsonl or npy, not .parquet. `akidb-embed file` writes Parquet",
+        ),
+        (["--output", "out.jsonl.gz"], "To compress JSON lines, send them to gzip"),
+    ],
+)
+def test_a_name_that_contradicts_the_format_is_refused(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["text", *options, "--model", "nowhere/at-all"]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(Path().iterdir())

@@ -112,13 +112,6 @@ def test_which_arguments_are_texts(
     assert (code, texts) == (0, [f'{{"text": "{word}' for word in wanted])
 
 
-def test_a_misspelled_command_is_embedded_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["modles", *TINY]) == 0
-    shown = capsys.readouterr()
-    assert '"text": "modles"' in shown.out
-    assert shown.err == "akidb-embed: embedding the text 'modles'; the command is `akidb-embed models`\n"
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
