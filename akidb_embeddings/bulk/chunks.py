@@ -6,6 +6,7 @@ Both depend on the rows alone.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from akidb_embeddings.bulk.first_rows import FIRST_ROWS
 from akidb_embeddings.bulk.journal import JobDescription
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
@@ -99,6 +100,8 @@ class _Ends:
 
 
 def _is_full(chunk: Chunk, item: RowOrReject) -> bool:
-    if isinstance(item, Reject) or not chunk.rows:
+    if not chunk.rows:
+        return len(chunk.rejects) >= FIRST_ROWS  # which may be the end of the job; the rows' chunks stay the same
+    if isinstance(item, Reject):
         return False
     return len(chunk.rows) == CHUNK_ROWS or chunk.characters + len(item.text) > CHUNK_CHARACTERS

@@ -130,6 +130,12 @@ class Journal:
         write_json_atomically(final, {**summary, "counts": asdict(self.counts), "job": self.job})
         self.finished = True
 
+    def discard(self) -> None:
+        """Remove the finished parts, the last one first, so that those before it are a job's beginning at any time."""
+        while self.parts:
+            shutil.rmtree(self.parts.pop())
+        self.counts, self.rows_done, self.complete = RowCounts(), 0, False
+
     @contextlib.contextmanager
     def assembly_folder(self) -> Iterator[Path]:
         """Make an empty folder on the output's disk for the files to ``publish``, and remove it afterwards.

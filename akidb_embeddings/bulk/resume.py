@@ -8,9 +8,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+from akidb_embeddings.bulk.differences import describe_differences
 from akidb_embeddings.bulk.disk import (
     append_suffix,
     exclusive_lock,
@@ -107,7 +108,7 @@ def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
         raise _other_job_error(description, None, job)
     if begun != job or restart:
         if begun is not None and any(folder.glob(f"{PART_PREFIX}*")) and not overwrite:
-            raise _other_job_error(folder, begun, job)
+            raise _other_job_error(folder, begun, job, is_finished=False)
         _remove_job_file(folder)
         for entry in folder.iterdir():
             if entry.is_dir():
@@ -123,23 +124,14 @@ def _remove_job_file(folder: Path) -> None:
     flush_folder(folder)
 
 
-def _other_job_error(path: Path, existing: JobDescription | None, new: JobDescription) -> InputError:
+def _other_job_error(
+    path: Path, existing: JobDescription | None, new: JobDescription, *, is_finished: bool = True
+) -> InputError:
     hint = "Give another --out, or --overwrite to replace it"
     if not existing:
         return InputError(f"{path} exists and is not an output of this command. {hint}.")
-    changes = "; ".join(_differences(existing, new))
-    return InputError(f"{path} belongs to another job: {changes}. {hint}; the same command as before resumes it.")
-
-
-def _differences(existing: JobDescription, now: JobDescription, names: Sequence[str] = ()) -> Iterator[str]:
-    """``fingerprint X there, Y now``: first the fingerprint, equal or not, then all values that differ."""
-    for key in sorted({*existing, *now}, key=lambda name: (name != "fingerprint", name)):
-        old, new = existing.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, (*names, key))
-        elif old != new or key == "fingerprint":
-            yield f"{' '.join((*names, key))} {_format_value(old)} there, {_format_value(new)} now"
-
-
-def _format_value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    changes = "; ".join(describe_differences(existing, new))
+    return InputError(
+        f"{path} belongs to another job. What differs: {changes}. {hint}."
+        f"{'' if is_finished else ' The same command as before goes on with that job.'}"
+    )

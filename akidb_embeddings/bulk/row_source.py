@@ -1,12 +1,12 @@
 """The base class of all sources, and the rules for which values are texts and ids."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from akidb_embeddings.bulk import streams
-from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.bulk.rows import Problem, Reject, Row, RowOrReject
 from akidb_embeddings.bulk.streams import invalid_utf8_reason
 
 T = TypeVar("T")
@@ -22,6 +22,7 @@ _JSON_TYPES = {
     dict: "an object",
 }
 _LISTED = 200  # characters of field names in a reason
+_NO_RECORD: Mapping[str, object] = {}
 
 
 class RowSource(ABC):
@@ -87,11 +88,13 @@ class Fields:
         """The names that a table must have as columns."""
         return [self.text] if self.id is None else [self.text, self.id]
 
-    def reject_record(self, number: int, line: int | None, reason: str) -> Reject:
+    def reject_record(self, number: int, line: int | None, reason: str, problem: Problem = Problem.OTHER) -> Reject:
         """Make a reject of a record whose fields cannot be read."""
-        return Reject(number, line, str(number) if self.id is None else None, reason)
+        return Reject(number, line, str(number) if self.id is None else None, reason, problem)
 
-    def item(self, number: int, line: int | None, text: object, key: object, record: Iterable[str] = ()) -> RowOrReject:
+    def item(
+        self, number: int, line: int | None, text: object, key: object, record: Mapping[str, object] = _NO_RECORD
+    ) -> RowOrReject:
         """Make a row, or a reject if text or id are not valid.
 
         Args:
@@ -99,19 +102,20 @@ class Fields:
             line: The line on which it begins; None if the input has no lines.
             text: The text's value: a string, or bytes in UTF-8.
             key: The id's value: as the text, or a whole number.
-            record: Names of the record's fields, for the error message.
+            record: The whole record, for the reason and for what may be meant instead.
 
         Returns:
             A row, or a reject with the reason.
         """
         known: str | None = str(number)
+        problem = Problem.TEXT_FIELD
         try:
             if self.id is not None:
-                known = None
-                known = _id(key, self.id, record)
+                known, problem = None, Problem.ID_FIELD
+                known, problem = _id(key, self.id, record), Problem.TEXT_FIELD
             return Row(number, known or "", _string(text, self.text, "a string is", record), line=line)
-        except _BadValueError as problem:
-            return Reject(number, line, known, str(problem))
+        except _BadValueError as error:
+            return Reject(number, line, known, str(error), problem, _candidates(record, problem, self.names))
 
 
 def get_field(record: Mapping[str, Any], name: str) -> object:
@@ -124,6 +128,19 @@ def get_field(record: Mapping[str, Any], name: str) -> object:
             return MISSING
         value = value[part]
     return value
+
+
+def _candidates(record: Mapping[str, object], problem: Problem, asked: Sequence[str]) -> list[str]:
+    """Fields that may be meant: for a text the strings, longest first; for an id also whole numbers, in their order."""
+    found = list[tuple[int, str]]()
+    for name, value in record.items():
+        inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        for full, each in inner.items():
+            if problem is Problem.ID_FIELD and (isinstance(each, int) and not isinstance(each, bool)):
+                found.append((0, full))
+            elif isinstance(each, str) and each:
+                found.append((-len(each) if problem is Problem.TEXT_FIELD else 0, full))
+    return [name for _, name in sorted(found, key=lambda pair: pair[0]) if name not in asked]
 
 
 def quote_names(names: Iterable[str]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,19 @@ class Row:
     behind: int = field(default=0, compare=False)
 
 
+class Problem(StrEnum):
+    """The kind of reason for which a row is rejected."""
+
+    TEXT_FIELD = "text field"
+    ID_FIELD = "id field"
+    JSON = "JSON"
+    COLUMNS = "columns"
+    ENCODING = "encoding"
+    TOO_LONG = "too long"
+    TOO_MANY_TOKENS = "too many tokens"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class Reject:
     """A row that cannot be embedded.
@@ -38,12 +54,21 @@ class Reject:
         line: As in ``Row``.
         id: The row's id; None if it could not be read.
         reason: Why it is rejected.
+        problem: The kind of the reason.
+        fields: The record's fields that may be meant instead of one that is missing or has no text: the strings, or
+            what may be an id.
     """
 
     number: int
     line: int | None
     id: str | None
     reason: str
+    problem: Problem = field(default=Problem.OTHER, compare=False)
+    fields: Sequence[str] = field(default=(), compare=False)
+
+    def as_record(self) -> dict[str, Any]:
+        """What the file of rejects says about it."""
+        return {"number": self.number, "line": self.line, "id": self.id, "reason": self.reason}
 
 
 RowOrReject = Row | Reject

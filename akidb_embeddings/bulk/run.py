@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from akidb_embeddings.bulk.chunks import Chunk, make_chunks
 from akidb_embeddings.bulk.concurrency import WriteBehind, map_in_order, read_ahead
+from akidb_embeddings.bulk.first_rows import FirstRows, NothingEmbeddedError
 from akidb_embeddings.bulk.journal import Journal
 from akidb_embeddings.bulk.outputs import EmbeddedRows, Output
 from akidb_embeddings.bulk.progress import Progress
-from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.bulk.rows import Problem, Reject, Row, RowOrReject
 from akidb_embeddings.bulk.writing import EmbeddedChunk, PartsWriter
 from akidb_embeddings.errors import EmbeddingError, InputError, UnusableVectorError, WorkerError
 
@@ -91,6 +92,7 @@ def embed_remaining(
 
     Raises:
         InputError: The input ends before row ``journal.rows_done``, or is damaged.
+        NothingEmbeddedError: None of its rows, or of the first thousand, can be embedded. No part is kept.
         EmbeddingError: A row was rejected and ``policy.strict`` is set; or the disk cannot be written to, for example
             because it is full. Finished parts are kept, and the same job resumes after them.
     """
@@ -107,17 +109,39 @@ def embed_remaining(
         WriteBehind(_CHUNKS_AHEAD) as writing,
         read_ahead(chunks, _CHUNKS_AHEAD) as read,
     ):
-        with contextlib.closing(_embed_chunks(read, embed, policy, progress)) as finished:
-            for done in finished:
-                if policy.strict and done.rejects:
-                    reject = done.rejects[0]
-                    raise _strict_error(reject.reason, reject.number, reject.line, reject.id)
+        with (
+            _leave_nothing(journal, writing),
+            contextlib.closing(_embed_chunks(read, embed, policy, progress)) as finished,
+        ):
+            for done in _check_rejects(finished, policy, FirstRows(journal.counts.vectors)):
                 tokens = done.embedded.tokens if done.embedded else ()
                 progress.finish(len(tokens), sum(tokens))
                 writing.call(functools.partial(parts.add, done))
         writing.call(parts.end)
         writing.finish()
     progress.complete()
+
+
+@contextlib.contextmanager
+def _leave_nothing(journal: Journal, writing: WriteBehind) -> Iterator[None]:
+    """Discard the parts of a job without any vector, so that they are not in the way of the right command."""
+    try:
+        yield
+    except NothingEmbeddedError:
+        writing.finish()
+        journal.discard()
+        raise
+
+
+def _check_rejects(chunks: Iterator[EmbeddedChunk], policy: RejectPolicy, first: FirstRows) -> Iterator[EmbeddedChunk]:
+    """Pass chunks on; raise at the first reject if that is the rule, or if nothing but rejects comes."""
+    for done in chunks:
+        if policy.strict and done.rejects:
+            reject = done.rejects[0]
+            raise _strict_error(reject.reason, reject.number, reject.line, reject.id)
+        first.add(done.rejects, embedded=done.embedded is not None)
+        yield done
+    first.end()
 
 
 def _check_not_shortened(
@@ -172,7 +196,7 @@ def _embedded_chunk(chunk: Chunk, outcome: Outcome, embed: EmbedFunction, policy
     if embedded and policy.limit is not None and any(embedded.truncated):
         reason = f"the text has more than {policy.limit} tokens with its prompt, and truncate is 'error'"
         cut = [row for row, truncated in zip(rows, embedded.truncated, strict=True) if truncated]
-        rejects += [_make_reject(row, reason) for row in cut]
+        rejects += [_make_reject(row, reason, Problem.TOO_MANY_TOKENS) for row in cut]
         embedded = _without_truncated(embedded)
     rejects.sort(key=lambda reject: reject.number)
     return EmbeddedChunk(embedded, rejects, chunk.next_row)
@@ -193,9 +217,9 @@ def _text_index(error: EmbeddingError) -> int | None:
     return error.index if is_of_a_text else None
 
 
-def _make_reject(row: Row, reason: str) -> Reject:
+def _make_reject(row: Row, reason: str, problem: Problem = Problem.OTHER) -> Reject:
     where = "" if row.end is None else f"characters {row.begin} to {row.end}: "
-    return Reject(row.number, row.line, row.id, where + reason)
+    return Reject(row.number, row.line, row.id, where + reason, problem)
 
 
 def _strict_error(reason: str, number: int, line: int | None, key: str | None) -> EmbeddingError:

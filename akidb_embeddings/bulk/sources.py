@@ -1,5 +1,6 @@
 """Opening an input: detecting its format, and choosing the source that reads it."""
 
+import json
 import os
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def open_source(
 
     Args:
         path: A file, also ``.gz`` or ``.zst``; a folder of .txt and .md files; ``-`` for standard input.
-        format: One of INPUT_FORMATS; None to choose it by the name, and lines for standard input.
+        format: One of INPUT_FORMATS; None to choose it by the name. For standard input, None means JSON lines if the
+            first line that is not blank is a JSON object, and lines otherwise; it waits for that line.
         text_field: Field or column of the text; ``meta.title`` refers to a nested one.
         id_field: Field or column of the id, a string or a whole number; None for the rows' numbers from 0, or a
             folder's file paths. Ids may repeat: detecting that would take memory that grows with the input.
@@ -39,11 +41,7 @@ def open_source(
         EmbeddingError: Reading it needs a library that is not installed.
     """
     chosen = _format(path, format)
-    if id_field is not None and chosen in ("lines", "folder"):
-        raise InputError(
-            f"{path} is read as {chosen}, which has no fields: leave out the id field {id_field!r}, or give another "
-            "format."
-        )
+    _check_fields(path, chosen, id_field)
     if chosen == "folder":
         return FolderSource(Path(path))
     fields = Fields(text_field, id_field)
@@ -51,6 +49,9 @@ def open_source(
         raise InputError(f"Parquet cannot be read from {path}: its index is at the end. Give an uncompressed file.")
     file = ByteLines(path)
     try:
+        if chosen is None:
+            chosen = "jsonl" if _is_json_object(file.peek()) else "lines"
+            _check_fields(path, chosen, id_field)
         facts = {"name": Path(path).name, "format": chosen, "size": file.total_bytes, "mtime_ns": file.mtime_ns}
         if chosen == "lines":
             return PlainLinesSource(file, facts)
@@ -66,13 +67,30 @@ def open_source(
         raise
 
 
-def _format(path: str, asked: str | None) -> str:
+def _check_fields(path: str, chosen: str | None, id_field: str | None) -> None:
+    if id_field is not None and chosen in ("lines", "folder"):
+        name = "Standard input" if path == STDIN else path
+        raise InputError(
+            f"{name} is read as {chosen}, which has no fields. Leave out --id-field {id_field}, or give another "
+            "--format."
+        )
+
+
+def _is_json_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _format(path: str, asked: str | None) -> str | None:
+    """The format; None if the input's beginning must show it."""
     if asked is not None and asked not in INPUT_FORMATS:
         raise InputError(field="format", reason=f"is {asked!r}; it must be one of {', '.join(INPUT_FORMATS)}.")
     if path == STDIN:
         if asked == "folder":
             raise InputError("Standard input is not a folder; its format is jsonl, csv or lines.")
-        return asked or "lines"
+        return asked
     is_folder = os.path.isdir(path)
     if is_folder or asked == "folder":
         if not is_folder:

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -19,14 +20,22 @@ MAX_BYTES = 64 << 20
 _BUFFER = 1 << 18
 # Compressed files are read in small pieces: what was read and is not decompressed yet counts as done.
 _COMPRESSED_BUFFER = 1 << 14
+_PEEKED_LINES = 100
 _BOM = b"\xef\xbb\xbf"
 # Beginnings of files that are not text, whatever their name says.
-_NOT_TEXT = {
-    b"\x1f\x8b": "compressed with gzip; let its name end in .gz, or decompress it",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd; let its name end in .zst, or decompress it",
-    b"PAR1\x15": "Parquet; give its format as parquet",
-    b"\xff\xfe": "UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8",
-    b"\xfe\xff": "UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8",
+_UTF16 = "UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8"
+_NOT_TEXT = {  # and what to do about it, with a file and at standard input
+    b"\x1f\x8b": (
+        "compressed with gzip; let its name end in .gz, or decompress it",
+        "compressed with gzip; decompress it: gunzip -c FILE | akidb-embed file -",
+    ),
+    b"\x28\xb5\x2f\xfd": (
+        "compressed with zstd; let its name end in .zst, or decompress it",
+        "compressed with zstd; decompress it: zstd -dc FILE | akidb-embed file -",
+    ),
+    b"PAR1\x15": ("Parquet; give its format as parquet", "Parquet, whose index is at the end; give a file"),
+    b"\xff\xfe": (_UTF16, _UTF16),
+    b"\xfe\xff": (_UTF16, _UTF16),
 }
 
 
@@ -101,6 +110,7 @@ class ByteLines:
         self.total_bytes: int | None = None
         self.mtime_ns: int | None = None
         self._raw: io.FileIO | None = None
+        self._peeked = deque[bytes]()
         self._packed: _Counted | None = None  # of a compressed file, before and after
         self._unpacked: _Counted | None = None
         self._taken = self._position = 0  # bytes of the lines so far, decompressed and not
@@ -174,10 +184,30 @@ class ByteLines:
                 f"{self.path} cannot be read beyond line {number}: {error}. It is damaged or was cut off; get it again."
             ) from error
 
+    def peek(self) -> bytes:
+        """Return the first line that is not blank, without a byte order mark; b"" if there is none near the beginning.
+
+        The iteration has it, too. It waits until a pipe has such a line.
+
+        Raises:
+            InputError: It is not a text file.
+        """
+        while len(self._peeked) < _PEEKED_LINES and (line := self._stream.readline(MAX_BYTES + 1)):
+            self._peeked.append(line)
+            if len(self._peeked) == 1:
+                self._check(line)
+                line = line.removeprefix(_BOM)
+            if line.strip():
+                return line
+        return b""
+
     def _read_line(self, most: int) -> bytes:
-        self._is_waiting = True
-        line = self._stream.readline(most)
-        self._is_waiting = False
+        if self._peeked:
+            line = self._peeked.popleft()
+        else:
+            self._is_waiting = True
+            line = self._stream.readline(most)
+            self._is_waiting = False
         self._taken += len(line)
         return line
 
@@ -187,9 +217,9 @@ class ByteLines:
         return self.total_bytes is not None and size_and_mtime(self.path) != (self.total_bytes, self.mtime_ns)
 
     def _check(self, line: bytes) -> None:
-        for beginning, kind in _NOT_TEXT.items():
+        for beginning, (kind, at_stdin) in _NOT_TEXT.items():
             if line.startswith(beginning):
-                raise InputError(f"{'Standard input' if self.path == STDIN else self.path} is {kind}.")
+                raise InputError(f"{self.path} is {kind}." if self.path != STDIN else f"Standard input is {at_stdin}.")
 
     def close(self) -> None:
         """Close the file.

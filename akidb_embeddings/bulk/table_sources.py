@@ -8,7 +8,7 @@ from typing import Any
 
 from akidb_embeddings.bulk import streams
 from akidb_embeddings.bulk.row_source import BLANK, Fields, RowSource, number_records, quote_names
-from akidb_embeddings.bulk.rows import RowOrReject
+from akidb_embeddings.bulk.rows import Problem, RowOrReject
 from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8_reason, pyarrow, size_and_mtime, too_long_reason
 from akidb_embeddings.bulk.text_sources import LineSource
 from akidb_embeddings.errors import InputError
@@ -133,7 +133,8 @@ class CsvSource(LineSource):
     def __iter__(self) -> Iterator[RowOrReject]:
         for number, line, columns in islice(number_records(self._records()), self.skip, None):
             if columns is None or isinstance(columns, str):
-                yield self._fields.reject_record(number, line, columns or BLANK)
+                problem = Problem.COLUMNS if columns else Problem.OTHER
+                yield self._fields.reject_record(number, line, columns or BLANK, problem)
             else:
                 yield self._fields.item(
                     number, line, columns[self._column_indices[0]], columns[self._column_indices[-1]]
@@ -184,7 +185,7 @@ class ParquetSource(RowSource):
             index = found.get_field_index(part) if is_struct else -1
             found = found.field(index).type if index >= 0 else None
         if found is None:
-            raise InputError(_no_column_message(self._path, name, top))
+            raise InputError(_no_column_message(self._path, name, top, self._fields))
         kind = str(found.value_type if self._arrow.types.is_dictionary(found) else found)
         allowed = _STRINGS if name == self._fields.text else _STRINGS + _INTEGERS
         if kind not in allowed:
@@ -269,10 +270,13 @@ class ParquetSource(RowSource):
 def _check_columns(name: str, columns: Sequence[str], fields: Fields) -> None:
     for column in fields.names:
         if column not in columns:
-            raise InputError(_no_column_message(name, column, columns))
+            raise InputError(_no_column_message(name, column, columns, fields))
         if columns.count(column) > 1:
             raise InputError(f"{name} has {columns.count(column)} columns named {column!r}; one is expected.")
 
 
-def _no_column_message(name: str, column: str, columns: Sequence[str]) -> str:
-    return f"{name} has no column {column!r}; it has {quote_names(columns)}. Choose with --text-field and --id-field."
+def _no_column_message(name: str, column: str, columns: Sequence[str], fields: Fields) -> str:
+    option = "--text-field" if column == fields.text else "--id-field"
+    separator = next((mark for mark in ("\t", ";", "|") if len(columns) == 1 and mark in columns[0]), None)
+    hint = "" if separator is None else f" The columns must be separated by commas, not by {separator!r}."
+    return f"{name} has no column {column!r}; it has {quote_names(columns)}. Choose one with {option}.{hint}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from akidb_embeddings.bulk import streams
 from akidb_embeddings.bulk.row_source import BLANK, Fields, RowSource, get_field, number_records
-from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
+from akidb_embeddings.bulk.rows import Problem, Reject, Row, RowOrReject
 from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8_reason, size_and_mtime, too_long_reason
 from akidb_embeddings.errors import InputError
 
@@ -48,12 +48,12 @@ class PlainLinesSource(LineSource):
             number = line - 1
             try:
                 if raw is None:
-                    yield Reject(number, line, str(number), too_long_reason())
+                    yield Reject(number, line, str(number), too_long_reason(), Problem.TOO_LONG)
                 else:
                     text = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
                     yield Row(number, str(number), text, line=line)
             except UnicodeDecodeError as error:
-                yield Reject(number, line, str(number), invalid_utf8_reason(error))
+                yield Reject(number, line, str(number), invalid_utf8_reason(error), Problem.ENCODING)
 
 
 class JsonLinesSource(LineSource):
@@ -73,26 +73,26 @@ class JsonLinesSource(LineSource):
 
     def _item(self, number: int, line: int, raw: bytes | None) -> RowOrReject:
         if raw is None:
-            return self._fields.reject_record(number, line, too_long_reason())
+            return self._fields.reject_record(number, line, too_long_reason(), Problem.TOO_LONG)
         try:
             record = json.loads(raw.decode().rstrip())
         except (ValueError, RecursionError) as error:
-            return self._fields.reject_record(number, line, _json_problem(error))
+            return self._fields.reject_record(number, line, *_json_problem(error))
         if not isinstance(record, dict):
-            return self._fields.reject_record(number, line, "not a JSON object")
+            return self._fields.reject_record(number, line, "not a JSON object", Problem.JSON)
         key = None if self._fields.id is None else get_field(record, self._fields.id)
         return self._fields.item(number, line, get_field(record, self._fields.text), key, record)
 
 
-def _json_problem(error: Exception) -> str:
+def _json_problem(error: Exception) -> tuple[str, Problem]:
     if isinstance(error, UnicodeDecodeError):
-        return invalid_utf8_reason(error)
+        return invalid_utf8_reason(error), Problem.ENCODING
     if isinstance(error, json.JSONDecodeError):
-        return f"not valid JSON: {error.msg} at character {error.pos + 1}"
+        return f"not valid JSON: {error.msg} at character {error.pos + 1}", Problem.JSON
     if isinstance(error, RecursionError):
-        return "JSON that is nested too deeply to be read"
+        return "JSON that is nested too deeply to be read", Problem.JSON
     limit = sys.get_int_max_str_digits()  # the only other reason for which json.loads fails
-    return f"JSON with a whole number of more than {limit} digits, which cannot be read"
+    return f"JSON with a whole number of more than {limit} digits, which cannot be read", Problem.JSON
 
 
 class FolderSource(RowSource):
@@ -159,10 +159,10 @@ class FolderSource(RowSource):
             with open(path, "rb") as file:
                 content = file.read(streams.MAX_BYTES + 1)
             if len(content) > streams.MAX_BYTES:
-                return Reject(number, None, name, too_long_reason())
+                return Reject(number, None, name, too_long_reason(), Problem.TOO_LONG)
             return Row(number, name, content.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
-            return Reject(number, None, name, invalid_utf8_reason(error))
+            return Reject(number, None, name, invalid_utf8_reason(error), Problem.ENCODING)
         except OSError as error:
             return Reject(number, None, name, f"cannot be read: {error.strerror}")
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from akidb_embeddings.bulk.journal import REJECTS, Journal, PartWriter, RowCounts
@@ -36,7 +36,7 @@ class PartsWriter:
             part = self._part()
             if done.embedded:
                 part.write(self._output.serialize(done.embedded))
-            part.write({REJECTS: b"".join(json.dumps(asdict(r)).encode() + b"\n" for r in done.rejects)})
+            part.write({REJECTS: b"".join(json.dumps(r.as_record()).encode() + b"\n" for r in done.rejects)})
             self._counts += self._count(done)
             if done.next_row is not None:
                 self._finish(done.next_row)

@@ -25,7 +25,7 @@ from akidb_embeddings.cli import (
 )
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
 from akidb_embeddings.cli.near_misses import check_first_text, near_command
-from akidb_embeddings.cli.output import print_message
+from akidb_embeddings.cli.output import print_line, print_message
 from akidb_embeddings.cli.texts import stdin_is_terminal
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, InputError, Names
 
@@ -159,7 +159,7 @@ def _description() -> str:
 @contextlib.contextmanager
 def _logging_to_stderr() -> Iterator[None]:
     """Print the library's warnings on stderr, one line each, like the errors."""
-    handler = logging.StreamHandler()
+    handler = _LineHandler()
     handler.setFormatter(_OneLineFormatter())
     logger = logging.getLogger("akidb_embeddings")
     logger.addHandler(handler)
@@ -167,6 +167,11 @@ def _logging_to_stderr() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+class _LineHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print_line(self.format(record))
 
 
 class _OneLineFormatter(logging.Formatter):

@@ -51,7 +51,7 @@ def _run(options: Namespace) -> int:
         job = _job(options, service, metadata, form, source.identity)
         with _report_os_errors(open_journal(out, job, overwrite=options.overwrite), out) as journal:
             if journal.finished:
-                unread = "; standard input was not read" if options.input == "-" else ""
+                unread = "; what is on standard input was not embedded" if options.input == "-" else ""
                 print_message(
                     f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}"
                 )
@@ -69,6 +69,7 @@ def _embed_rows(
     source: "RowSource",
 ) -> None:
     """Embed all rows, close the model, assemble the output, and report."""
+    from akidb_embeddings.bulk.first_rows import NothingEmbeddedError
     from akidb_embeddings.bulk.progress import Progress
     from akidb_embeddings.bulk.run import RejectPolicy, embed_remaining, how_to_resume
     from akidb_embeddings.bulk.writing import assemble_output
@@ -92,6 +93,8 @@ def _embed_rows(
         service.close()  # the last step needs its own memory
         assemble_output(output, journal, progress)
     except BaseException as error:
+        if isinstance(error, NothingEmbeddedError):
+            raise  # the same command would fail in the same way
         restarts = options.overwrite and source.total_bytes is None
         again = f"the same command{' without --overwrite' if restarts else ''}"
         print_message(
@@ -100,6 +103,8 @@ def _embed_rows(
         raise
     progress.sample_memory()
     _summarize(journal, progress, settings.max_tokens)
+    if not (journal.counts.rows or journal.counts.rejects):
+        print_message(f"warning: {'standard input' if options.input == '-' else options.input} has no rows")
     if source.has_changed:
         print_message(f"warning: {options.input} changed meanwhile; the vectors may come from two versions of it")
 
@@ -107,7 +112,19 @@ def _embed_rows(
 def _open_source(options: Namespace) -> "RowSource":
     from akidb_embeddings.bulk.sources import open_source
 
-    return open_source(options.input, format=options.format, text_field=options.text_field, id_field=options.id_field)
+    field = options.text_field
+    source = open_source(options.input, format=options.format, text_field=field or "text", id_field=options.id_field)
+    form = source.identity["format"]
+    if field is not None and form in ("lines", "folder"):
+        source.close()
+        kind = "a folder" if form == "folder" else "lines"
+        raise InputError(f"--text-field is for formats with fields; {options.input} is read as {kind}.")
+    if options.input == "-" and options.format is None and form == "jsonl":
+        print_message(
+            "standard input is read as JSON lines, because its first line is a JSON object; --format lines embeds the "
+            "lines as they are"
+        )
+    return source
 
 
 def _output_path(options: Namespace) -> Path:
@@ -251,7 +268,10 @@ Needs the extra bulk; without it, the error gives the command that installs it. 
 
 OUT ends in .parquet (id, vector, tokens, truncated; with --passages also begin and end, in characters), .npy (with
 OUT.ids.jsonl) or .jsonl. OUT.json describes it. Rows that cannot be read or embedded are listed with the reason in
-OUT.rejects.jsonl, and the exit code is 3.
+OUT.rejects.jsonl, and the exit code is 3. If no row can be embedded, or none of the first thousand for one reason, the
+command is at fault: it ends with an error, exit code 2, and leaves nothing.
+
+Standard input is JSON lines if its first line is a JSON object, else plain lines; --format says otherwise.
 
 If it is killed, the same command resumes where it stopped, and the result is the same to the last byte. Finished rows
 are in OUT.parts until the end, when the output needs the same space again. Resuming with another model, option or input

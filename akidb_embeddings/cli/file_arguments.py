@@ -12,9 +12,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "input", metavar="INPUT", help="a file (line formats also as .gz or .zst), a folder of .txt and .md files, or -"
     )
     parser.add_argument("--out", metavar="OUT", required=True, help="the file to write")
-    parser.add_argument("--format", choices=INPUT_FORMATS, help="the input's format (default: by its name; -: lines)")
+    parser.add_argument(
+        "--format",
+        choices=INPUT_FORMATS,
+        help="the input's format (default: by its name; for -, jsonl if the first line is a JSON object, else lines)",
+    )
     parser.add_argument("--out-format", choices=OUTPUT_FORMATS, help="the output's format (default: by its name)")
-    parser.add_argument("--text-field", metavar="NAME", default="text", help="the field of the text (default: text)")
+    parser.add_argument("--text-field", metavar="NAME", help="the field of the text (default: text)")
     parser.add_argument(
         "--id-field",
         metavar="NAME",

@@ -10,7 +10,15 @@ _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 def print_message(message: str) -> None:
     """Print a message on stderr, as one line even if it contains line breaks."""
-    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print_line(f"{PROGRAM}: {' '.join(message.split())}")
+
+
+def print_line(line: str) -> None:
+    """Print a line on stderr, above a progress bar if there is one."""
+    if (module := sys.modules.get("tqdm")) is not None:
+        module.tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 def size(count: float) -> str:

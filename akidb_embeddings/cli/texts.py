@@ -2,11 +2,14 @@
 
 import contextlib
 import itertools
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from akidb_embeddings.cli.command import PROGRAM
+from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.errors import InputError, UnusableVectorError
 
 
@@ -60,9 +63,24 @@ def read_texts(arguments: list[str]) -> Texts:
     return Texts(_lines(sys.stdin.buffer), "line")
 
 
+def _note_json(line: bytes) -> None:
+    """Print a note if a line is a JSON object, since its fields are not read."""
+    try:
+        is_object = isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return
+    if is_object:
+        print_message(
+            "note: the first line is a JSON object, and lines are taken as they are. To embed a field of JSON lines: "
+            f"`{PROGRAM} file - --text-field NAME --out vectors.jsonl`"
+        )
+
+
 def _lines(stream: BinaryIO) -> Iterator[str]:
     """Lines without their ends. A blank line is a text, so that line n of the output belongs to line n of the input."""
     for number, line in enumerate(stream, start=1):
+        if number == 1:
+            _note_json(line)
         encoding = "utf-8-sig" if number == 1 else "utf-8"  # files from Windows may begin with a byte order mark
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)

@@ -28,11 +28,14 @@ def test_an_end_between_the_names_of_the_output_and_of_its_description_is_made_g
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"fingerprint": "space-2"}, "fingerprint space-1 there, space-2 now"),
-        ({"precision": "int8"}, "fingerprint space-1 there, space-1 now; precision float32 there, int8 now"),
-        ({"input": {"name": "texts.jsonl", "size": 8}}, "input size 7 there, 8 now"),
-        ({"input": {"name": "texts.jsonl"}}, "input size 7 there, null now"),
-        ({"part_rows": 11}, "part_rows 10 there, 11 now"),
+        ({"fingerprint": "space-2"}, r"affects vectors \(fingerprint space-1 there, space-2 now\)\. Give another"),
+        ({"precision": "int8"}, r"What differs: --precision \(float32 there, int8 now\)\. Give another"),
+        (
+            {"input": {"name": "texts.jsonl", "size": 8}},
+            r"differs: the input's size in bytes \(7 there, 8 now\)\. Give",
+        ),
+        ({"input": {"name": "texts.jsonl"}}, r"the input's size in bytes \(7 there, unknown now\)\. Give"),
+        ({"part_rows": 11}, r"AKIDB_BULK_PART_ROWS \(10 there, 11 now\)\. Give"),
     ],
 )
 @pytest.mark.parametrize("is_finished", [False, True])
@@ -47,8 +50,11 @@ def test_another_job_is_refused_and_what_differs_is_named(
     before = names(tmp_path)
     with pytest.raises(InputError, match=told) as refusal, open_journal(out, JOB | change):
         pass
-    assert str(refusal.value).startswith(f"{out}{'' if is_finished else '.parts'} belongs to another job: fingerprint")
+    assert str(refusal.value).startswith(
+        f"{out}{'' if is_finished else '.parts'} belongs to another job. What differs: "
+    )
     assert "--overwrite" in str(refusal.value)
+    assert ("The same command as before goes on with that job." in str(refusal.value)) != is_finished
     assert names(tmp_path) == before
     with open_journal(out, JOB) as journal:
         assert journal.finished == is_finished

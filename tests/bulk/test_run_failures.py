@@ -96,9 +96,9 @@ def test_texts_that_are_too_long_become_rejects_where_that_is_the_rule(tmp_path:
         ("b", reason),
         ("c", f"characters 40 to 58: {reason}"),
     ]
-    items = items[1:2]
-    run_job(items, tmp_path / "none.jsonl", policy=RejectPolicy(limit=8))
-    assert (tmp_path / "none.jsonl").read_bytes() == b""
+    with pytest.raises(InputError, match=f"the only row cannot be embedded; row 1: {reason}"):
+        run_job(items[1:2], tmp_path / "none.jsonl", policy=RejectPolicy(limit=8))
+    assert not list(tmp_path.glob("none*"))
 
 
 def test_strict_stops_at_the_first_reject_also_at_one_of_an_earlier_run(tmp_path: Path) -> None:

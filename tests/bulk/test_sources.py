@@ -72,7 +72,7 @@ def test_a_file_that_is_something_else_is_an_error(tmp_path: Path, content: byte
 def test_what_the_name_and_format_do_not_tell_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", "[]")
     for name, format_, match in (
-        (path, None, "has no suffix of a known format: .jsonl, .ndjson, .csv, .parquet, .txt"),
+        (path, None, "does not end in .jsonl, .ndjson, .csv, .parquet, .txt"),
         (path, "xml", "format is 'xml'; it must be one of jsonl, csv, parquet"),
         (tmp_path / "no.csv", None, "does not exist"), (tmp_path / "no", "jsonl", "cannot be opened: No such file"),
         (path, "folder", "is not a folder"), (tmp_path, "csv", "is a folder"),
@@ -82,7 +82,7 @@ def test_what_the_name_and_format_do_not_tell_is_an_error(tmp_path: Path) -> Non
         with pytest.raises(InputError, match=match):
             read(name, format_)
     for other in (write(tmp_path / "a.txt", "a"), tmp_path):
-        with pytest.raises(InputError, match="leave out the id field 'id'"):
+        with pytest.raises(InputError, match="Leave out --id-field id, or give another --format"):
             read(other, key="id")
     assert texts(read(path, "lines")) == ["[]"]
 

@@ -302,3 +302,14 @@ def test_a_name_that_contradicts_the_format_is_refused(
     assert main(["text", *options, "--model", "nowhere/at-all"]) == 2
     assert told in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+def test_json_lines_are_texts_with_a_note(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    feed(monkeypatch, b'{"body": "one"}\n{"body": "two"}\n')
+    assert main([*TINY]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out.splitlines()[1])["text"] == '{"body": "two"}'
+    assert shown.err == (
+        "akidb-embed: note: the first line is a JSON object, and lines are taken as they are. To embed a field of JSON "
+        "lines: `akidb-embed file - --text-field NAME --out vectors.jsonl`\n"
+    )

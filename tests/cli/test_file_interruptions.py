@@ -103,7 +103,7 @@ def test_a_table_from_standard_input_has_a_heading_every_time(
     assert main(command) == 2  # nothing is there that could be the same
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
-    assert "nothing to do; standard input was not read" in capsys.readouterr().err
+    assert "nothing to do; what is on standard input was not embedded" in capsys.readouterr().err
     feed(monkeypatch, b"id,text\n" + b"new,text\n" * 15 + b"too,many,columns\n")
     assert main([*command, "--overwrite", "--strict"]) == 1
     assert "The first 10 rows are kept in out.jsonl.parts; the same command without --over" in capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_it_also_while_it_waits_for_standard_input(tmp_path: Path) -> None:
-    command = [*PROCESS, "file", "-", "--out", str(tmp_path / "out.npy"), *TINY]
+    command = [*PROCESS, "file", "-", "--format", "lines", "--out", str(tmp_path / "out.npy"), *TINY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert eventually(lambda: list(tmp_path.glob("*.parts/job.json")))
         time.sleep(0.3)

@@ -57,18 +57,23 @@ def test_another_model_or_option_on_an_output_is_refused_with_both_fingerprints(
     assert main([*command, *TINY]) == 0
     before = every_file(Path())
     with EmbeddingService(TINY[1]) as ours, EmbeddingService("minilm-l6-v2") as other:
-        prints = ours.fingerprint(), other.fingerprint(), ours.fingerprint(precision="int8")
+        prints = ours.fingerprint(), other.fingerprint()
     capsys.readouterr()
     assert main([*command, *BUNDLED]) == 2
-    assert f"fingerprint {prints[0]} there, {prints[1]} now" in capsys.readouterr().err
+    assert (
+        f"affects vectors (fingerprint {prints[0]} there, {prints[1]} now). Give another --out"
+        in capsys.readouterr().err
+    )
     assert main([*command, *TINY, "--precision", "int8"]) == 2
-    assert f"fingerprint {prints[0]} there, {prints[2]} now; " in capsys.readouterr().err
+    assert "What differs: --precision (float32 there, int8 now). Give another --out" in capsys.readouterr().err
     assert main([*command, *TINY, "--truncate", "error"]) == 2
-    assert "truncate end there, error now" in capsys.readouterr().err
+    assert "What differs: --truncate (end there, error now). Give another --out" in capsys.readouterr().err
+    assert main([*command, *FIELDS[:1], "key", *TINY]) == 2
+    assert "What differs: --text-field (body there, key now). Give another --out" in capsys.readouterr().err
     assert every_file(Path()) == before
     os.utime(source, (1, 1))
     assert main([*command, *TINY]) == 2
-    assert "input mtime_ns" in capsys.readouterr().err
+    assert " there, 1970-01-01 00:00:01 UTC now). Give another --out" in capsys.readouterr().err
     assert main([*command, *BUNDLED, "--overwrite"]) == 0
     assert np.load("out.npy").shape == (4, 384)
 
@@ -82,7 +87,7 @@ def test_the_input_is_never_written_over(name: str, capsys: pytest.CaptureFixtur
 
 
 def test_a_second_process_on_the_same_output_is_refused(tmp_path: Path) -> None:
-    command = [*PROCESS, "file", "-", "--out", str(tmp_path / "out.npy"), *TINY]
+    command = [*PROCESS, "file", "-", "--format", "lines", "--out", str(tmp_path / "out.npy"), *TINY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert eventually(lambda: list(tmp_path.glob("*.parts/job.json")))
         second = run("file", "-", "--out", str(tmp_path / "out.npy"), *TINY, stdin=b"text\n")

@@ -14,6 +14,7 @@ import pytest
 
 from akidb_embeddings import __version__
 from akidb_embeddings.cli import COMMANDS, main
+from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.errors import OverloadError
 from akidb_embeddings.service.service import EmbeddingService
 from tests.cli.tools import BUNDLED, PROCESS, TINY, feed, run
@@ -248,3 +249,12 @@ def test_a_command_behind_options_is_not_silently_a_text(capsys: pytest.CaptureF
     assert "put the command first" in capsys.readouterr().err
     assert main([*BUNDLED, "--", "similarity"]) == 0
     assert main(["help"]) == 0
+
+
+def test_a_message_does_not_end_up_in_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    from tqdm import tqdm
+
+    with tqdm(total=2, file=sys.stderr, bar_format="a bar") as bar:
+        print_message("told")
+        bar.update()
+    assert "\nakidb-embed: told\n" in capsys.readouterr().err.replace("\r", "\n")

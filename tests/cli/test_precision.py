@@ -72,7 +72,7 @@ def test_a_numpy_file_of_no_texts_has_the_type_and_the_width(
 
 def test_base64_is_for_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["embed", "text", "--base64", "--format", "npy", "--output", "v.npy", *TINY]) == 2
-    assert "error: --base64 is for --format jsonl" in capsys.readouterr().err
+    assert "error: --base64 is for JSON lines" in capsys.readouterr().err
     assert not Path("v.npy").exists()
 
 
