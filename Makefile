@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv. `make test` is for every change; `make test-all` adds the long tests and
-# Ray's. `make test-gpu` is for machines with a GPU. `make check`, `make demo`, `make bench`, `make compare`,
+# Ray's. `make test-gpu` is for machines with a GPU. `make check`, `make docs`, `make demo`, `make bench`, `make compare`,
 # `make proto`.
 PYTHON ?= python3
 VENV := .venv
@@ -25,7 +25,7 @@ PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long test-ray test-gpu test-all check bench compare proto browser format clean
+.PHONY: demo test test-long test-ray test-gpu test-all check docs bench compare proto browser format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -57,6 +57,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site, in site/: open site/index.html. A broken link is an error. The variable silences an
+# announcement of Material's authors, which is no warning about these pages.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest bench $(BENCH_ARGS)
 
@@ -80,7 +85,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -94,7 +99,7 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
 	touch $@
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
-	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,bench]' \
+	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,docs,bench]' \
 	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
 	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -1,14 +1,10 @@
-"""What the documents say of the server is so: their programs run, their requests are answered, their names exist."""
+"""What the documents say of the server is so: its names exist. ``tests/docs`` runs their programs and requests."""
 
-import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import urllib.request
-
-import pytest
 
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server.api_error import ErrorKind
@@ -21,43 +17,6 @@ TEXTS = {
     name: (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/api.md", "docs/deployment.md")
 }
 API, DEPLOYMENT = TEXTS["docs/api.md"], TEXTS["docs/deployment.md"]
-
-
-def blocks(text: str, kind: str = "") -> list[str]:
-    found = re.findall(r"^```([a-z]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return [block for label, block in found if label == kind]
-
-
-PROGRAMS = [(name, program) for name, text in TEXTS.items() for program in blocks(text, "py")]
-CURLS = [
-    words
-    for name, text in TEXTS.items()
-    for block in blocks(text)
-    for line in block.splitlines()
-    if line.startswith("curl localhost") and "Bearer" not in line
-    for words in [shlex.split(line, comments=True)]
-]
-
-
-@pytest.mark.parametrize(("name", "program"), PROGRAMS)
-def test_programs_run(name: str, program: str, server: Running) -> None:
-    program = program.replace("http://localhost:8080", server.url).replace("localhost:50051", server.target)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=REPOSITORY)
-    assert not done.returncode, done.stderr
-    assert "384" in done.stdout  # every one of them tells the vectors' length
-
-
-def test_programs_are_found() -> None:
-    assert [name for name, _ in PROGRAMS] == ["README.md"] + ["docs/api.md"] * 3
-
-
-@pytest.mark.parametrize("words", CURLS, ids=lambda words: words[1])
-def test_requests_are_answered(words: list[str], server: Running) -> None:
-    url = words[1].replace("localhost:8080", server.url)
-    body = words[words.index("-d") + 1].encode() if "-d" in words else None
-    with urllib.request.urlopen(urllib.request.Request(url, data=body)) as response:
-        assert response.status == 200
-        assert json.load(response)
 
 
 def test_every_field_status_and_route_is_told() -> None:
