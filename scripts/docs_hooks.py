@@ -27,3 +27,8 @@ def on_post_page(output: str, *, page: Any, **_: Any) -> str:
     """A page loads nothing from other hosts."""
     depth = page.file.dest_uri.count("/")
     return output.replace(_SHIM, f"{'../' * depth}assets/iframe-worker.js")
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The page for what does not exist is shown at any depth, so its links begin at the site's root."""
+    return output_content.replace(_SHIM, "/assets/iframe-worker.js")

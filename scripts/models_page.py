@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.settings import describe_lengths
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.registry import MODELS, ModelSpec
 from akidb_embeddings.registry.architectures import ARCHITECTURES
 
@@ -19,37 +20,62 @@ _HUB = "https://huggingface.co"
 _HEADING = """\
 # Models
 
-Generated from the registry by `python scripts/models_page.py`; do not edit it.
+Generated from the registry by `python scripts/models_page.py`; do not edit it. [Choosing a
+model](choosing-a-model.md) helps to find one.
 
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
 `model_name:` in YAML. Any Hugging Face repository or folder with one of these architectures (config.json's
-`model_type`) also works: {architectures}.
-Other decoders work through the extra `mlx-lm`, with last-token or mean pooling.
+`model_type`) also works: {architectures}. Other decoders work through the extra `mlx-lm`, with last-token or mean
+pooling. [compatibility.md](compatibility.md) lists the files and keys of a model folder that are read.
+
+## What is proven
+
+**✓ means one thing: a test that runs on every change compares vectors with those that sentence-transformers computes
+from the same weights**, and requires a cosine of at least 0.99999 in float32. Without ✓, no test does.
+
+| models | random weights | real weights |
+|---|---|---|
+{proven}
+
+- *Random weights*: small checkpoints in the layout that the authors publish. They prove the computation: tokens,
+  layers, masks, positions, pooling, prompts. They do not prove that a published file is what the registry expects.
+- *Real weights*: the authors' own file. The tests need no network, and only these weights come as a package. We could
+  not download the others.
+- The bundled model has 8 bits, so its vectors differ from its original's: a test requires a cosine of at least 0.999.
+- Packed weights of 4 and 8 bits are tested with random values alone, in every architecture.
+- pplx-embed's vectors are integers. They equal its authors', except that one in a hundred may differ by one.
+- Names, revisions, prompts, limits and sizes are from the models' own pages, from mteb's registry of models, and from
+  other public code that pins them.
+
+`akidb-embed verify NAME` checks a model on your machine with its real weights. Where the tables say *published*, it
+also compares with similarities that the authors published.
+"""
+_READING = """\
+## How to read the tables
 
 Repositories are downloaded at the revision shown, or from their main branch if there is none.
 
 - *Tokens*: the model's limit. Texts are cut at 512 unless you set `max_tokens`.
 - *Cut to*: the shorter lengths for which the authors trained the model (`dimensions=`); others need
-  `untrained_dimensions=True`. Vectors of nomic-embed-text-v1.5 get a LayerNorm before they are cut, as their authors do
-  it, and none at full length, as in sentence-transformers.
-- ✓: `akidb-embed verify` compares with similarities that the authors published. For other models, it only runs the
-  checks that need no published numbers.
+  `untrained_dimensions=True`. Vectors of nomic-embed-text-v1.5 get a LayerNorm before they are cut, as their authors
+  do it, and none at full length, as in sentence-transformers.
+- *Published*: `akidb-embed verify` compares with similarities that the authors published. For other models, it only
+  runs the checks that need no published numbers.
+"""
+_PROMPTS = """\
+## Prompts
 
-**Prompts.** `embed_queries` puts the prompt `query` before each text; `embed_documents` puts the first of `document`,
-`passage` and `corpus` that the model has. sentence-transformers 5 and 6 document the same, but add an empty `document`
-to every model that they load, so that `encode_document` embeds documents without a prompt. The authors of models with
+`embed_queries` puts the prompt `query` before each text; `embed_documents` puts the first of `document`, `passage`
+and `corpus` that the model has. sentence-transformers 5 and 6 document the same, but add an empty `document` to every
+model that they load, so that `encode_document` embeds documents without a prompt. The authors of models with
 `passage`, such as nomic-embed-text-v2-moe, published them before there was this entry, and embed documents with
 `passage`. So does this library, with a warning. If the folder itself has an empty `document` beside `passage`, as
 sentence-transformers 5 and 6 save it, documents get no prompt here and there, also with a warning.
 `document_prompt_name: passage` or `document_prompt: ""` decides, without a warning.
 
-We could not download the weights of most of these models while writing this. Every architecture is tested against
-transformers and sentence-transformers, on small checkpoints with random weights in the published layout.
-all-MiniLM-L6-v2 is also tested with its real weights. Names, revisions, prompts, limits and sizes come from the models'
-own pages, from mteb's registry of models, and from other public code that pins them.
-
-[compatibility.md](compatibility.md) lists the files and keys of a model folder that are read.
-
+The prompts in the registry:
+"""
+_TOKENIZERS = """\
 ## Tokenizers that transformers 4 and 5 read differently
 
 transformers 4 reads tokenizer.json, and lets some keys of tokenizer_config.json change parts of it. transformers 5
@@ -70,19 +96,52 @@ libraries read alone. A warning, once per load, names the folder, the key and bo
 
 Settings that both versions take from tokenizer_config.json take precedence here too.
 """
-_COLUMNS = "| name | repository | weights | size | dimensions | cut to | pooling | tokens | prompts | licence | ✓ |"
+# The checkpoints with random weights that the tests compare (tests/data/models), by architecture, and the models that
+# they compare with their real weights. tests/scripts/test_models_page.py looks whether they do.
+RANDOM = {
+    "qwen3": ("tiny-qwen3",),
+    "bidirectional_pplx_qwen3": ("tiny-pplx",),
+    "gemma3_text": ("tiny-gemma3", "tiny-gemma3-causal"),
+    "bert": ("tiny-bert", "tiny-bert-cls"),
+    "xlm-roberta": ("tiny-xlm-roberta",),
+    "mpnet": ("tiny-mpnet",),
+    "modernbert": ("tiny-modernbert",),
+    "nomic_bert": ("tiny-nomic-bert",),
+}
+REAL = ("all-minilm-l6-v2",)
+_COLUMNS = (
+    "| name | repository | weights | size | dimensions | cut to | pooling | tokens | prompts | licence | published |"
+)
 
 
 def page() -> str:
     """The whole page."""
     architectures = ", ".join(f"`{name}`" for name in ARCHITECTURES)
-    parts = [_HEADING.format(architectures=architectures)]
+    parts = [_HEADING.format(architectures=architectures, proven=_proven()), _READING]
     for name in dict.fromkeys(spec.architecture for spec in MODELS.values()):
         specs = [spec for spec in MODELS.values() if spec.architecture == name]
         rows = "\n".join(map(_row, specs))
         parts.append(f"## {name}\n\n{_COLUMNS}\n|{'---|' * (_COLUMNS.count('|') - 1)}\n{rows}\n")
-    parts.append(_prompts())
+    parts += [_prompts(), _TOKENIZERS]
     return "\n".join(parts)
+
+
+def _proven() -> str:
+    """One row for each architecture, and one for each of its models that is tested with more than random weights."""
+    rows = []
+    for architecture, tiny in RANDOM.items():
+        names: dict[str, list[str]] = {}
+        for spec in MODELS.values():
+            if spec.architecture == architecture:
+                real = "✓" if spec.name in REAL else "at least 0.999 to its original" if spec.bundled else ""
+                names.setdefault(real, []).append(_named(spec))
+        rows += [f"| {', '.join(some)} | ✓ as {', '.join(tiny)} | {real} |" for real, some in names.items()]
+    return "\n".join(rows)
+
+
+def _named(spec: ModelSpec) -> str:
+    note = " (**default**)" if spec.name == EmbeddingConfig.model_name else " (bundled)" if spec.bundled else ""
+    return f"`{spec.name}`{note}"
 
 
 def _row(spec: ModelSpec) -> str:
@@ -99,7 +158,7 @@ def _row(spec: ModelSpec) -> str:
         str(spec.max_tokens or ""),
         ", ".join(spec.prompts) or "none",
         spec.license,
-        "✓" if spec.card else "",
+        "yes" if spec.card else "",
     )
     return f"| {' | '.join(cells)} |"
 
@@ -114,7 +173,7 @@ def _prompts() -> str:
     for spec in MODELS.values():
         if spec.prompts:
             sets.setdefault(json.dumps(dict(spec.prompts), ensure_ascii=False), []).append(spec.name)
-    return "## Prompts\n\n" + "\n".join(_prompt_lines(json.loads(text), names) for text, names in sets.items())
+    return f"{_PROMPTS}\n" + "\n".join(_prompt_lines(json.loads(text), names) for text, names in sets.items())
 
 
 def _prompt_lines(prompts: dict[str, str], names: Iterable[str]) -> str:

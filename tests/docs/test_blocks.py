@@ -44,6 +44,11 @@ def test_comments_are_where_they_count() -> None:
         assert comments == sum((block.not_run or block.run_by) is not None for block in blocks(page)), page
 
 
+def test_every_reason_is_needed() -> None:
+    given = {block.not_run for block in BLOCKS}
+    assert not REASONS.keys() - given
+
+
 def test_blocks_are_found() -> None:
     text = (
         "Words\n\n```python\nprint(1)\n```\n<!-- not run: needs a GPU -->\n```sh\nx\n```\n"

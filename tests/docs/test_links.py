@@ -24,8 +24,8 @@ def links(page: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of headings, as GitHub and mkdocs alike name them."""
-    found: set[str] = set()
+    """The anchors of headings, as GitHub and mkdocs alike name them, and of what mkdocstrings puts in."""
+    found = set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
     for node in nodes(text):
         if node.type == "heading":
             words = "".join(inner.content for inner in node.walk() if inner.type in ("text", "code_inline"))

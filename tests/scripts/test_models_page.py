@@ -1,12 +1,16 @@
 """The page of models is what the registry says."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from akidb_embeddings.registry import MODELS
+from akidb_embeddings.registry.architectures import ARCHITECTURES
 from scripts import models_page
 from tests.conftest import REPOSITORY
+from tests.fixtures import DATA, TINY, golden
 
 
 def test_the_page_is_what_the_script_makes() -> None:
@@ -16,6 +20,28 @@ def test_the_page_is_what_the_script_makes() -> None:
 def test_every_model_has_a_line() -> None:
     page = models_page.page()
     assert all(f"| `{name}` |" in page for name in MODELS)
+
+
+def test_what_the_page_says_is_proven_is_tested() -> None:
+    """By tests/architectures/test_parity.py: over these names, and over tiny-pplx by tests of its own."""
+    assert models_page.RANDOM.keys() == ARCHITECTURES.keys()
+    for architecture, names in models_page.RANDOM.items():
+        for name in names:
+            config = json.loads((DATA / "models" / name / "config.json").read_text(encoding="utf-8"))
+            assert config["model_type"] == architecture
+            assert name in (*TINY, "tiny-pplx")
+            assert golden(name)["texts"].size
+    parity = (REPOSITORY / "tests/architectures/test_parity.py").read_text(encoding="utf-8")
+    for name in models_page.REAL:
+        assert f'[*TINY, "{name}"]' in parity
+        assert golden(name)["texts"].size
+
+
+def test_every_model_is_in_the_table_of_what_is_proven_and_the_default_is_marked() -> None:
+    [table] = re.findall(r"\| models \| random weights .*?\n\n", models_page.page(), re.DOTALL)
+    assert all(table.count(f"`{name}`") == 1 for name in MODELS)
+    assert "`qwen3-0.6b-4bit` (**default**)" in table
+    assert models_page.page().replace(table, "").count("✓") == 2  # where it is explained
 
 
 def test_check_tells_a_page_that_is_old(tmp_path: Path) -> None:
