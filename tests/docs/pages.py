@@ -23,9 +23,8 @@ REASONS = {
     "needs root": "and writes where the tests must not",
     "needs Docker": "and its daemon",
     "needs Kubernetes": "and a cluster of it",
-    "needs another package": "one that the tests do not install, such as mteb with PyTorch",
+    "needs another package": "one that the tests do not install, such as mteb with PyTorch, or that is not on PyPI yet",
     "needs another program": "such as grpcurl",
-    "is not on PyPI yet": "the package that it installs",
     "a part of a program": "which alone does nothing",
 }
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^`\n]*)$")

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,11 +33,11 @@ def started(words: list[str], folder: Path, port: int) -> Iterator[Path]:
         yield log
 
 
-def post(port: int, path: str, body: bytes, log: Path) -> object:
+def post(port: int, path: str, body: bytes, log: Path) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", data=body, headers={"Content-Type": "application/json"}
     )
-    answers: list[object] = []
+    answers: list[Any] = []
 
     def answered() -> bool:
         with (
@@ -55,7 +56,7 @@ def test_fastapi_under_uvicorn(tmp_path: Path) -> None:
     curl = command_in(FASTAPI, "curl")
     port = free_port()
     with started(command_in(FASTAPI, "uvicorn"), tmp_path, port) as log:
-        [vector] = post(port, curl[1].removeprefix("localhost:8000"), curl[curl.index("-d") + 1].encode(), log)  # type: ignore[misc]
+        [vector] = post(port, curl[1].removeprefix("localhost:8000"), curl[curl.index("-d") + 1].encode(), log)
     assert len(vector) == 384
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
@@ -68,7 +69,7 @@ def test_fastapi_under_two_workers_of_gunicorn(tmp_path: Path) -> None:
     with started(words, tmp_path, port) as log:
         assert eventually(lambda: log.read_text(encoding="utf-8").count("Application startup complete") == 2)
         for _ in range(8):
-            [vector] = post(port, "/vectors", b'["one"]', log)  # type: ignore[misc]
+            [vector] = post(port, "/vectors", b'["one"]', log)
             assert len(vector) == 384
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
