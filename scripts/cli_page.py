@@ -14,7 +14,7 @@ from akidb_embeddings.cli.command import PROGRAM, Command
 
 FILE = Path(__file__).parent.parent / "docs" / "cli.md"
 _HEADING = """\
-# Command line
+# Command-line reference
 
 Generated from the program's own help by `python scripts/cli_page.py`; do not edit it. `akidb-embed COMMAND --help` says
 the same. [The guide](command-line.md) has examples.

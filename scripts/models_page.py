@@ -26,7 +26,7 @@ model](choosing-a-model.md) helps to find one.
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
 `model_name:` in YAML. Any Hugging Face repository or folder with one of these architectures (config.json's
 `model_type`) also works: {architectures}. Other decoders work through the extra `mlx-lm`, with last-token or mean
-pooling. [compatibility.md](compatibility.md) lists the files and keys of a model folder that are read.
+pooling. [What is read of a model folder](compatibility.md) lists the files and keys of a model folder that are read.
 
 ## What is proven
 
@@ -110,7 +110,7 @@ RANDOM = {
 }
 REAL = ("all-minilm-l6-v2",)
 _COLUMNS = (
-    "| name | repository | weights | size | dimensions | cut to | pooling | tokens | prompts | licence | published |"
+    "| name | size | tokens | dimensions | cut to | licence | weights | pooling | prompts | published | repository |"
 )
 
 
@@ -149,16 +149,16 @@ def _row(spec: ModelSpec) -> str:
     where = "bundled; from " if spec.bundled else ""
     cells = (
         f"`{spec.name}`",
-        f"{where}[{spec.repo}]({_HUB}/{spec.repo}){revision}",
-        spec.weights,
         _size(spec.size_bytes),
+        str(spec.max_tokens or ""),
         str(spec.dimension),
         describe_lengths(spec.matryoshka),
-        spec.pooling or "",
-        str(spec.max_tokens or ""),
-        ", ".join(spec.prompts) or "none",
         spec.license,
+        spec.weights,
+        spec.pooling or "",
+        ", ".join(spec.prompts) or "none",
         "yes" if spec.card else "",
+        f"{where}[{spec.repo}]({_HUB}/{spec.repo}){revision}",
     )
     return f"| {' | '.join(cells)} |"
 

@@ -22,6 +22,19 @@ def test_every_model_has_a_line() -> None:
     assert all(f"| `{name}` |" in page for name in MODELS)
 
 
+def test_the_columns_are_named() -> None:
+    lines = models_page.page().splitlines()
+    [row] = [line for line in lines if line.startswith("| `nomic-embed-text-v1.5` | 5")]
+    names = next(line for line in lines if line.startswith("| name |"))
+    cells = dict(zip(names.split(" | "), row.split(" | "), strict=True))
+    assert cells["tokens"] == "8192"
+    assert cells["dimensions"] == "768"
+    assert cells["licence"] == "Apache-2.0"
+    assert cells["pooling"] == "mean"
+    assert cells["prompts"].startswith("query, document")
+    assert "nomic-ai/nomic-embed-text-v1.5" in cells["repository |"]
+
+
 def test_what_the_page_says_is_proven_is_tested() -> None:
     """By tests/architectures/test_parity.py: over these names, and over tiny-pplx by tests of its own."""
     assert models_page.RANDOM.keys() == ARCHITECTURES.keys()
