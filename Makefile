@@ -28,10 +28,22 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-long test-ray test-gpu test-all check docs bench compare proto browser format clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.demo
-	$(BIN)/python examples/search_python_docs.py
-	$(BIN)/python integrations/langchain/examples/retrieve_with_qdrant.py
-	$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
+demo:
+	@echo "== 1 of 4: installing what the demo needs into $(VENV) (the first time: about a minute, and half a gigabyte)"
+	@$(MAKE) --no-print-directory --silent $(VENV)/.demo
+	@echo "== 2 of 4: this library alone"
+	@$(BIN)/python examples/search_python_docs.py
+	@echo; echo "== 3 of 4: LangChain with Qdrant"
+	@$(BIN)/python integrations/langchain/examples/retrieve_with_qdrant.py
+	@echo; echo "== 4 of 4: LlamaIndex with FAISS"
+	@$(BIN)/python integrations/llama-index/examples/retrieve_with_faiss.py
+	@echo; echo "Done. What to try next:"
+	@echo "  . $(VENV)/bin/activate"
+	@echo "  python examples/search_python_docs.py \"your own question\""
+	@echo "  akidb-embed similarity --model minilm-l6-v2 \"a cat\" \"a kitten\" \"a contract\""
+	@echo "  akidb-embed models              # other models, also multilingual ones"
+	@echo "  pip install -e '.[$(MLX),server]' && akidb-embed serve --model minilm-l6-v2   # then open http://127.0.0.1:8080/"
+	@echo "  examples/ and docs/recipes/     # short programs to start from"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --ignore=tests/ray -m "not long and not gpu" $(PARALLEL) $(PYTEST_ARGS)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pydoc_data.topics import topics
 
+from tqdm import tqdm
+
 from akidb_embeddings import EmbeddingService
 
 QUESTIONS = [
@@ -43,9 +45,13 @@ def main() -> None:
     # Topics repeat whole sections of each other; a passage is indexed under the first topic that has it.
     topic_of = {passage: topic for topic, passage in reversed(list(passages()))}
     found = [(topic, passage) for passage, topic in topic_of.items()]
+    print("Loading minilm-l6-v2, the bundled model …", flush=True)
     with EmbeddingService("minilm-l6-v2") as service:
+        print(f"Indexing {len(found)} passages of Python's language reference, once …", flush=True)
         start = time.perf_counter()
-        index = service.encode([passage for _, passage in found], prompt_name="document")
+        with tqdm(total=len(found), unit=" passages") as bar:
+            texts = [passage for _, passage in found]
+            index = service.encode(texts, prompt_name="document", progress=bar.update)
         seconds = time.perf_counter() - start
         print(
             f"Indexed {len(found)} passages ({sum(index.token_counts)} tokens, {index.vectors.shape[1]} dimensions) "

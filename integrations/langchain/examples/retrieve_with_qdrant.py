@@ -43,6 +43,7 @@ def build(embeddings: MLXEmbeddings, collection: str) -> None:
     shutil.rmtree(INDEX, ignore_errors=True)
     start = time.perf_counter()
     found = documents()
+    print(f"Indexing {len(found)} passages of Python's language reference …", flush=True)
     store = QdrantVectorStore.from_documents(found, embeddings, path=str(INDEX), collection_name=collection)
     store.client.close()  # a folder is open in one program at a time
     print(f"Indexed {len(found)} passages in {time.perf_counter() - start:.1f} s, in {INDEX}.")
@@ -50,7 +51,7 @@ def build(embeddings: MLXEmbeddings, collection: str) -> None:
 
 def main() -> None:
     questions = sys.argv[1:] or QUESTIONS
-    embeddings = MLXEmbeddings("minilm-l6-v2")
+    embeddings = MLXEmbeddings("minilm-l6-v2", show_progress=True)
     # The namespace names the space the vectors lie in: an index of another model or prompt is never asked by mistake.
     collection = embeddings.cache_namespace
     build(embeddings, collection)

@@ -44,10 +44,12 @@ def build(embed_model: MLXEmbedding) -> None:
     """Embed the nodes and keep them in the folder."""
     start = time.perf_counter()
     found = nodes()
+    print(f"Indexing {len(found)} passages of Python's language reference …", flush=True)
     dimension = len(embed_model.get_text_embedding("how long is a vector?"))
     # Inner product of vectors of length 1: cosine similarity.
     store = FaissVectorStore(faiss_index=faiss.IndexFlatIP(dimension))
-    index = VectorStoreIndex(found, storage_context=StorageContext.from_defaults(vector_store=store))
+    context = StorageContext.from_defaults(vector_store=store)
+    index = VectorStoreIndex(found, storage_context=context, show_progress=True)
     index.storage_context.persist(persist_dir=str(INDEX))
     print(f"Indexed {len(found)} passages in {time.perf_counter() - start:.1f} s, in {INDEX}.")
 
