@@ -43,7 +43,8 @@ def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
     ]
     advice = "HF_HUB_OFFLINE is set, so the hub was not asked: unset it and run" if offline else "Run"
     text = f"Model {source.name!r} is not on this machine (searched {'; '.join(filter(None, places))})."
-    return ModelNotFoundError(f"{text} {advice} `{source.command}`.", hint=_way_out(source))
+    text = f"{text} {advice} `{source.command}`. {_near(source)}"
+    return ModelNotFoundError(text.rstrip(), hint=_way_out(source))
 
 
 def download_error(source: Source, error: Exception) -> EmbeddingError:
@@ -60,17 +61,22 @@ def download_error(source: Source, error: Exception) -> EmbeddingError:
     if isinstance(error, GatedRepoError):
         return ModelNotFoundError(f"{where} is gated: ask for access on its page, then set HF_TOKEN to your token")
     if status in (401, 403, 404):
-        near = suggestion(near_names(source.name)) if source.spec is None else ""
         return ModelNotFoundError(
             f"{where} does not exist, or is private (status {status}): check the name; for a private repository set "
-            f"HF_TOKEN to a token that may read it. {near}".rstrip()
+            f"HF_TOKEN to a token that may read it. {_near(source)}".rstrip()
         )
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         remedy = f"Free or allow space under {source.folder.parent}, or point AKIDB_CACHE_DIR elsewhere."
     else:
         remedy = f"Check the network or HF_ENDPOINT, then run `{source.command}`; finished files are kept."
     cause = f"status {status}" if status else _cause(error)
-    return DownloadError(f"Downloading {where} failed ({cause}). {remedy}", hint=_way_out(source))
+    text = f"Downloading {where} failed ({cause}). {remedy} {_near(source)}"
+    return DownloadError(text.rstrip(), hint=_way_out(source))
+
+
+def _near(source: Source) -> str:
+    """The known models that a repository may be, unless it is one of them."""
+    return suggestion(near_names(source.name)) if source.spec is None else ""
 
 
 def _way_out(source: Source) -> str:

@@ -107,6 +107,11 @@ def test_what_is_said_of_a_download_that_fails_is_short(monkeypatch: pytest.Monk
 def test_a_repository_that_does_not_exist_may_be_a_known_model(server: HubServer, name: str, meant: str) -> None:
     with pytest.raises(ModelNotFoundError, match=rf"does not exist.*Did you mean '{meant}'"):
         download.download_model(name)
+    with pytest.raises(ModelNotFoundError, match=rf"not on this machine.*Did you mean '{meant}'"):
+        download.resolve_model(name, auto_download=False)
+    server.failures["GET", "/api/models"] = 500
+    with pytest.raises(DownloadError, match=rf"status 500.*Did you mean '{meant}'"):
+        download.download_model(name)
 
 
 # What would be downloaded
