@@ -161,5 +161,5 @@ def test_the_form_is_that_of_the_name_unless_another_is_asked_for() -> None:
 def test_a_library_that_is_missing_is_named_with_the_extra_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     make_output("npy", Layout(metadata()))
-    with pytest.raises(ConfigurationError, match=r"parquet needs pyarrow: .* 'akidb-embeddings\[bulk\]'"):
+    with pytest.raises(ConfigurationError, match=r"parquet needs pyarrow: .* -e '.*\[bulk\]'"):
         make_output("parquet", Layout(metadata()))
