@@ -6,6 +6,7 @@ from bench.targets import (
     ERRORS,
     HTTP_ERRORS,
     MEMORY,
+    NEIGHBOURS,
     OPEN_LOOP,
     OVER_HTTP,
     OVERHEAD,
@@ -16,6 +17,7 @@ from bench.targets import (
     TARGETS,
     THROUGHPUT,
     Judgement,
+    beside,
     judge,
 )
 
@@ -24,7 +26,12 @@ DEFAULT, BUNDLED, RANDOM = "default", "bundled", "random"
 
 
 def measured(
-    latency: float = 5, errors: int = 0, rate: float = 200, footprint: float = 400, overhead: float = 1
+    latency: float = 5,
+    errors: int = 0,
+    rate: float = 200,
+    footprint: float = 400,
+    overhead: float = 1,
+    beside_others: float = 1.1,
 ) -> Recorder:
     record = Recorder()
     record.figure(OPEN_LOOP, AT_RATE, "ms", [latency] * 10)
@@ -36,6 +43,7 @@ def measured(
     record.figure(SERVER, HTTP_ERRORS, "errors", [0])
     for name in OVERHEAD.values():
         record.figure(SERVER, name, "ms", [overhead])
+    record.figure(NEIGHBOURS, beside(2), "times", [beside_others])
     return record
 
 
@@ -75,6 +83,7 @@ def test_where_the_targets_apply(machine: bool, model: str, applies: bool) -> No
         (measured(rate=50), []),
         (measured(rate=49.9), ["throughput, single queries", "throughput, batch of 32 queries"]),
         (measured(footprint=1000), ["footprint at its peak"]),
+        (measured(beside_others=1.5), ["a query beside 2 busy programs"]),
         (measured(overhead=2), [f"server overhead, {name}" for name in OVERHEAD]),
     ],
 )
