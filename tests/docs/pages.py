@@ -25,7 +25,7 @@ REASONS = {
     "needs Kubernetes": "and a cluster of it",
     "needs another package": "one that the tests do not install, such as mteb with PyTorch, or that is not on PyPI yet",
     "needs another program": "such as grpcurl",
-    "a part of a program": "which alone does nothing",
+    "a part of a program": "of this package; a test looks for its lines there",
 }
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^`\n]*)$")
 _COMMENT = re.compile(r"^ *<!-- (?P<kind>not run|run by): (?P<text>.*?) -->$")

@@ -25,11 +25,11 @@ make() {{ stand_in make "$@"; }}
 git() {{ stand_in git "$@"; }}
 curl() {{ stand_in curl "$@"; }}
 akidb-embed() {{
-    if [ "$1" = serve ] && [ "$*" = "${{*/--help/}}" ]; then shift; stand_in serve "$@"; else {program} "$@"; fi
+    if [ "${{1-}}" = serve ] && [ "$*" = "${{*/--help/}}" ]; then shift; stand_in serve "$@"; else {program} "$@"; fi
 }}
 python() {{ {python} "$@"; }}
 python3() {{
-    if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && : > "$3/bin/activate"; else {python} "$@"; fi
+    if [ "${{1-}} ${{2-}}" = "-m venv" ]; then mkdir -p "$3/bin" && : > "$3/bin/activate"; else {python} "$@"; fi
 }}
 """
 _ADDRESSES = ("localhost:8080", "localhost:50051")

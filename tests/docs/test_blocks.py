@@ -37,6 +37,19 @@ def test_a_block_is_well_formed(block: Block) -> None:
         ast.parse(block.text)
 
 
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.not_run == "a part of a program"], ids=str)
+def test_a_part_of_a_program_is_in_the_program(block: Block) -> None:
+    program = "\n".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "akidb_embeddings").rglob("*.py"))
+    lines = {line.partition("  #")[0].strip() for line in block.text.splitlines()} - {"..."}
+    assert not [line for line in lines if line not in program]
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.title and one.language in PYTHON], ids=str)
+def test_a_file_is_used(block: Block) -> None:
+    module = str(block.title).removesuffix(".py")
+    assert any(re.search(rf"\b{module}\b", one.text) for one in blocks(block.page) if one != block)
+
+
 def test_comments_are_where_they_count() -> None:
     """A comment that is not on the line before a block would have no effect."""
     for page in pages():
