@@ -1,11 +1,9 @@
-"""Tables in the documentation have every key, argument and error that the code has, with its default."""
+"""Tables in the documentation have every key, option and error that the code has, with its default."""
 
 import re
 
 import pytest
 import yaml
-from langchain_akidb import arguments
-from llama_index.embeddings.akidb import base
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingError, errors
 from akidb_embeddings.config.embedding import FIELDS
@@ -33,16 +31,3 @@ def test_every_error_is_told() -> None:
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, EmbeddingError)
     ]
     assert not [name for name in names if name not in ("UnusableVectorError",) and f"`{name}`" not in page]
-
-
-@pytest.mark.parametrize(
-    ("title", "names"),
-    [
-        ("LangChain: HuggingFaceEmbeddings", {*arguments._ALIASES, *arguments._UNSUPPORTED}),
-        ("LlamaIndex: HuggingFaceEmbedding", {*base._ALIASES, *base._UNSUPPORTED}),
-    ],
-)
-def test_every_argument_of_the_class_before_is_mapped(title: str, names: set[str]) -> None:
-    section = read("docs/coming-from.md").split(f"## {title}\n")[1].split("\n## ")[0]
-    missing = [name for name in sorted(names) if f"`{name}`" not in section]
-    assert not missing, f"docs/coming-from.md, {title}: {missing}"

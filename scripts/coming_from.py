@@ -1,0 +1,38 @@
+"""Write docs/coming-from.md: what becomes of the arguments of other libraries' classes, from the adapters' own tables.
+
+The prose is in ``coming_from.md.in`` beside this file. Run: ``python scripts/coming_from.py``; it needs both adapters.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+from langchain_akidb.arguments import MOVING as LANGCHAIN
+from llama_index.embeddings.akidb.arguments import MOVING as LLAMA_INDEX
+
+TEMPLATE = Path(__file__).with_suffix(".md.in")
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from.md"
+
+
+def page() -> str:
+    """The whole of ``docs/coming-from.md``."""
+    classes = {**LANGCHAIN, **LLAMA_INDEX}
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute({name: _table(classes[name]) for name in classes})
+
+
+def _table(arguments: Mapping[str, str]) -> str:
+    """A row for each thing that becomes of arguments; those of which the same becomes share it."""
+    rows: dict[str, list[str]] = {}
+    for argument, becomes in arguments.items():
+        rows.setdefault(becomes, []).append(f"`{argument}`")
+    lines = [f"| {', '.join(names)} | {_escaped(becomes)} |" for becomes, names in rows.items()]
+    return "\n".join(["| argument | here |", "|---|---|", *lines])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", r"\|").replace("*", r"\*")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE.relative_to(PAGE.parent.parent))
