@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.conftest import REPOSITORY
 
-PYTHON = ("python", "py")
-COMMANDS = ("", "sh")  # a block without a language holds commands
+PYTHON = ("python",)
+COMMANDS = ("sh",)
 DATA = ("json", "yaml", "toml")  # parsed, not run
 SHOWN = ("text", "ini", "nginx", "promql")  # output, diagrams, files of other programs
 
