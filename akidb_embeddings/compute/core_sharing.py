@@ -11,6 +11,8 @@ from akidb_embeddings.compute.thread_choice import ThreadChoice
 
 # Without a micro-batch for so long, the watching thread sleeps until the next one.
 _IDLE_SECONDS = 1.0
+# After such a pause, the threads of the BLAS have to be woken up.
+_PAUSE_SECONDS = 0.025
 
 
 class CoreSharing:
@@ -23,18 +25,19 @@ class CoreSharing:
     def __init__(self) -> None:
         self._cores = available_cores()
         is_free = self._cores > 1 and BLAS.path is not None and not threads_are_fixed()
-        self._choice = ThreadChoice(self._cores) if is_free else None
+        self._hot, self._cold = ThreadChoice(self._cores), ThreadChoice(self._cores)
         self._watch = _Watch() if is_free else None
+        self._last_end = 0.0
 
     @property
     def lone_threads(self) -> int:
-        """The BLAS threads that a lone micro-batch gets now."""
-        return 1 if self._choice is not None and self._choice.is_single else self._cores
+        """The BLAS threads that a lone micro-batch gets now, if it follows another one at once."""
+        return 1 if self._hot.is_single else self._cores
 
     @property
     def drops(self) -> int:
         """How often lone micro-batches were set to one thread, since threads had to wait for cores."""
-        return self._choice.drops if self._choice is not None else 0
+        return self._hot.drops
 
     @contextmanager
     def share(self, micro_batches: int, tokens: int, *, fixed: bool) -> Iterator[None]:
@@ -45,15 +48,21 @@ class CoreSharing:
             tokens: The tokens of a lone one, padding included.
             fixed: Whether the number of threads must not depend on other programs. It changes the last bits.
         """
-        choice, watch = self._choice, self._watch
-        if choice is None or watch is None or fixed or micro_batches > 1:
-            is_busy = choice is not None and choice.is_single and not fixed
+        if self._watch is None or fixed or micro_batches > 1:
+            is_busy = self._hot.is_single and not fixed
             BLAS.set_threads(1 if is_busy else max(1, self._cores // micro_batches))
             yield
-            return
+        else:
+            with self._adapt(self._watch, tokens):
+                yield
+        self._last_end = time.monotonic()
+
+    @contextmanager
+    def _adapt(self, watch: "_Watch", tokens: int) -> Iterator[None]:
+        begun, cpu_begun = time.monotonic(), time.process_time()
+        choice = self._cold if begun - self._last_end > _PAUSE_SECONDS else self._hot
         threads = choice.threads
         BLAS.set_threads(threads)
-        begun, cpu_begun = time.monotonic(), time.process_time()
         if threads > 1:
             watch.begin(begun, cpu_begun, choice.patience(tokens))
         try:

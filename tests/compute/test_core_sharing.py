@@ -52,7 +52,14 @@ def wait(sharing: CoreSharing, blas: Blas, *, fixed: bool = False) -> None:
 
 @pytest.fixture
 def never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "process_time", time.monotonic)
+    """Two cores are busy all the time."""
+    monkeypatch.setattr(time, "process_time", lambda: 2 * time.monotonic())
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every micro-batch follows the last one at once, however slow the machine is."""
+    monkeypatch.setattr(core_sharing, "_PAUSE_SECONDS", 1e9)
 
 
 @pytest.mark.usefixtures("never_waits")
@@ -133,3 +140,18 @@ def test_after_a_pause_it_watches_again(sharing: CoreSharing, blas: Blas, monkey
         wait(sharing, blas)
         time.sleep(0.1)  # the watching thread falls asleep
     assert blas.threads == [4, 1, 4, 1]
+
+
+def test_after_a_pause_there_is_a_choice_of_its_own(
+    sharing: CoreSharing, blas: Blas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that slept may take long to wake up, and say nothing of those that are awake."""
+    monkeypatch.setattr(core_sharing, "_PAUSE_SECONDS", -1.0)
+    wait(sharing, blas)
+    wait(sharing, blas)
+    assert (sharing.lone_threads, sharing.drops) == (4, 0)
+    blas.threads.clear()
+    compute(sharing)
+    monkeypatch.setattr(core_sharing, "_PAUSE_SECONDS", 1e9)
+    compute(sharing)
+    assert blas.threads == [1, 4]
