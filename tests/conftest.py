@@ -19,6 +19,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+# Many tests compare vectors to the last bit. The number of BLAS threads decides it, and other programs, such as tests
+# in other processes, would decide the number.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+
 from akidb_embeddings import EmbeddingConfig, EmbeddingResult, EmbeddingService
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.engine.engine import Engine

@@ -118,7 +118,7 @@ def _parse(arguments: list[str]) -> Namespace:
     if first in COMMANDS:
         options = COMMANDS[first].parse(first, arguments[1:])
         if first == "embed" and "--" not in arguments:
-            check_first_text(options.texts, COMMANDS, explicit=True)
+            check_first_text(options.texts, COMMANDS, explicit=True, model=vars(options).get("model_name"))
         return options
     if first in ("-h", "--help", "--version", "help"):
         _main_parser().parse_args(["--help" if first == "help" else first])
@@ -134,7 +134,7 @@ def _parse(arguments: list[str]) -> Namespace:
         if options.texts and options.texts[0] in COMMANDS:
             command = options.texts[0]
             raise InputError(f"put the command first: `{PROGRAM} {command} …`; or `-- {command}` to embed that word")
-        check_first_text(options.texts, COMMANDS, explicit=False)
+        check_first_text(options.texts, COMMANDS, explicit=False, model=vars(options).get("model_name"))
     return options
 
 

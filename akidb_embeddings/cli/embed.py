@@ -210,6 +210,9 @@ _SUFFIXES = {".npy": "npy", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _OTHER_SUFFIXES = {
     ".parquet": "`akidb-embed file` writes Parquet",
     ".npz": "Give a name in .npy",
+    ".csv": "Give a name in .jsonl or .npy",
+    ".json": "Give a name in .jsonl: one object per line",
+    ".txt": "Give a name in .jsonl or .npy",
     ".gz": "To compress JSON lines, send them to gzip",
     ".zst": "To compress JSON lines, send them to zstd",
 }

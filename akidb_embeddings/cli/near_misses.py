@@ -28,6 +28,7 @@ _OTHER_WORDS = {
     "benchmark": "bench",
     "check": "doctor",
 }
+_COMMANDS_WITH_MODEL = ("file", "similarity", "evaluate", "serve")
 _SHORTEST_ABBREVIATION = 3
 _CUTOFF = 0.75
 _LONGEST_NAME = 255
@@ -45,24 +46,27 @@ def near_command(word: str, commands: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, commands, n=1, cutoff=_CUTOFF)), None)
 
 
-def check_first_text(texts: Sequence[str], commands: Collection[str], *, explicit: bool) -> None:
+def check_first_text(
+    texts: Sequence[str], commands: Collection[str], *, explicit: bool, model: str | None = None
+) -> None:
     """Check what the first text may be instead, before a model is loaded.
 
     Args:
         texts: All texts.
         commands: The names of all commands.
         explicit: Whether the command ``embed`` was given, so that no other one can be meant.
+        model: The model that was given, which the commands that are proposed keep.
 
     Raises:
         InputError: It is almost certainly not meant as a text.
     """
     if not texts:
         return
-    first = texts[0]
+    first, option = texts[0], f" --model {shlex.quote(model)}" if model else ""
     if _exists(first):
-        _check_name(first, explicit=explicit)
+        _check_name(first, option, explicit=explicit)
     elif not explicit and (near := near_command(first, commands)):
-        _check_near(texts, near)
+        _check_near(texts, near, option)
 
 
 def _note_command(word: str, near: str) -> None:
@@ -80,30 +84,31 @@ def note_file_names(texts: Sequence[str]) -> None:
         print_message(f"note: the names {names} are compared, not what is in the files")
 
 
-def _check_near(texts: Sequence[str], near: str) -> None:
+def _check_near(texts: Sequence[str], near: str, option: str) -> None:
     first, rest = texts[0], texts[1:]
     fits = bool(rest) if near == "similarity" else any(map(_is_object, rest))
     if not fits:
         _note_command(first, near)
         return
     others = shlex.join(rest)
+    kept = option if near in _COMMANDS_WITH_MODEL else ""
     raise InputError(
-        f"{first!r} is not a command; did you mean `{PROGRAM} {near} {others}`? To embed that word as a text, put -- "
-        f"before it: `{PROGRAM} -- {shlex.quote(first)} {others}`"
+        f"{first!r} is not a command; did you mean `{PROGRAM} {near}{kept} {others}`? To embed that word as a text, "
+        f"put -- before it: `{PROGRAM}{option} -- {shlex.quote(first)} {others}`"
     )
 
 
-def _check_name(name: str, *, explicit: bool) -> None:
+def _check_name(name: str, option: str, *, explicit: bool) -> None:
     """A file or folder. A bare word may be both a text and a folder's name; a name with a suffix or slash is a name."""
     is_folder = os.path.isdir(name)
     kind = "folder" if is_folder else "file"
     quoted = shlex.quote(name)
-    command = f"{PROGRAM} file {quoted}{_format_option(name, is_folder)} --out vectors.parquet"
+    command = f"{PROGRAM} file {quoted}{_format_option(name, is_folder)} --out vectors.parquet{option}"
     if not explicit and (os.sep in name or (not is_folder and os.path.splitext(name)[1])):
-        lines = "" if is_folder else f", or its lines: `{PROGRAM} < {quoted}`"
+        lines = "" if is_folder else f", or its lines: `{PROGRAM}{option} < {quoted}`"
         raise InputError(
             f"{name!r} is a {kind}, and only its name would be embedded. To embed what is in it: `{command}`{lines}. "
-            f"To embed the name: `{PROGRAM} -- {quoted}`"
+            f"To embed the name: `{PROGRAM}{option} -- {quoted}`"
         )
     print_message(f"note: {name!r} is embedded as a text. To embed what is in the {kind} of that name: `{command}`")
 

@@ -1,6 +1,7 @@
 """What looks like a misspelled command or a file's name: told before any model is loaded, and embedded if it may be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from tests.cli.tools import TINY
 
 # No model of this name exists, so that loading one is an error: what is told comes before it.
 NO_MODEL = ["--model", "nowhere/at-all", "--no-download"]
+
+
+def without_model(text: str) -> str:
+    """What is told, without the model, which the proposed commands keep: see the last test."""
+    return re.sub(r" --model [^ `]+", "", text)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +82,8 @@ def test_a_word_near_a_command_before_what_the_command_takes_is_an_error(
     assert main([*arguments, *NO_MODEL]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert f"is not a command; did you mean `{command}`?" in shown.err
-    assert f"`{words}`" in shown.err
+    assert f"is not a command; did you mean `{command}`?" in without_model(shown.err)
+    assert f"`{words}`" in without_model(shown.err)
     assert shown.err.count("\n") == 1
 
 
@@ -116,7 +122,7 @@ def test_a_file_s_name_is_an_error_that_says_how_to_embed_its_content(
     else:
         Path(name).write_text('{"text": "one"}\n')
     assert main([name, "other text", *NO_MODEL]) == 2
-    shown = capsys.readouterr().err
+    shown = without_model(capsys.readouterr().err)
     assert f"only its name would be embedded. To embed what is in it: `{command}`" in shown
     assert f"To embed the name: `akidb-embed -- {command.split(' file ')[1].split(' --', maxsplit=1)[0]}`" in shown
     arguments = [word.strip("'") for word in command.replace("a note", "a\0note").split()[1:]]
@@ -133,7 +139,7 @@ def test_a_name_that_may_be_a_text_is_embedded_with_a_note(
     shown = capsys.readouterr()
     assert json.loads(shown.out)["text"] == arguments[-1]
     kind = "folder" if arguments[-1] == "docs" else "file"
-    assert shown.err == (
+    assert without_model(shown.err) == (
         f"akidb-embed: note: {arguments[-1]!r} is embedded as a text. To embed what is in the {kind} of that name: "
         f"`akidb-embed file {arguments[-1]} --out vectors.parquet`\n"
     )
@@ -146,3 +152,16 @@ def test_similarity_of_file_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert "note: the names 'a.txt' and 'b.txt' are compared, not what is in the files" in capsys.readouterr().err
     assert main(["similarity", "a.txt", "another text", *TINY]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_proposed_commands_keep_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it, whoever copies one downloads the default model."""
+    assert main(["similarty", "a", "b", "--model", "minilm-l6-v2"]) == 2
+    told = capsys.readouterr().err
+    assert "`akidb-embed similarity --model minilm-l6-v2 a b`" in told
+    assert "`akidb-embed --model minilm-l6-v2 -- similarty a b`" in told
+    Path("notes.md").write_text("a\n", encoding="utf-8")
+    assert main(["notes.md", "--model", "minilm-l6-v2"]) == 2
+    told = capsys.readouterr().err
+    assert "--out vectors.parquet --model minilm-l6-v2`" in told
+    assert "`akidb-embed --model minilm-l6-v2 < notes.md`" in told
