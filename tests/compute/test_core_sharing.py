@@ -8,6 +8,7 @@ import pytest
 
 from akidb_embeddings.compute import core_sharing
 from akidb_embeddings.compute.core_sharing import CoreSharing
+from tests.conftest import eventually
 
 
 class Blas:
@@ -15,11 +16,9 @@ class Blas:
 
     def __init__(self) -> None:
         self.threads: list[int] = []
-        self.changed = threading.Event()
 
     def set_threads(self, count: int) -> None:
         self.threads.append(count)
-        self.changed.set()
 
 
 @pytest.fixture
@@ -43,11 +42,10 @@ def compute(sharing: CoreSharing, micro_batches: int = 1, *, fixed: bool = False
         pass
 
 
-def wait(sharing: CoreSharing, blas: Blas, *, fixed: bool = False) -> None:
+def wait(sharing: CoreSharing, blas: Blas) -> None:
     """A micro-batch without CPU time, until its threads are reduced."""
-    with sharing.share(1, 16, fixed=fixed):
-        blas.changed.clear()
-        assert blas.changed.wait(10)
+    with sharing.share(1, 16, fixed=False):
+        assert eventually(lambda: blas.threads[-1] == 1)
 
 
 @pytest.fixture
