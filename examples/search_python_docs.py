@@ -47,7 +47,7 @@ def main() -> None:
     found = [(topic, passage) for passage, topic in topic_of.items()]
     print("Loading minilm-l6-v2, the bundled model …", flush=True)
     with EmbeddingService("minilm-l6-v2") as service:
-        print(f"Indexing {len(found)} passages of Python's language reference, once …", flush=True)
+        print(f"Indexing {len(found)} passages of Python's language reference …", flush=True)
         start = time.perf_counter()
         with tqdm(total=len(found), unit=" passages") as bar:
             texts = [passage for _, passage in found]

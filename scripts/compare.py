@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.hub.resolve import BUNDLE_ROOT
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.vectors.finish import Vectors, row_cosines
 from bench.machine import OtherPrograms, chip, load
@@ -32,6 +33,7 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- comparison -->", "<!-- end of comparison -->"
 MAX_TOKENS, QUERY_TOKENS = 256, 16
 OURS, AUTHORS = "akidb-embeddings", "sentence-transformers"
+BUNDLED_ROW = f"{OURS}, bundled 8 bits"
 # What `pip install` is given. The version of PyTorch is the one that the tests' goldens come from.
 INSTALLS: Mapping[str, Sequence[str]] = {
     OURS: ("{root}[cpu]",),
@@ -100,13 +102,14 @@ def measure(sizes: Mapping[str, float], model: Path, turns: int, count: int) -> 
     texts = Texts()
     queries = texts.exact(exact_tokenizer(read_checkpoint(model)), QUERY_TOKENS, 10 * turns)
     many = spread_evenly(texts.passages(count))
-    folders = {OURS: model, AUTHORS: model, "fastembed": export(model)}
+    models = {OURS: model, BUNDLED_ROW: BUNDLE_ROOT / BUNDLED, AUTHORS: model, "fastembed": export(model)}
     with ExitStack() as stack:
         peers: list[tuple[Peer, Row]] = []
-        for name, folder in folders.items():
+        for label, folder in models.items():
+            name = label.partition(",")[0]
             peer = stack.enter_context(Peer(Kind(name, ""), python(name)))
             version = peer.load(folder, MAX_TOKENS, available_cores())
-            peers.append((peer, Row(name, version, sizes[name])))
+            peers.append((peer, Row(label, version, sizes[name])))
         for peer, row in peers:
             peer.embed(queries[:1])
             row.vectors = peer.embed(many)[1]
@@ -122,14 +125,15 @@ def table(rows: Sequence[Row], count: int) -> str:
     """The rows in Markdown: medians, and the worst text's cosine to the authors' vector."""
     [authors] = [row.vectors for row in rows if row.name == AUTHORS]
     assert authors is not None
-    lines = ["| | texts/s | one query | installed | cosine to the authors |", "|---|---|---|---|---|"]
+    lines = ["| | texts/s | one query | installed | cosine with the reference |", "|---|---|---|---|---|"]
     for row in rows:
         assert row.vectors is not None
         cosine = float(row_cosines(row.vectors, authors).min())
         speed, latency = count / statistics.median(row.texts), 1e3 * statistics.median(row.query)
-        told = "its own" if row.name == AUTHORS else f"{cosine:.6f}"
-        name = f"**{row.name}**" if row.name == OURS else row.name
-        lines.append(f"| {name} {row.version} | {speed:.0f} | {latency:.1f} ms | {row.megabytes:,.0f} MB | {told} |")
+        told = "the reference" if row.name == AUTHORS else f"{cosine:.6f}"
+        name, _, kind = row.name.partition(",")
+        shown = f"**{name}** {row.version}{kind and ','}{kind}" if name == OURS else f"{name} {row.version}"
+        lines.append(f"| {shown} | {speed:.0f} | {latency:.1f} ms | {row.megabytes:,.0f} MB | {told} |")
     return "\n".join(lines)
 
 
@@ -141,8 +145,8 @@ def description(count: int, tokens: float, turns: int, others: float, loads: str
     return (
         f"all-MiniLM-L6-v2 in float32 on {cores} cores of an {chip()}, {platform.system()}, {month:%B %Y}: medians of "
         f"{turns} turns with {count} texts of {tokens:.0f} tokens on average, and of {10 * turns} queries of "
-        f"{QUERY_TOKENS} tokens; cosines of the text that differs most. Load {loads}; other programs used "
-        f"{others:.0f} % of the machine. `make compare` measures it again."
+        f"{QUERY_TOKENS} tokens; the cosine is that of the text that differs most. PyTorch is what pip installs, with "
+        f"CUDA. Load {loads}; other programs used {others:.0f} % of the machine. `make compare` measures it again."
     )
 
 

@@ -76,12 +76,12 @@ class Display:
     def _draw(self, status: Status) -> None:
         from tqdm import tqdm
 
+        line = status.line.replace("{", "{{").replace("}", "}}")
+        form = line if status.share is None else f"{status.percentage:3d}%|{{bar}}| {line}"
         if self._bar is None:
-            self._bar = tqdm(total=1.0, file=sys.stderr, dynamic_ncols=True, bar_format="")
-        bar, line = self._bar, status.line.replace("{", "{{").replace("}", "}}")
-        bar.n = status.share or 0.0
-        bar.bar_format = line if status.share is None else f"{status.percentage:3d}%|{{bar}}| {line}"
-        bar.refresh()
+            self._bar = tqdm(total=1.0, file=sys.stderr, dynamic_ncols=True, bar_format=form)
+        self._bar.n, self._bar.bar_format = status.share or 0.0, form
+        self._bar.refresh()
 
     def _run(self) -> None:
         while not self._stopped.wait(_TICK):

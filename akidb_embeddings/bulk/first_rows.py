@@ -3,6 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from akidb_embeddings.bulk.rows import Problem, Reject
 from akidb_embeddings.errors import InputError
@@ -23,10 +24,12 @@ class FirstRows:
 
     Args:
         embedded: How many rows earlier runs have embedded.
+        replaced: The output that the job replaces; None if there is none.
     """
 
-    def __init__(self, embedded: int) -> None:
+    def __init__(self, embedded: int, replaced: Path | None = None) -> None:
         self._is_watching = not embedded
+        self._replaced = replaced
         self._rejects: list[Reject] = []
         self._count = 0
 
@@ -53,8 +56,14 @@ class FirstRows:
         """Check the whole job.
 
         Raises:
-            NothingEmbeddedError: It has rows, and none of them is embedded.
+            NothingEmbeddedError: It has rows, and none of them is embedded. Or it has none, as after a failed command
+                before a pipe, and would replace an output.
         """
+        if self._is_watching and not self._rejects and self._replaced is not None:
+            raise NothingEmbeddedError(
+                f"the input has no rows, and {self._replaced} would be replaced by an empty output. Nothing was "
+                f"written. If that is what you want, remove {self._replaced} first."
+            )
         if self._is_watching and self._rejects:
             raise self._error(f"none of the {self._count:,} rows can" if self._count > 1 else "the only row cannot")
 

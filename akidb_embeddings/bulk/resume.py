@@ -133,5 +133,5 @@ def _other_job_error(
     changes = "; ".join(describe_differences(existing, new))
     return InputError(
         f"{path} belongs to another job. What differs: {changes}. {hint}."
-        f"{'' if is_finished else ' The same command as before goes on with that job.'}"
+        f"{'' if is_finished else ' The same command as before resumes that job.'}"
     )

@@ -101,6 +101,7 @@ def embed_remaining(
             raise _strict_error(earlier["reason"], earlier["number"], earlier["line"], earlier["id"])
     if journal.complete:
         return
+    first = FirstRows(journal.counts.vectors, journal.out if journal.out.exists() else None)
     begun = _check_not_shortened(items, journal, progress, position)
     chunks = progress.watch(make_chunks(begun, journal.job, position, journal.rows_done))
     progress.start(journal.counts.vectors)
@@ -113,7 +114,7 @@ def embed_remaining(
             _leave_nothing(journal, writing),
             contextlib.closing(_embed_chunks(read, embed, policy, progress)) as finished,
         ):
-            for done in _check_rejects(finished, policy, FirstRows(journal.counts.vectors)):
+            for done in _check_rejects(finished, policy, first):
                 tokens = done.embedded.tokens if done.embedded else ()
                 progress.finish(len(tokens), sum(tokens))
                 writing.call(functools.partial(parts.add, done))

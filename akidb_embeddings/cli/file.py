@@ -51,10 +51,14 @@ def _run(options: Namespace) -> int:
         job = _job(options, service, metadata, form, source.identity)
         with _report_os_errors(open_journal(out, job, overwrite=options.overwrite), out) as journal:
             if journal.finished:
-                unread = "; what is on standard input was not embedded" if options.input == "-" else ""
-                print_message(
-                    f"{out} is finished already, with fingerprint {metadata['fingerprint']}: nothing to do{unread}"
-                )
+                done = f"{out} is finished already, with fingerprint {metadata['fingerprint']}"
+                if options.input == "-":
+                    print_message(
+                        f"warning: {done}; what is on standard input was NOT embedded. To embed it: --overwrite, or "
+                        "another --out"
+                    )
+                else:
+                    print_message(f"{done}: nothing to do. To compute it again, remove it first")
             else:
                 _embed_rows(options, service, prompt, output, journal, source)
             return _outcome(out, journal)

@@ -58,6 +58,8 @@ class ApiKeys:
         if not any(matches):
             raise ApiError(
                 ErrorKind.UNAUTHENTICATED,
-                "An API key is required: send the header Authorization: Bearer KEY.",
+                "An API key is required: send the header Authorization: Bearer KEY."
+                if authorization is None
+                else "This API key is not accepted. The header is Authorization: Bearer KEY.",
                 headers={"www-authenticate": "Bearer"},
             )

@@ -98,7 +98,7 @@ def serve(
     _check_ports(config)
     if not keys and is_reachable(config.host):
         LOG.warning(
-            "Listening on %s without API keys: whoever can reach this machine can use it. Give --api-keys-file, "
+            "Listening on %s without API keys: anyone who can reach this machine can use it. Give --api-keys-file, "
             "or --host 127.0.0.1",
             config.host,
         )

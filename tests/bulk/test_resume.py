@@ -54,7 +54,7 @@ def test_another_job_is_refused_and_what_differs_is_named(
         f"{out}{'' if is_finished else '.parts'} belongs to another job. What differs: "
     )
     assert "--overwrite" in str(refusal.value)
-    assert ("The same command as before goes on with that job." in str(refusal.value)) != is_finished
+    assert ("The same command as before resumes that job." in str(refusal.value)) != is_finished
     assert names(tmp_path) == before
     with open_journal(out, JOB) as journal:
         assert journal.finished == is_finished

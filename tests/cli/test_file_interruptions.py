@@ -103,7 +103,8 @@ def test_a_table_from_standard_input_has_a_heading_every_time(
     assert main(command) == 2  # nothing is there that could be the same
     feed(monkeypatch, b"".join(lines))
     assert main(command) == 0
-    assert "nothing to do; what is on standard input was not embedded" in capsys.readouterr().err
+    assert "warning: out.jsonl is finished already" in (told := capsys.readouterr().err)
+    assert "what is on standard input was NOT embedded" in told
     feed(monkeypatch, b"id,text\n" + b"new,text\n" * 15 + b"too,many,columns\n")
     assert main([*command, "--overwrite", "--strict"]) == 1
     assert "The first 10 rows are kept in out.jsonl.parts; the same command without --over" in capsys.readouterr().err

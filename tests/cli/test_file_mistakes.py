@@ -162,3 +162,16 @@ def test_an_input_without_rows_is_told_of(monkeypatch: pytest.MonkeyPatch, capsy
     feed(monkeypatch, b"")
     assert main(["file", "-", "--out", "out.npy", *TINY]) == 0
     assert "warning: standard input has no rows" in capsys.readouterr().err
+
+
+def test_an_empty_pipe_does_not_replace_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after `gunzip -c missing.gz | akidb-embed file - …`, whose exit code is that of the last command."""
+    feed(monkeypatch, b"one\ntwo\n")
+    assert main(["file", "-", "--out", "out.npy", *TINY]) == 0
+    before = every_file(tmp_path)
+    feed(monkeypatch, b"")
+    assert main(["file", "-", "--out", "out.npy", "--overwrite", *TINY]) == 2
+    assert "the input has no rows, and out.npy would be replaced by an empty output" in capsys.readouterr().err
+    assert every_file(tmp_path) == before

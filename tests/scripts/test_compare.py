@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from scripts import compare
-from scripts.compare import AUTHORS, BEGIN, END, OURS, Row, description, table, write
+from scripts.compare import AUTHORS, BEGIN, BUNDLED_ROW, END, OURS, Row, description, table, write
 from tests.conftest import REPOSITORY
 
 VECTORS = np.array([[0.6, 0.8], [1, 0]], dtype=np.float32)
 OTHERS = np.array([[0.6, 0.8], [0.8, 0.6]], dtype=np.float32)
 ROWS = [
     Row(OURS, "0.5.0", 214.4, [0.008, 0.009, 0.1], [2.0, 4.0, 3.0], VECTORS),
+    Row(BUNDLED_ROW, "0.5.0", 214.4, [0.007], [2.0], VECTORS),
     Row(AUTHORS, "6.2.0", 5369.1, [0.01], [4.0], VECTORS),
     Row("fastembed", "0.9.1", 228, [0.004], [3.5], OTHERS),
 ]
@@ -21,8 +22,9 @@ ROWS = [
 def test_rows_are_medians_with_the_worst_cosine() -> None:
     lines = table(ROWS, 60).splitlines()
     assert lines[2] == "| **akidb-embeddings** 0.5.0 | 20 | 9.0 ms | 214 MB | 1.000000 |"
-    assert lines[3] == "| sentence-transformers 6.2.0 | 15 | 10.0 ms | 5,369 MB | its own |"
-    assert lines[4] == "| fastembed 0.9.1 | 17 | 4.0 ms | 228 MB | 0.800000 |"
+    assert lines[3] == "| **akidb-embeddings** 0.5.0, bundled 8 bits | 30 | 7.0 ms | 214 MB | 1.000000 |"
+    assert lines[4] == "| sentence-transformers 6.2.0 | 15 | 10.0 ms | 5,369 MB | the reference |"
+    assert lines[5] == "| fastembed 0.9.1 | 17 | 4.0 ms | 228 MB | 0.800000 |"
 
 
 def test_the_load_of_the_machine_is_told() -> None:

@@ -220,7 +220,7 @@ def test_a_server_that_others_can_reach_without_a_key_says_so_once(tmp_path: Pat
         (["--host", "localhost"], "localhost", False),
     ):
         with server_process(*TINY, *flags) as server:
-            assert server.log.count("without API keys: whoever can reach this machine can use it") == warned
+            assert server.log.count("without API keys: anyone who can reach this machine can use it") == warned
             port = address(server.url)[1]
             assert f"page at http://{host}:{port}/ and documentation at http://{host}:{port}/docs" in server.log
             assert get(f"http://127.0.0.1:{port}", "/").status == 200

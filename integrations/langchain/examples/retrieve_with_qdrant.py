@@ -51,7 +51,7 @@ def build(embeddings: MLXEmbeddings, collection: str) -> None:
 
 def main() -> None:
     questions = sys.argv[1:] or QUESTIONS
-    embeddings = MLXEmbeddings("minilm-l6-v2", show_progress=True)
+    embeddings = MLXEmbeddings("minilm-l6-v2")
     # The namespace names the space the vectors lie in: an index of another model or prompt is never asked by mistake.
     collection = embeddings.cache_namespace
     build(embeddings, collection)
