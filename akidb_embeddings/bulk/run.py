@@ -101,7 +101,6 @@ def embed_remaining(
             raise _strict_error(earlier["reason"], earlier["number"], earlier["line"], earlier["id"])
     if journal.complete:
         return
-    first = FirstRows(journal.counts.vectors, journal.out if journal.out.exists() else None)
     begun = _check_not_shortened(items, journal, progress, position)
     chunks = progress.watch(make_chunks(begun, journal.job, position, journal.rows_done))
     progress.start(journal.counts.vectors)
@@ -114,7 +113,7 @@ def embed_remaining(
             _leave_nothing(journal, writing),
             contextlib.closing(_embed_chunks(read, embed, policy, progress)) as finished,
         ):
-            for done in _check_rejects(finished, policy, first):
+            for done in _check_rejects(finished, policy, journal):
                 tokens = done.embedded.tokens if done.embedded else ()
                 progress.finish(len(tokens), sum(tokens))
                 writing.call(functools.partial(parts.add, done))
@@ -134,8 +133,9 @@ def _leave_nothing(journal: Journal, writing: WriteBehind) -> Iterator[None]:
         raise
 
 
-def _check_rejects(chunks: Iterator[EmbeddedChunk], policy: RejectPolicy, first: FirstRows) -> Iterator[EmbeddedChunk]:
+def _check_rejects(chunks: Iterator[EmbeddedChunk], policy: RejectPolicy, journal: Journal) -> Iterator[EmbeddedChunk]:
     """Pass chunks on; raise at the first reject if that is the rule, or if nothing but rejects comes."""
+    first = FirstRows(journal.counts.vectors, journal.out if journal.out.exists() else None)
     for done in chunks:
         if policy.strict and done.rejects:
             reject = done.rejects[0]
