@@ -204,7 +204,7 @@ def golden(task: Mapping[str, Any]) -> None:
     for name in task["models"]:
         try:
             say(model=name, **lowest_cosines(name, **task["settings"]))
-        except Exception as error:
+        except Exception as error:  # one model's failure is reported, and the others are still measured
             say(model=name, error=f"{type(error).__name__}: {error}"[:300])
 
 

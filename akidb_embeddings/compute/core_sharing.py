@@ -46,7 +46,8 @@ class CoreSharing:
         Args:
             micro_batches: How many.
             tokens: The tokens of a lone one, padding included.
-            fixed: Whether the number of threads must not depend on other programs. It changes the last bits.
+            fixed: Whether the number of threads must not depend on other programs, since it decides the last bits of
+                vectors.
         """
         if self._watch is None or fixed or micro_batches > 1:
             is_busy = self._hot.is_single and not fixed

@@ -28,8 +28,6 @@ class Model(Protocol):
         ahead: How many times micro-batches are started before the oldest ones are read.
         few_shapes: Whether a new shape is slow, so that the number of texts is rounded up.
         is_gpu: Whether the device is a GPU.
-        lone_threads: The CPU threads that a lone micro-batch gets now; 0 on a GPU.
-        thread_drops: How often that was set to one, since other programs kept the cores busy.
     """
 
     streams: int
@@ -41,10 +39,14 @@ class Model(Protocol):
     is_gpu: bool
 
     @property
-    def lone_threads(self) -> int: ...  # noqa: D102 - see above
+    def lone_threads(self) -> int:
+        """The CPU threads that a lone micro-batch gets now; 0 on a GPU."""
+        ...
 
     @property
-    def thread_drops(self) -> int: ...  # noqa: D102
+    def thread_drops(self) -> int:
+        """How often that was set to one, since other programs kept the cores busy."""
+        ...
 
     def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
         """Start at most ``streams`` micro-batches.
@@ -123,7 +125,7 @@ class Pipeline:
         started_at = time.monotonic()
         try:
             finish = self._model.start(batches)
-        except Exception as error:
+        except Exception as error:  # as in finish_oldest
             self._fail(groups, error)
             return
         self._steps.append(_Step(groups, started_at, finish))
