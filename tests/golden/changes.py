@@ -36,6 +36,11 @@ def tanh_gelu(model: Any) -> None:
         layer.intermediate.intermediate_act_fn = torch.nn.GELU(approximate="tanh")
 
 
+def tanh_distilbert(model: Any) -> None:
+    for layer in model.transformer.layer:
+        layer.ffn.activation = torch.nn.GELU(approximate="tanh")
+
+
 def tanh_glu(model: Any) -> None:
     for layer in model.layers:
         layer.mlp.act = torch.nn.GELU(approximate="tanh")
@@ -187,6 +192,12 @@ POSITION_CHANGES: dict[str, Change] = {
     "no LayerNorm biases": scale_parameters("LayerNorm.bias"),
 }
 XLM_ROBERTA_CHANGES = POSITION_CHANGES | {"no token type": scale_parameters("token_type_embeddings")}
+ROBERTA_CHANGES = XLM_ROBERTA_CHANGES
+DISTILBERT_CHANGES: dict[str, Change] = {
+    "no positions": scale_parameters("position_embeddings"),
+    "no LayerNorm biases": scale_parameters("LayerNorm.bias"),
+    "queries and values swapped": swapped("q_lin", "v_lin"),
+}
 MPNET_CHANGES = POSITION_CHANGES | {
     "no relative bias": scale_parameters("relative_attention_bias"),
     "the relative bias mirrored": mirrored_buckets,

@@ -110,11 +110,8 @@ def write_bert_tokenizer(folder: Path, max_tokens: int, *, traps: bool) -> Token
     return tokenizer
 
 
-def write_qwen_tokenizer(folder: Path, *, append: bool = True) -> Tokenizer:
-    """Byte-level BPE whose post-processor appends ``<|endoftext|>``; the tokenizer's own eos is another token.
-
-    ``append=False`` appends nothing, as in pplx-embed, so that an empty text has no token at all.
-    """
+def train_qwen_tokenizer(texts: list[str], size: int) -> Tokenizer:
+    """Byte-level BPE over ``texts``, with the three special tokens of Qwen after the others."""
     tokenizer = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix=""))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -126,12 +123,21 @@ def write_qwen_tokenizer(folder: Path, *, append: bool = True) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE - len(special),
+        vocab_size=size - len(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    return tokenizer
+
+
+def write_qwen_tokenizer(folder: Path, *, append: bool = True) -> Tokenizer:
+    """Byte-level BPE whose post-processor appends ``<|endoftext|>``; the tokenizer's own eos is another token.
+
+    ``append=False`` appends nothing, as in pplx-embed, so that an empty text has no token at all.
+    """
+    tokenizer = train_qwen_tokenizer(corpus(), VOCABULARY_SIZE)
     ending = processors.TemplateProcessing(
         single="$A <|endoftext|>",
         pair="$A <|endoftext|> $B:1 <|endoftext|>:1",
@@ -139,6 +145,11 @@ def write_qwen_tokenizer(folder: Path, *, append: bool = True) -> Tokenizer:
     )
     byte_level = processors.ByteLevel(trim_offsets=False)
     tokenizer.post_processor = processors.Sequence([byte_level, ending]) if append else byte_level
+    save_qwen_tokenizer(folder, tokenizer)
+    return tokenizer
+
+
+def save_qwen_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     config = {
         "add_bos_token": False,
@@ -153,7 +164,6 @@ def write_qwen_tokenizer(folder: Path, *, append: bool = True) -> Tokenizer:
         "unk_token": None,
     }
     write_json(folder / "tokenizer_config.json", config)
-    return tokenizer
 
 
 def write_gemma_tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
