@@ -12,7 +12,7 @@ from pathlib import Path
 
 from akidb_embeddings.checkpoint.settings import describe_lengths
 from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.registry import MODELS, REFUSED, RERANKERS, ModelSpec, RerankerSpec, Spec
 from akidb_embeddings.registry.architectures import ARCHITECTURES
 
 FILE = Path(__file__).parent.parent / "docs" / "models.md"
@@ -24,9 +24,10 @@ Generated from the registry by `python scripts/models_page.py`; do not edit it. 
 model](choosing-a-model.md) helps to find one.
 
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
-`model_name:` in YAML. Any Hugging Face repository or folder with one of these architectures (config.json's
-`model_type`) also works: {architectures}. Other decoders work through the extra `mlx-lm`, with last-token or mean
-pooling. [What is read of a model folder](compatibility.md) lists the files and keys of a model folder that are read.
+`model_name:` in YAML. [Rerankers](#rerankers) have a table of their own. Any Hugging Face repository or folder with
+one of these architectures (config.json's `model_type`) also works: {architectures}. Other decoders work through the
+extra `mlx-lm`, with last-token or mean pooling. [What is read of a model folder](compatibility.md) lists the files and
+keys of a model folder that are read.
 
 ## What is proven
 
@@ -61,6 +62,21 @@ Repositories are downloaded at the revision shown, or from their main branch if 
   do it, and none at full length, as in sentence-transformers.
 - *Published*: `akidb-embed verify` compares with similarities that the authors published. For other models, it only
   runs the checks that need no published numbers.
+"""
+_RERANKERS = """\
+## Rerankers
+
+A reranker reads a query and a document together and gives their score. It has no vectors, so its name is refused where
+an embedding model is expected, and the other way round.
+
+- *Tokens*: the model's limit for query and document together.
+- *Scores*: what sentence-transformers makes of the model's output, by the authors' own files: the *logits*, or numbers
+  from *0 to 1* by a sigmoid.
+- *Instruction*: whether the model reads one. Theirs is "{instruction}" unless you give another.
+- *Published*: whether the authors published scores for an example.
+"""
+_REFUSED = """\
+These are refused by name:
 """
 _PROMPTS = """\
 ## Prompts
@@ -104,6 +120,8 @@ RANDOM = {
     "gemma3_text": ("tiny-gemma3", "tiny-gemma3-causal"),
     "bert": ("tiny-bert", "tiny-bert-cls"),
     "xlm-roberta": ("tiny-xlm-roberta",),
+    "roberta": ("tiny-roberta",),
+    "distilbert": ("tiny-distilbert",),
     "mpnet": ("tiny-mpnet",),
     "modernbert": ("tiny-modernbert",),
     "nomic_bert": ("tiny-nomic-bert",),
@@ -111,6 +129,10 @@ RANDOM = {
 REAL = ("all-minilm-l6-v2",)
 _COLUMNS = (
     "| name | size | tokens | dimensions | cut to | licence | weights | pooling | prompts | published | repository |"
+)
+_RERANKER_COLUMNS = (
+    "| reranker | architecture | size | tokens | languages | licence | weights | scores | instruction | published | "
+    "repository |"
 )
 
 
@@ -121,9 +143,13 @@ def page() -> str:
     for name in dict.fromkeys(spec.architecture for spec in MODELS.values()):
         specs = [spec for spec in MODELS.values() if spec.architecture == name]
         rows = "\n".join(map(_row, specs))
-        parts.append(f"## {name}\n\n{_COLUMNS}\n|{'---|' * (_COLUMNS.count('|') - 1)}\n{rows}\n")
-    parts += [_prompts(), _TOKENIZERS]
+        parts.append(f"## {name}\n\n{_columns(_COLUMNS)}\n{rows}\n")
+    parts += [_rerankers(), _prompts(), _TOKENIZERS]
     return "\n".join(parts)
+
+
+def _columns(heading: str) -> str:
+    return f"{heading}\n|{'---|' * (heading.count('|') - 1)}"
 
 
 def _proven() -> str:
@@ -145,8 +171,6 @@ def _named(spec: ModelSpec) -> str:
 
 
 def _row(spec: ModelSpec) -> str:
-    revision = f" @ `{spec.revision[:8]}`" if spec.revision else ""
-    where = "bundled; from " if spec.bundled else ""
     cells = (
         f"`{spec.name}`",
         _size(spec.size_bytes),
@@ -158,9 +182,41 @@ def _row(spec: ModelSpec) -> str:
         spec.pooling or "",
         ", ".join(spec.prompts) or "none",
         "yes" if spec.card else "",
-        f"{where}[{spec.repo}]({_HUB}/{spec.repo}){revision}",
+        _repository(spec),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _rerankers() -> str:
+    """The rerankers, and those that are refused."""
+    [instruction] = {spec.instruction for spec in RERANKERS.values() if spec.instruction}
+    rows = "\n".join(map(_reranker_row, RERANKERS.values()))
+    refused = "\n".join(f"- [{repo}]({_HUB}/{repo}): {reason}" for repo, reason in REFUSED.items())
+    text = _RERANKERS.format(instruction=instruction)
+    return f"{text}\n{_columns(_RERANKER_COLUMNS)}\n{rows}\n\n{_REFUSED}\n{refused}\n"
+
+
+def _reranker_row(spec: RerankerSpec) -> str:
+    cells = (
+        f"`{spec.name}`",
+        spec.architecture,
+        _size(spec.size_bytes),
+        str(spec.max_tokens or ""),
+        spec.languages,
+        spec.license,
+        spec.weights,
+        spec.scores,
+        "yes" if spec.instruction else "",
+        "yes" if spec.card else "",
+        _repository(spec),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _repository(spec: Spec) -> str:
+    revision = f" @ `{spec.revision[:8]}`" if spec.revision else ""
+    where = "bundled; from " if spec.bundled else ""
+    return f"{where}[{spec.repo}]({_HUB}/{spec.repo}){revision}"
 
 
 def _size(count: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from akidb_embeddings.hub import cache, resolve
 from akidb_embeddings.hub import names as registry_names
-from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.registry import MODELS, Spec
 from tests.hub_server import Files, HubServer, commit_of, isolate, safetensors, tiny_model, write_files
 
 # huggingface_hub 0.x leaves its sockets to the garbage collector, which then complains.
@@ -50,10 +50,10 @@ def snapshot(repo: str, files: Files, *, branch: str = "main", commit: str = "")
     return folder
 
 
-def use_registry(monkeypatch: pytest.MonkeyPatch, *specs: ModelSpec) -> None:
+def use_registry(monkeypatch: pytest.MonkeyPatch, *specs: Spec) -> None:
     """Let these be the known models."""
     for module in (registry_names, resolve):
-        monkeypatch.setattr(module, "MODELS", {spec.name: spec for spec in specs})
+        monkeypatch.setattr(module, "SPECS", {spec.name: spec for spec in specs})
 
 
 def names(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
@@ -17,9 +17,10 @@ from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfi
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.hub.cache import clear_cache, get_cache_dir
 from akidb_embeddings.hub.download import ModelInfo, download_model, get_model_info, list_cached_models
-from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.registry import MODELS, RERANKERS, SPECS, ModelSpec, RerankerSpec, Spec
 
 _HEADING = ("NAME", "WEIGHTS", "SIZE", "DIMENSION", "POOLING", "TOKENS", "LICENCE", "CACHED", "DESCRIPTION")
+_RERANKER_HEADING = ("RERANKER", "WEIGHTS", "SIZE", "SCORES", "TOKENS", "LANGUAGES", "LICENCE", "CACHED", "DESCRIPTION")
 _OTHER_HEADING = ("ALSO IN THE CACHE", "SIZE", "REVISION", "STATE")
 _NAME = "a registry name, a Hugging Face repository or a folder"
 
@@ -50,12 +51,10 @@ def _add_clear_arguments(parser: ArgumentParser) -> None:
 
 def _models(options: Namespace) -> int:
     cache_dir = configuration(options).cache_dir
-    known = {name: _lookup(name, cache_dir) for name in MODELS}
-    lines = table([_HEADING, *(_row(MODELS[name], info) for name, info in known.items())])
-    if sys.stdout.isatty():
-        columns = shutil.get_terminal_size().columns
-        lines = "\n".join(line if len(line) <= columns else line[: columns - 1] + "…" for line in lines.splitlines())
-    print(lines)
+    known = {name: _lookup(name, cache_dir) for name in SPECS}
+    print(_fitted([_HEADING, *(_row(spec, known[spec.name]) for spec in MODELS.values())]))
+    print()
+    print(_fitted([_RERANKER_HEADING, *(_reranker_row(spec, known[spec.name]) for spec in RERANKERS.values())]))
     cached = list_cached_models(cache_dir)
     shown = {info.path for info in known.values() if info is not None}
     others = [info for info in cached if info.path not in shown]
@@ -64,6 +63,15 @@ def _models(options: Namespace) -> int:
     total = size(sum(info.size_on_disk for info in cached))
     print(f"\ncache: {get_cache_dir(cache_dir)}, {total} in {len(cached)} models")
     return 0
+
+
+def _fitted(rows: Sequence[tuple[str, ...]]) -> str:
+    """A table whose lines are as long as the terminal is wide, at most."""
+    lines = table(rows)
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size().columns
+        lines = "\n".join(line if len(line) <= columns else line[: columns - 1] + "…" for line in lines.splitlines())
+    return lines
 
 
 def _lookup(name: str, cache_dir: str | Path | None) -> ModelInfo | None:
@@ -75,10 +83,21 @@ def _lookup(name: str, cache_dir: str | Path | None) -> ModelInfo | None:
 
 
 def _row(spec: ModelSpec, info: ModelInfo | None) -> tuple[str, ...]:
-    state = "damaged" if info is None else info.origin or "no"
-    amount = info.size_on_disk if info and info.cached else spec.size_bytes
-    facts = size(amount), str(spec.dimension), spec.pooling or "", str(spec.max_tokens or "")
-    return spec.name, spec.weights, *facts, spec.license, state, spec.description
+    facts = _amount(spec, info), str(spec.dimension), spec.pooling or "", str(spec.max_tokens or "")
+    return spec.name, spec.weights, *facts, spec.license, _state(info), spec.description
+
+
+def _reranker_row(spec: RerankerSpec, info: ModelInfo | None) -> tuple[str, ...]:
+    facts = _amount(spec, info), spec.scores, str(spec.max_tokens or ""), spec.languages
+    return spec.name, spec.weights, *facts, spec.license, _state(info), spec.description
+
+
+def _amount(spec: Spec, info: ModelInfo | None) -> str:
+    return size(info.size_on_disk if info and info.cached else spec.size_bytes)
+
+
+def _state(info: ModelInfo | None) -> str:
+    return "damaged" if info is None else info.origin or "no"
 
 
 def _other_row(info: ModelInfo) -> tuple[str, ...]:
@@ -90,7 +109,7 @@ def _download(options: Namespace) -> int:
     config, revision = configuration(options), vars(options).get("revision")
     cache_dir = config.cache_dir
     asked = config.with_values(model_name=options.name, revision=revision, auto_download=True)
-    announce_download(asked, force=options.force)
+    announce_download(asked, kind=Spec, force=options.force)
     files = download_model(options.name, revision=revision, cache_dir=cache_dir, force=options.force)
     info = get_model_info(options.name, revision=revision, cache_dir=cache_dir)
     print(f"{files.name}: {files.path} ({files.origin}, {size(info.size_on_disk)}, revision {files.revision or '-'})")
@@ -121,22 +140,29 @@ def _published(info: ModelInfo) -> dict[str, str]:
     if spec is None:
         return facts
     facts |= {"description": spec.description, "licence": spec.license}
+    if isinstance(spec, RerankerSpec):
+        facts |= {"kind": "reranker", "languages": spec.languages, "max tokens": str(spec.max_tokens)}
+        facts |= {"scores": spec.scores, "instruction": spec.instruction or ""}
     if info.path is None:
         facts["download"] = f"{size(spec.size_bytes)}, {spec.weights}"
+    if info.path is None and isinstance(spec, ModelSpec):
         facts |= {
             "dimension": str(spec.dimension),
             "cut to": describe_lengths(spec.matryoshka),
             "pooling": spec.pooling or "",
             "max tokens": str(spec.max_tokens),
+            "prompts": _prompts(spec.prompts),
         }
-        facts |= {"prompts": _prompts(spec.prompts)}
     return facts
 
 
 def _read(info: ModelInfo) -> dict[str, str]:
     """What the model's own files say."""
     assert info.path is not None  # the caller checked
-    checkpoint = read_checkpoint(info.path, info.spec)
+    spec = info.spec
+    if spec is not None and not isinstance(spec, ModelSpec):
+        return {}
+    checkpoint = read_checkpoint(info.path, spec)
     facts = {
         "architecture": _architecture(checkpoint),
         "dimension": str(checkpoint.dimension),

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from akidb_embeddings.errors import CheckpointError, EmbeddingError, ModelNotFoundError
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.registry import SPECS
 
 MANIFEST = "akidb.json"
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
@@ -265,7 +265,7 @@ def clear_cache(name: str | None = None, *, cache_dir: str | Path | None = None)
     folders.update(models / unfinished.name for unfinished in _subpaths(models / ".partial"))
     if name is not None:
         folders = {folder for folder in folders if folder.name.partition("@")[0] == _folder_name(name)}
-        if not folders and name not in MODELS:
+        if not folders and name not in SPECS:
             raise ModelNotFoundError(f"{name!r} is not in the cache {models}; nothing was removed")
     return sum(_remove(folder) for folder in sorted(folders))
 

@@ -10,22 +10,23 @@ from pathlib import Path
 from akidb_embeddings.checkpoint.integrity import check_model
 from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
 from akidb_embeddings.hub import cache
-from akidb_embeddings.hub.missing import download_error, endpoint, is_offline, not_found_error
-from akidb_embeddings.hub.names import find_spec, near_names, suggestion
+from akidb_embeddings.hub.missing import download_error, endpoint, is_offline, not_found_error, unusable_error
+from akidb_embeddings.hub.names import find_spec
 from akidb_embeddings.hub.resolve import (
     ModelFiles,
     Origin,
     Source,
-    find_model,
+    find_files,
     find_source,
+    from_anywhere,
     from_bundle,
     from_cache,
     from_folder,
     local_folder,
 )
-from akidb_embeddings.registry import ModelSpec
+from akidb_embeddings.registry import AnySpec, ModelSpec, RerankerSpec, Spec
 
-_ALLOWED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
+_ALLOWED_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
 _ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
 _IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
@@ -48,7 +49,7 @@ class ModelInfo:
 
     name: str
     repo: str | None
-    spec: ModelSpec | None
+    spec: Spec | None
     cached: bool
     origin: Origin | None
     path: Path | None
@@ -75,8 +76,8 @@ class Download:
 
 def resolve_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
-) -> ModelFiles:
-    """Return a model's files. Download them if they are not on this machine.
+) -> ModelFiles[ModelSpec]:
+    """Return an embedding model's files. Download them if they are not on this machine.
 
     Args:
         name: A registry name, a folder or a repository.
@@ -85,21 +86,37 @@ def resolve_model(
         auto_download: Whether to download missing models.
 
     Raises:
+        ConfigurationError: The registry says that it is a reranker.
         ModelNotFoundError: The model is missing and ``auto_download`` is false.
         EmbeddingError: As in ``find_model`` and ``download_model``.
     """
-    found = find_model(name, revision=revision, cache_dir=cache_dir)
-    if found is not None:
-        return found
-    if auto_download:
-        return download_model(name, revision=revision, cache_dir=cache_dir)
-    raise not_found_error(find_source(name, revision, cache_dir), offline=is_offline())
+    return _resolve(ModelSpec, name, revision, cache_dir, auto_download)
+
+
+def resolve_reranker(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, auto_download: bool = True
+) -> ModelFiles[RerankerSpec]:
+    """The same for a reranker; a ConfigurationError says that the registry has an embedding model of that name."""
+    return _resolve(RerankerSpec, name, revision, cache_dir, auto_download)
+
+
+def _resolve(
+    kind: type[AnySpec], name: str, revision: str | None, cache_dir: str | Path | None, auto_download: bool
+) -> ModelFiles[AnySpec]:
+    folder = local_folder(name)
+    if folder is not None:
+        return from_folder(name, folder, revision)
+    source = find_source(name, revision, cache_dir, kind)
+    found = from_anywhere(source)
+    if found is None and not auto_download:
+        raise not_found_error(source, offline=is_offline())
+    return found or _download(source, force=False)
 
 
 def is_model_cached(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> bool:
     """Return whether a complete, undamaged model is on this machine, in any of the places of ``find_model``."""
     try:
-        return find_model(name, revision=revision, cache_dir=cache_dir) is not None
+        return find_files(name, revision, cache_dir, Spec) is not None
     except (ModelNotFoundError, CheckpointError):
         return False
 
@@ -115,11 +132,11 @@ def get_model_info(name: str, *, revision: str | None = None, cache_dir: str | P
     Raises:
         EmbeddingError: As in ``find_model``.
     """
-    files = find_model(name, revision=revision, cache_dir=cache_dir)
+    files = find_files(name, revision, cache_dir, Spec)
     if files is None:
-        source = find_source(name, revision, cache_dir)
+        source = find_source(name, revision, cache_dir, Spec)
         return ModelInfo(name, source.repo, source.spec, False, None, None, 0, None)
-    repo = None if files.origin == "folder" else find_source(name, revision, cache_dir).repo
+    repo = None if files.origin == "folder" else find_source(name, revision, cache_dir, Spec).repo
     size = cache.folder_size(files.path, follow_symlinks=True)
     return ModelInfo(name, repo, files.spec, True, files.origin, files.path, size, files.revision)
 
@@ -130,7 +147,7 @@ def list_cached_models(cache_dir: str | Path | None = None) -> list[ModelInfo]:
 
 
 def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
-    source = Source(manifest.name, manifest.repo, manifest.requested, find_spec(manifest.name), folder, None)
+    source = Source(manifest.name, manifest.repo, manifest.requested, find_spec(manifest.name), folder, None, Spec)
     try:
         is_complete = from_cache(source) is not None
     except CheckpointError:
@@ -141,8 +158,8 @@ def _cached_info(folder: Path, manifest: cache.Manifest) -> ModelInfo:
 
 def download_model(
     name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, force: bool = False
-) -> ModelFiles:
-    """Return a model's files. Download them into the cache if they are not on this machine.
+) -> ModelFiles[Spec]:
+    """Return the files of a model of either kind. Download them into the cache if they are not on this machine.
 
     Concurrent calls, from threads or processes, result in one good copy. The call after an interruption resumes.
 
@@ -162,10 +179,12 @@ def download_model(
     folder = local_folder(name)
     if folder is not None:
         return from_folder(name, folder, revision)
-    source = find_source(name, revision, cache_dir)
-    found = from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
-    if found is not None:
-        return found
+    source = find_source(name, revision, cache_dir, Spec)
+    found = from_bundle(source) if force else from_anywhere(source)
+    return found or _download(source, force)
+
+
+def _download(source: Source[AnySpec], force: bool) -> ModelFiles[AnySpec]:
     if is_offline():
         raise not_found_error(source, offline=True)
     try:
@@ -179,19 +198,24 @@ def download_model(
 
 
 def find_download(
-    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, force: bool = False
+    name: str,
+    *,
+    kind: type[Spec] = Spec,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    force: bool = False,
 ) -> Download | None:
     """What ``download_model`` with these arguments would download; None if that is nothing, or if it may not.
 
     The size of a known model is the registry's; the hub is asked for that of another repository.
 
     Raises:
-        EmbeddingError: As in ``download_model``.
+        EmbeddingError: As in ``download_model``, or the model is known not to be of the ``kind``.
     """
     if local_folder(name) is not None:
         return None
-    source = find_source(name, revision, cache_dir)
-    found = from_bundle(source) if force else find_model(name, revision=revision, cache_dir=cache_dir)
+    source = find_source(name, revision, cache_dir, kind)
+    found = from_bundle(source) if force else from_anywhere(source)
     if found is not None or is_offline():
         return None
     if source.spec is not None:
@@ -206,7 +230,7 @@ def find_download(
     return Download(source.repo, endpoint(), None if None in sizes else total, source.command)
 
 
-def _fetch(source: Source, force: bool) -> ModelFiles:
+def _fetch(source: Source[AnySpec], force: bool) -> ModelFiles[AnySpec]:
     from huggingface_hub import snapshot_download
 
     cache.check_ownership(source.folder)
@@ -228,7 +252,7 @@ def _fetch(source: Source, force: bool) -> ModelFiles:
     return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
 
 
-def _list_files(source: Source) -> tuple[str, dict[str, int | None]]:
+def _list_files(source: Source[AnySpec]) -> tuple[str, dict[str, int | None]]:
     """The commit that a revision stands for, and the sizes of the files that are downloaded, where the hub tells."""
     from huggingface_hub import HfApi
 
@@ -253,19 +277,15 @@ def _is_allowed(name: str) -> bool:
     return any(fnmatchcase(file, pattern) for pattern in _ALLOWED_FILES)
 
 
-def _check_listing(source: Source, names: Collection[str]) -> None:
+def _check_listing(source: Source[AnySpec], names: Collection[str]) -> None:
     missing = [name for name in ("config.json", "tokenizer.json") if name not in names]
     if not any(fnmatchcase(name, "*.safetensors") for name in names):
         missing.append("model.safetensors")
     if missing:
-        near = suggestion(near_names(source.name)) if source.spec is None else ""
-        raise CheckpointError(
-            f"{source.repo} has no {', '.join(missing)}. Weights are read from safetensors files only; "
-            f"transformers' save_pretrained writes them. {near}".rstrip()
-        )
+        raise unusable_error(source, missing)
 
 
-def _check_download(source: Source, staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
+def _check_download(source: Source[AnySpec], staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:
     """Return the files' sizes in bytes. huggingface_hub ignores some failures if the folder is not empty."""
     found = {name: (staging / name).stat().st_size for name in sizes if (staging / name).is_file()}
     incomplete = [name for name, size in sizes.items() if name not in found or size not in (None, found[name])]

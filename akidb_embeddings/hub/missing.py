@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.integrity import snapshot_problem
-from akidb_embeddings.errors import DownloadError, EmbeddingError, ModelNotFoundError
+from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
 from akidb_embeddings.hub import cache
 from akidb_embeddings.hub.names import near_names, suggestion
 from akidb_embeddings.hub.resolve import Source
-from akidb_embeddings.registry import BUNDLED
+from akidb_embeddings.registry import BUNDLED, AnySpec, RerankerSpec
 
 # Of one option or argument of the caller's, so that it is left out where there is none.
 _USE_BUNDLED = f"Or use {{model_name}} {BUNDLED}, which is bundled and works offline."
@@ -30,10 +30,10 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
+def not_found_error(source: Source[AnySpec], *, offline: bool) -> ModelNotFoundError:
     """The error for a model that is not on this machine and may not be downloaded."""
     snapshot = cache.snapshot_folder(source.repo, source.revision)
-    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None) if snapshot.is_dir() else ""
+    problem = snapshot_problem(snapshot, is_known=source.spec is not None) if snapshot.is_dir() else ""
     places = [
         f"the bundle {source.bundle}" if source.bundle else "",
         f"the folder {Path(source.name).absolute()}" if "/" in source.name else "",
@@ -47,7 +47,7 @@ def not_found_error(source: Source, *, offline: bool) -> ModelNotFoundError:
     return ModelNotFoundError(text.rstrip(), hint=_way_out(source))
 
 
-def download_error(source: Source, error: Exception) -> EmbeddingError:
+def download_error(source: Source[AnySpec], error: Exception) -> EmbeddingError:
     """This library's error for huggingface_hub's, with the remedy. The whole error is logged, for debugging."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
@@ -74,14 +74,23 @@ def download_error(source: Source, error: Exception) -> EmbeddingError:
     return DownloadError(text.rstrip(), hint=_way_out(source))
 
 
-def _near(source: Source) -> str:
+def unusable_error(source: Source[AnySpec], missing: list[str]) -> CheckpointError:
+    """The error for a repository that lacks required files."""
+    return CheckpointError(
+        f"{source.repo} has no {', '.join(missing)}. Weights are read from safetensors files only; "
+        f"transformers' save_pretrained writes them. {_near(source)}".rstrip()
+    )
+
+
+def _near(source: Source[AnySpec]) -> str:
     """The known models that a repository may be, unless it is one of them."""
     return suggestion(near_names(source.name)) if source.spec is None else ""
 
 
-def _way_out(source: Source) -> str:
-    """The hint to use the bundled model, unless it is the one that is missing."""
-    return "" if source.name == BUNDLED else _USE_BUNDLED
+def _way_out(source: Source[AnySpec]) -> str:
+    """The hint to use the bundled embedding model, unless it is the one that is missing, or a reranker is wanted."""
+    is_reranker = RerankerSpec in (source.kind, type(source.spec))
+    return "" if source.name == BUNDLED or is_reranker else _USE_BUNDLED
 
 
 def _cause(error: BaseException) -> str:

@@ -1,12 +1,12 @@
-"""Names of models: the registry's entry for one, the names near to one that is not known, and the error for it."""
+"""Names of models of both kinds: the registry's entry for one, the names near to one that is not known, the errors."""
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 
-from akidb_embeddings.errors import ModelNotFoundError
-from akidb_embeddings.registry import BUNDLED, MODELS, ModelSpec
+from akidb_embeddings.errors import ConfigurationError, ModelNotFoundError
+from akidb_embeddings.registry import BUNDLED, REFUSED, SPECS, AnySpec, RerankerSpec, Spec
 
-_LIST = "`akidb-embed models` lists all of them."
+_LIST = "`akidb-embed models` lists all models."
 _SUGGESTIONS = 3
 # Of the characters of both names, the share in common from which one may be meant for the other; difflib's own default.
 _NEAR = 0.6
@@ -14,14 +14,34 @@ _NEAR = 0.6
 _SHORTEST_PART = 2
 
 
-def find_spec(name: str) -> ModelSpec | None:
-    """The registry's entry for a name or a repository."""
-    return next((spec for spec in MODELS.values() if name in (spec.name, spec.repo)), None)
+def find_spec(name: str) -> Spec | None:
+    """The registry's entry for a name or a repository, of either kind."""
+    return next((spec for spec in SPECS.values() if name in (spec.name, spec.repo)), None)
+
+
+def spec_of_kind(name: str, kind: type[AnySpec]) -> AnySpec | None:
+    """The registry's entry for a name or a repository, if it has one.
+
+    Args:
+        name: The name or repository.
+        kind: The kind that is wanted; ``Spec`` for either.
+
+    Raises:
+        ConfigurationError: The entry is of the other kind.
+    """
+    spec = find_spec(name)
+    if spec is None or isinstance(spec, kind):
+        return spec
+    if isinstance(spec, RerankerSpec):
+        text = "a reranker: it scores a query and a document together, and gives no vectors. Use RerankService for it."
+    else:
+        text = "an embedding model: it does not score pairs. Use EmbeddingService for it, or choose a reranker."
+    raise ConfigurationError(field="model_name", reason=f"is {name!r}, {text} {_LIST}")
 
 
 def differs_in_case(name: str) -> bool:
     """Whether a name is no name or repository of the registry, but would be one with other capitals."""
-    spellings = {one for spec in MODELS.values() for one in (spec.name, spec.repo)}
+    spellings = {one for spec in SPECS.values() for one in (spec.name, spec.repo)}
     return name not in spellings and name.lower() in {one.lower() for one in spellings}
 
 
@@ -31,7 +51,7 @@ def near_names(name: str) -> list[str]:
     If one of them is the bundled model, by another name or with other weights, the bundled model comes first: it needs
     no download.
     """
-    scores = {spec.name: _likeness(name.lower(), spec) for spec in MODELS.values()}
+    scores = {spec.name: _likeness(name.lower(), spec) for spec in SPECS.values()}
     near = [one for one, score in scores.items() if score >= _NEAR]
     near.sort(key=lambda one: (-scores[one], one != BUNDLED))
     near = near[:_SUGGESTIONS]
@@ -40,12 +60,12 @@ def near_names(name: str) -> list[str]:
     return near
 
 
-def _likeness(name: str, spec: ModelSpec) -> float:
+def _likeness(name: str, spec: Spec) -> float:
     """How near a name in lower case is to one of a model's names: at most 1, or between 1 and 2 if it is a part."""
     return max(_ratio(given, known) for given in {name, name.rpartition("/")[2]} for known in _spellings(spec))
 
 
-def _spellings(spec: ModelSpec) -> Iterator[str]:
+def _spellings(spec: Spec) -> Iterator[str]:
     yield spec.name
     yield spec.repo.lower()
     yield spec.repo.rpartition("/")[2].lower()
@@ -60,8 +80,15 @@ def suggestion(names: list[str]) -> str:
     """A question with names that may be meant; "" without names."""
     if not names:
         return ""
-    shown = [f"'{one}' (bundled, works offline)" if one == BUNDLED else repr(one) for one in names]
+    shown = [repr(one) + _note(one) for one in names]
     return f"Did you mean {' or '.join(filter(None, [', '.join(shown[:-1]), shown[-1]]))}?"
+
+
+def _note(name: str) -> str:
+    """What to know of a suggested name."""
+    if name == BUNDLED:
+        return " (bundled, works offline)"
+    return " (a reranker)" if isinstance(SPECS[name], RerankerSpec) else ""
 
 
 def unknown_model_error(name: str) -> ModelNotFoundError:
@@ -77,6 +104,14 @@ def unknown_model_error(name: str) -> ModelNotFoundError:
 
 def _spelled_otherwise(name: str) -> str:
     """How a repository's name is spelled that was given with other capitals; "" if that is not the fault."""
-    repo = next((spec.repo for spec in MODELS.values() if name.lower() == spec.repo.lower()), None)
-    near = suggestion([one for one in near_names(name) if MODELS[one].repo == repo])
+    repo = next((spec.repo for spec in SPECS.values() if name.lower() == spec.repo.lower()), None)
+    near = suggestion([one for one in near_names(name) if SPECS[one].repo == repo])
     return f"Capitals count: the repository is {repo!r}. {near}" if repo else ""
+
+
+def refusal(name: str) -> ModelNotFoundError | None:
+    """The error for a known model that this library cannot compute, by its repository or the last part of it."""
+    for repo, reason in REFUSED.items():
+        if name.lower() in (repo.lower(), repo.rpartition("/")[2].lower()):
+            return ModelNotFoundError(f"{name!r} is not supported: {reason}")
+    return None

@@ -10,13 +10,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, Literal
 
 from akidb_embeddings.checkpoint.integrity import check_model, snapshot_problem
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.hub import cache
-from akidb_embeddings.hub.names import differs_in_case, find_spec, unknown_model_error
-from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.hub.names import differs_in_case, refusal, spec_of_kind, unknown_model_error
+from akidb_embeddings.registry import SPECS, AnySpec, ModelSpec
 
 Origin = Literal["bundled", "folder", "cache", "huggingface"]
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(Generic[AnySpec]):
     """A complete model on this machine.
 
     Attributes:
@@ -41,12 +41,12 @@ class ModelFiles:
     name: str
     path: Path
     origin: Origin
-    spec: ModelSpec | None
+    spec: AnySpec | None
     revision: str | None
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Generic[AnySpec]):
     """Where a model's files may be.
 
     Attributes:
@@ -56,15 +56,17 @@ class Source:
         spec: The model's entry in the registry, if it has one.
         folder: The folder in the cache.
         bundle: The folder in this package, if the model is bundled.
+        kind: The kind that is wanted; ``Spec`` for either.
         asked: The revision that the caller gave; None for the one of the registry, or main.
     """
 
     name: str
     repo: str
     revision: str | None
-    spec: ModelSpec | None
+    spec: AnySpec | None
     folder: Path
     bundle: Path | None
+    kind: type[AnySpec]
     asked: str | None = None
 
     @property
@@ -73,8 +75,10 @@ class Source:
         return f"akidb-embed download {self.name}" + (f" --revision {self.asked}" if self.asked else "")
 
 
-def find_model(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> ModelFiles | None:
-    """Find a model's files, without the network.
+def find_model(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None
+) -> ModelFiles[ModelSpec] | None:
+    """Find an embedding model's files, without the network.
 
     A registry name is searched for in the bundle (unless a revision is requested), the cache and the Hugging Face
     cache. Any other name is a folder if it exists, else a repository in the two caches.
@@ -88,15 +92,25 @@ def find_model(name: str, *, revision: str | None = None, cache_dir: str | Path 
         The files; None if they are not on this machine.
 
     Raises:
-        ModelNotFoundError: The name is neither known nor a folder nor a repository.
+        ModelNotFoundError: The name is neither known nor a folder nor a repository, or the model is not supported.
         CheckpointError: The files are damaged.
-        ConfigurationError: A revision is given for a folder.
+        ConfigurationError: A revision is given for a folder, or the registry says that it is a reranker.
+    """
+    return find_files(name, revision, cache_dir, ModelSpec)
+
+
+def find_files(
+    name: str, revision: str | None, cache_dir: str | Path | None, kind: type[AnySpec]
+) -> ModelFiles[AnySpec] | None:
+    """The same for models of a kind; ``Spec`` for either.
+
+    Raises:
+        EmbeddingError: As in ``find_model``.
     """
     folder = local_folder(name)
     if folder is not None:
         return from_folder(name, folder, revision)
-    source = find_source(name, revision, cache_dir)
-    return from_bundle(source) or from_cache(source) or _from_hugging_face(source)
+    return from_anywhere(find_source(name, revision, cache_dir, kind))
 
 
 def local_folder(name: str) -> Path | None:
@@ -105,7 +119,7 @@ def local_folder(name: str) -> Path | None:
     Raises:
         ModelNotFoundError: The name is a path that does not exist.
     """
-    if not name or name in MODELS:
+    if not name or name in SPECS:
         return None
     path = Path(name).absolute()
     with contextlib.suppress(RuntimeError):  # the user after "~" does not exist
@@ -121,26 +135,31 @@ def _is_repo(name: str) -> bool:
     return _REPO.fullmatch(name) is not None and "--" not in name and ".." not in name
 
 
-def find_source(name: str, revision: str | None, cache_dir: str | Path | None) -> Source:
+def find_source(name: str, revision: str | None, cache_dir: str | Path | None, kind: type[AnySpec]) -> Source[AnySpec]:
     """The repository, revision and possible folders of a model.
 
     A known name with other capitals is refused: the hub would take it for the same repository, but it would be cached
     again, and computed without what the registry says about it.
 
     Raises:
-        ModelNotFoundError: The name is neither known nor a repository.
+        ModelNotFoundError: The name is neither known nor a repository, or the model is not supported.
+        ConfigurationError: The registry says that the model is of the other kind.
     """
-    spec = find_spec(name)
-    if spec is None and (differs_in_case(name) or not _is_repo(name)):
-        raise unknown_model_error(name)
+    spec = spec_of_kind(name, kind)
+    if spec is None:
+        refused = refusal(name)
+        if refused is not None:
+            raise refused
+        if differs_in_case(name) or not _is_repo(name):
+            raise unknown_model_error(name)
     folder = cache.model_folder(name, revision, cache_dir)
     if spec is None or spec.name != name:
-        return Source(name, name, revision or None, spec, folder, None, revision or None)
+        return Source(name, name, revision or None, spec, folder, None, kind, revision or None)
     bundle = BUNDLE_ROOT / name if spec.bundled and not revision else None
-    return Source(name, spec.repo, revision or spec.revision, spec, folder, bundle, revision or None)
+    return Source(name, spec.repo, revision or spec.revision, spec, folder, bundle, kind, revision or None)
 
 
-def from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles:
+def from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles[Any]:
     """The model in a user's folder.
 
     Raises:
@@ -155,7 +174,16 @@ def from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles:
     return ModelFiles(name, folder, "folder", None, None)
 
 
-def from_bundle(source: Source) -> ModelFiles | None:
+def from_anywhere(source: Source[AnySpec]) -> ModelFiles[AnySpec] | None:
+    """The model from the bundle or a cache; None if it is not on this machine.
+
+    Raises:
+        CheckpointError: The model is damaged.
+    """
+    return from_bundle(source) or from_cache(source) or _from_hugging_face(source)
+
+
+def from_bundle(source: Source[AnySpec]) -> ModelFiles[AnySpec] | None:
     """The model from the bundle; None if it is not bundled.
 
     Raises:
@@ -167,7 +195,7 @@ def from_bundle(source: Source) -> ModelFiles | None:
     return ModelFiles(source.name, source.bundle, "bundled", source.spec, None)
 
 
-def from_cache(source: Source) -> ModelFiles | None:
+def from_cache(source: Source[AnySpec]) -> ModelFiles[AnySpec] | None:
     """The model from the cache; None if it is not there or incomplete.
 
     Raises:
@@ -182,7 +210,7 @@ def from_cache(source: Source) -> ModelFiles | None:
     return _check_cached(source)
 
 
-def _check_cached(source: Source) -> ModelFiles | None:
+def _check_cached(source: Source[AnySpec]) -> ModelFiles[AnySpec] | None:
     manifest = cache.read_manifest(source.folder)
     # Another version of the registry may have another repository or revision for the name.
     if manifest is None or (manifest.repo, manifest.requested) != (source.repo, source.revision):
@@ -196,11 +224,11 @@ def _check_cached(source: Source) -> ModelFiles | None:
     return ModelFiles(source.name, source.folder, "cache", source.spec, manifest.commit)
 
 
-def _from_hugging_face(source: Source) -> ModelFiles | None:
+def _from_hugging_face(source: Source[AnySpec]) -> ModelFiles[AnySpec] | None:
     snapshot = cache.snapshot_folder(source.repo, source.revision)
     if not snapshot.is_dir():
         return None
-    problem = snapshot_problem(snapshot, pooling_known=source.spec is not None)
+    problem = snapshot_problem(snapshot, is_known=source.spec is not None)
     if problem:
         _log.warning("%s is not used: %s", snapshot, problem)
         return None

@@ -1,7 +1,7 @@
 """The models with a short name, as data. ``hub`` finds their files, ``checkpoint`` reads them.
 
-A model's folder takes precedence. The registry fills in what a conversion dropped (pooling, prompts, maximum length);
-the dimension is checked against the folder's.
+A model's folder takes precedence. The registry fills in what a conversion dropped (pooling, prompts, activation,
+maximum length); the dimension is checked against the folder's.
 
 Revisions, sizes and prompts are from the models' pages, and from mteb's registry, which pins them.
 """
@@ -12,10 +12,26 @@ from types import MappingProxyType
 from akidb_embeddings.registry.berts import BERTS
 from akidb_embeddings.registry.decoders import DECODERS
 from akidb_embeddings.registry.encoders import ENCODERS
-from akidb_embeddings.registry.spec import CardExample, ModelSpec
+from akidb_embeddings.registry.rerankers import REFUSED, RERANKERS
+from akidb_embeddings.registry.spec import AnySpec, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
 
-__all__ = ["BUNDLED", "MODELS", "CardExample", "ModelSpec"]
+__all__ = [
+    "BUNDLED",
+    "MODELS",
+    "REFUSED",
+    "RERANKERS",
+    "SPECS",
+    "AnySpec",
+    "CardExample",
+    "ModelSpec",
+    "RerankExample",
+    "RerankerSpec",
+    "Spec",
+]
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS)})
+"""The embedding models."""
+SPECS: Mapping[str, Spec] = MappingProxyType({**MODELS, **RERANKERS})
+"""Both kinds. No name is in both."""
 BUNDLED = next(spec.name for spec in MODELS.values() if spec.bundled)
 """The model that is part of this package."""

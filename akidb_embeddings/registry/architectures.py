@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from akidb_embeddings.registry import heads
 from akidb_embeddings.registry.poolings import POOLINGS
 
 Config = Mapping[str, Any]
@@ -27,6 +28,9 @@ class Architecture:
         poolings: The supported pooling strategies.
         aliases: Other names of config.json's keys.
         computed_by: The library that computes it; "" for this one.
+        head: The head of its classifiers; None if it is not implemented.
+        answers: Whether its language models can be rerankers that answer yes or no.
+        has_token_types: Whether the second part of a pair has tokens of type 1.
     """
 
     module: str
@@ -42,6 +46,9 @@ class Architecture:
     poolings: tuple[str, ...] = POOLINGS
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     computed_by: str = ""
+    head: heads.HeadSpec | None = None
+    answers: bool = False
+    has_token_types: bool = False
 
     def canonical(self, config: Config) -> Config:
         """``config`` with the keys that this library reads, missing ones taken from their aliases."""
@@ -78,15 +85,42 @@ def _is_small_qwen3(config: Config) -> bool:
 
 _BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
 
+_XLM_ROBERTA = Architecture(
+    "xlm_roberta",
+    _pooling_varies,
+    special_tokens=2,
+    max_tokens=_positions_after_padding,
+    prefix="roberta.",
+    ignored=(*_BERT_HEADS, "lm_head."),
+    head=heads.ROBERTA,
+)
+
 ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
-    "bert": Architecture("bert", _pooling_varies, special_tokens=2, prefix="bert.", ignored=_BERT_HEADS),
-    "xlm-roberta": Architecture(
-        "xlm_roberta",
+    "bert": Architecture(
+        "bert",
         _pooling_varies,
         special_tokens=2,
-        max_tokens=_positions_after_padding,
-        prefix="roberta.",
-        ignored=(*_BERT_HEADS, "lm_head."),
+        prefix="bert.",
+        ignored=_BERT_HEADS,
+        head=heads.BERT,
+        has_token_types=True,
+    ),
+    "xlm-roberta": _XLM_ROBERTA,
+    "roberta": _XLM_ROBERTA,
+    "distilbert": Architecture(
+        "distilbert",
+        _pooling_varies,
+        special_tokens=2,
+        prefix="distilbert.",
+        ignored=("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
+        aliases={
+            "hidden_size": ("dim",),
+            "num_hidden_layers": ("n_layers",),
+            "num_attention_heads": ("n_heads",),
+            "intermediate_size": ("hidden_dim",),
+            "hidden_act": ("activation",),
+        },
+        head=heads.DISTILBERT,
     ),
     "mpnet": Architecture(
         "mpnet",
@@ -96,7 +130,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         prefix="mpnet.",
         ignored=(*_BERT_HEADS, "lm_head."),
     ),
-    "modernbert": Architecture("modernbert", _pooling_varies, special_tokens=2, ignored=("head.", "decoder.")),
+    "modernbert": Architecture(
+        "modernbert", _pooling_varies, special_tokens=2, ignored=("head.", "decoder."), head=heads.MODERNBERT
+    ),
     "nomic_bert": Architecture(
         "nomic_bert",
         _pooling_varies,
@@ -119,6 +155,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         final_token="<|endoftext|>",
         float16=_is_small_qwen3,
         ignored=("lm_head.",),
+        head=heads.DECODER,
+        answers=True,
     ),
     "bidirectional_pplx_qwen3": Architecture(
         "pplx_qwen3",

@@ -1,6 +1,6 @@
-"""Similarities published by models' authors, with their sources."""
+"""Similarities and scores published by models' authors, with their sources."""
 
-from akidb_embeddings.registry.spec import CardExample
+from akidb_embeddings.registry.spec import CardExample, RerankExample
 
 QWEN3 = CardExample(
     queries=("What is the capital of China?", "Explain gravity"),
@@ -82,3 +82,55 @@ ARCTIC_XS = _arctic("snowflake-arctic-embed-xs", ((0.5752, 0.4580), (0.5045, 0.5
 ARCTIC_L = _arctic("snowflake-arctic-embed-l", ((0.2898, 0.1907), (0.2515, 0.3865)))
 ARCTIC_M_V15 = _arctic("snowflake-arctic-embed-m-v1.5", ((0.3521, 0.2358), (0.2389, 0.3884)))
 ARCTIC_L_V2 = _arctic("snowflake-arctic-embed-l-v2.0", ((0.2715, 0.0661), (0.1250, 0.2797)))
+
+
+def _ms_marco(name: str, scores: tuple[float, ...]) -> RerankExample:
+    return RerankExample(
+        query="How many people live in Berlin?",
+        documents=(
+            "Berlin had a population of 3,520,031 registered inhabitants in an area of 891.82 square kilometers.",
+            "Berlin is well known for its museums.",
+        ),
+        scores=scores,
+        source=f"https://huggingface.co/cross-encoder/{name}",
+        activation="identity",
+    )
+
+
+MS_MARCO_L6 = _ms_marco("ms-marco-MiniLM-L6-v2", (8.607138, -4.320078))
+MS_MARCO_L12 = _ms_marco("ms-marco-MiniLM-L12-v2", (9.218911, -4.0780287))
+
+# In float16, without the sigmoid that sentence-transformers applies to this model.
+BGE_RERANKER_V2_M3 = RerankExample(
+    query="what is panda?",
+    documents=(
+        "hi",
+        "The giant panda (Ailuropoda melanoleuca), sometimes called a panda bear or simply panda, is a bear species "
+        "endemic to China.",
+    ),
+    scores=(-8.1875, 5.26171875),
+    source="https://huggingface.co/BAAI/bge-reranker-v2-m3",
+    activation="identity",
+)
+
+GTE_RERANKER_MODERNBERT = RerankExample(
+    query="how to implement quick sort in python?",
+    documents=("Introduction of quick sort", "The weather is nice today"),
+    scores=(0.9213594, 0.15742092),
+    source="https://huggingface.co/Alibaba-NLP/gte-reranker-modernbert-base",
+    activation="sigmoid",
+)
+
+
+def _qwen3_reranker(name: str, scores: tuple[float, ...]) -> RerankExample:
+    return RerankExample(
+        query=QWEN3.queries[0],
+        documents=QWEN3.documents,
+        scores=scores,
+        source=f"https://huggingface.co/Qwen/{name}",
+        activation="identity",
+    )
+
+
+QWEN3_RERANKER_06B = _qwen3_reranker("Qwen3-Reranker-0.6B", (7.625, -11.375))
+QWEN3_RERANKER_4B = _qwen3_reranker("Qwen3-Reranker-4B", (6.4375, -14.375))

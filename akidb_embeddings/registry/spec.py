@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -25,25 +26,63 @@ class CardExample:
     document_prompt_name: str | None = "document"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """One model of the registry.
+@dataclass(frozen=True)
+class RerankExample:
+    """Scores published by a reranker's authors.
 
-    ``pooling``, ``max_tokens`` and ``prompts`` are as trained; None or empty means that the model's files give them.
+    Attributes:
+        query: The example's query.
+        documents: The example's documents.
+        scores: Their scores, [len(documents)].
+        source: The URL of the model card.
+        activation: What had been applied to the logits: "sigmoid", or "identity" for none.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    scores: tuple[float, ...]
+    source: str
+    activation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One model of the registry, of either kind.
 
     Attributes:
         name: The short name.
         repo: The Hugging Face repository.
         architecture: config.json's ``model_type``.
-        dimension: The length of its vectors.
         weights: How weights are stored: a dtype, "4 bits" or "8 bits".
         license: The license's name.
         size_bytes: The size of the download in bytes, for display.
         description: One line for display.
         revision: The commit hash; None for the main branch.
         bundled: Whether the model is part of this package.
+        max_tokens: The largest number of tokens as trained, special tokens included; None if the model's files give it.
+    """
+
+    name: str
+    repo: str
+    architecture: str
+    weights: str
+    license: str
+    size_bytes: int
+    description: str
+    revision: str | None = None
+    bundled: bool = False
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """One embedding model of the registry.
+
+    ``pooling`` and ``prompts`` are as trained; None or empty means that the model's files give them.
+
+    Attributes:
+        dimension: The length of its vectors.
         pooling: The pooling strategy.
-        max_tokens: The largest number of tokens, special tokens included.
         prompts: Prompts by name.
         matryoshka: The lengths, below ``dimension``, to which vectors can be truncated.
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation. Full vectors get none, as in
@@ -51,25 +90,41 @@ class ModelSpec:
         card: Similarities published by the authors.
     """
 
-    name: str
-    repo: str
-    architecture: str
     dimension: int
-    weights: str
-    license: str
-    size_bytes: int
-    description: str
-    revision: str | None = None
-    bundled: bool = False
     pooling: str | None = None
-    max_tokens: int | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     matryoshka: Collection[int] = ()
     matryoshka_layer_norm: bool = False
     card: CardExample | None = None
 
 
-def variant(spec: ModelSpec, weights: str, repo: str, size_bytes: int, revision: str | None = None) -> ModelSpec:
+@dataclass(frozen=True, kw_only=True)
+class RerankerSpec(Spec):
+    """One reranker of the registry: a model that scores a query and a document together.
+
+    Attributes:
+        languages: The languages it was trained for, for display.
+        activation: What sentence-transformers applies to the logits of the authors' own files: "sigmoid", or "identity"
+            for nothing. It fills in what a conversion dropped; None if the model's files give it.
+        instruction: The instruction of models that take one, unless the caller gives another; None if it takes none.
+        card: Scores published by the authors.
+    """
+
+    languages: str
+    activation: str | None = None
+    instruction: str | None = None
+    card: RerankExample | None = None
+
+    @property
+    def scores(self) -> str:
+        """What its scores are, for display; "" if only the model's files say."""
+        return {"sigmoid": "0 to 1", "identity": "logits", None: ""}[self.activation]
+
+
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def variant(spec: AnySpec, weights: str, repo: str, size_bytes: int, revision: str | None = None) -> AnySpec:
     """The same model with other weights, converted by mlx-community. A suffix of its name says how they are stored."""
     ending = {"4 bits": "4bit", "8 bits": "8bit", "bfloat16": "bf16", "float16": "fp16"}[weights]
     return replace(

@@ -1,7 +1,7 @@
 """What transformers' tokenizer classes add to tokenizer.json, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The keys of special tokens, in the order in which transformers adds them."""
@@ -23,6 +23,7 @@ class TokenizerClass:
         adds_bos: Whether transformers 4 takes the first and last token from ``add_bos_token`` (this is its default) and
             ``add_eos_token``, not from tokenizer.json; None if it does not.
         bert_in_4: Whether transformers 4 alone applies BERT's settings.
+        token_types: Whether transformers 5 gives the model token types.
     """
 
     models: tuple[str, ...]
@@ -32,6 +33,7 @@ class TokenizerClass:
     prefix_space: bool = False
     adds_bos: bool | None = None
     bert_in_4: bool = False
+    token_types: bool = False
 
 
 _BERT_TOKENS = {
@@ -57,18 +59,19 @@ _GPT2_TOKENS = {"unk_token": _END_OF_TEXT, "bos_token": _END_OF_TEXT, "eos_token
 _QWEN_TOKENS = {"unk_token": _END_OF_TEXT, "eos_token": _END_OF_TEXT, "pad_token": _END_OF_TEXT}
 _GEMMA_TOKENS = {"unk_token": "<unk>", "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
 _COHERE_TOKENS = {"unk_token": "<UNK>", "bos_token": "<BOS_TOKEN>", "eos_token": "<|END_OF_TURN_TOKEN|>"}
-_BERT = TokenizerClass(("WordPiece",), _BERT_TOKENS, bert_settings=BERT_SETTINGS)
+_BERT = TokenizerClass(("WordPiece",), _BERT_TOKENS, bert_settings=BERT_SETTINGS, token_types=True)
 # transformers 5 reads their tokenizer.json as it is.
-_BERT_UNTIL_4 = TokenizerClass(("WordPiece",), _BERT_TOKENS, bert_in_4=True)
+_BERT_UNTIL_4 = TokenizerClass(("WordPiece",), _BERT_TOKENS, bert_in_4=True, token_types=True)
 
 TOKENIZER_CLASSES: Mapping[str, TokenizerClass] = {
     **dict.fromkeys(
         (
-            *("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "LayoutLMTokenizer", "LxmertTokenizer"),
-            *("MobileBertTokenizer", "SqueezeBertTokenizer", "SplinterTokenizer"),
+            *("BertTokenizer", "ElectraTokenizer", "LayoutLMTokenizer", "LxmertTokenizer"),
+            *("MobileBertTokenizer", "SqueezeBertTokenizer"),
         ),
         _BERT,
     ),
+    **dict.fromkeys(("DistilBertTokenizer", "SplinterTokenizer"), replace(_BERT, token_types=False)),
     **dict.fromkeys(
         (
             *("ConvBertTokenizer", "RetriBertTokenizer", "RealmTokenizer", "DPRReaderTokenizer"),
@@ -98,13 +101,17 @@ TOKENIZER_CLASSES: Mapping[str, TokenizerClass] = {
 }
 ANY_TOKENIZER = TokenizerClass(("WordPiece", "Unigram", "BPE", "WordLevel"))
 """The classes that read tokenizer.json as it is."""
-READS_TOKENIZER_JSON = ("PreTrainedTokenizer", "TokenizersBackend", "PythonBackend")
+GENERIC_IN_4 = "PreTrainedTokenizer"
+"""What transformers 4 writes for a tokenizer without a class; transformers 5 writes TokenizersBackend."""
+READS_TOKENIZER_JSON = (GENERIC_IN_4, "TokenizersBackend", "PythonBackend")
 
 # By config.json's model_type, for folders that name no class.
 _DEFAULT_CLASSES = {
     "bert": "BertTokenizer",
     "nomic_bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
     "mpnet": "MPNetTokenizer",
+    "roberta": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "qwen2": "Qwen2Tokenizer",
     "qwen3": "Qwen2Tokenizer",
@@ -130,7 +137,7 @@ def tokenizer_class_name(model_type: str, given: str | None) -> str:
         given: The class that the folder names, if it does.
     """
     if model_type in _CLASS_IGNORED or not given:
-        given = _DEFAULT_CLASSES.get(model_type, READS_TOKENIZER_JSON[0])
+        given = _DEFAULT_CLASSES.get(model_type, GENERIC_IN_4)
     return given.removesuffix("Fast")
 
 

@@ -10,7 +10,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.cli import main
 from akidb_embeddings.hub import cache
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.registry import MODELS, RERANKERS
 from tests.cli.tools import TINY
 from tests.hub_server import HubServer, write_files
 
@@ -43,6 +43,61 @@ def test_models_lists_the_registry(home: Path, capsys: pytest.CaptureFixture[str
     assert table["minilm-l6-v2"][4:9] == ["384", "mean", "256", "Apache-2.0", "bundled"]
     assert all(spec.description in shown for spec in MODELS.values())
     assert shown.endswith(f"\ncache: {home}/.cache/akidb, 0 bytes in 0 models\n")
+
+
+def test_models_lists_rerankers_apart(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    embedding_models, rerankers, _ = capsys.readouterr().out.split("\n\n")
+    table = rows(rerankers)
+    assert list(table) == ["RERANKER", *RERANKERS]
+    columns = ["WEIGHTS", "SIZE", "SCORES", "TOKENS", "LANGUAGES", "LICENCE", "CACHED", "DESCRIPTION"]
+    assert table["RERANKER"] == columns
+    facts = ["float32", "91.8", "MB", "logits", "512", "English", "Apache-2.0", "no", "ms-marco-MiniLM-L6-v2:"]
+    assert table["ms-marco-minilm-l6-v2"][: len(facts)] == facts
+    assert table["bge-reranker-v2-m3"][3:9] == ["0", "to", "1", "8192", "multilingual", "Apache-2.0"]
+    assert not RERANKERS.keys() & rows(embedding_models).keys()
+
+
+def test_a_reranker_is_downloaded_listed_and_described(
+    hub: HubServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = RERANKERS["ms-marco-minilm-l6-v2"]
+    hub.add(spec.repo, TINY_FILES, **{spec.revision or "": TINY_FILES})
+    assert main(["download", spec.name]) == 0
+    shown = capsys.readouterr()
+    folder = home / ".cache/akidb/models" / spec.name
+    assert f"{spec.name}: downloading 91.8 MB from {hub.url}/{spec.repo}" in shown.err
+    assert shown.out.startswith(f"{spec.name}: {folder} (cache, ")
+
+    assert main(["models"]) == 0
+    shown_models = capsys.readouterr().out
+    assert rows(shown_models)[spec.name][7] == "cache"
+    assert "ALSO IN THE CACHE" not in shown_models
+
+    assert main(["info", spec.name]) == 0
+    described = capsys.readouterr().out
+    for label, text in (
+        ("repository", spec.repo),
+        ("kind", "reranker"),
+        ("languages", "English"),
+        ("max tokens", "512"),
+        ("scores", "logits"),
+        ("on this machine", f"cache: {folder}"),
+    ):
+        assert f"\n{label:<15}  {text}\n" in described
+    assert "dimension" not in described
+
+
+def test_info_of_a_reranker_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "qwen3-reranker-0.6b-4bit"]) == 0
+    described = capsys.readouterr().out
+    for label, text in (
+        ("kind", "reranker"),
+        ("instruction", "Given a web search query, retrieve relevant passages that answer the query"),
+        ("download", "347 MB, 4 bits"),
+        ("on this machine", "no; get it with: akidb-embed download qwen3-reranker-0.6b-4bit"),
+    ):
+        assert f"\n{label:<15}  {text}\n" in described
 
 
 def test_a_model_of_the_registry_is_listed_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

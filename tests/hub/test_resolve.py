@@ -7,7 +7,7 @@ import pytest
 
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.hub import download, resolve
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.registry import MODELS, SPECS
 from tests.hub_fixtures import own_home as own_home
 from tests.hub_server import safetensors, tiny_model, write_files
 
@@ -19,7 +19,7 @@ def test_an_unknown_name_is_met_with_three_near_ones_and_not_with_all() -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         resolve.find_model("MiniLM-L6-v3")
     message = str(caught.value)
-    assert sum(f"'{name}'" in message for name in MODELS) == 3
+    assert sum(f"'{name}'" in message for name in SPECS) == 3
     assert message.startswith("Unknown model 'MiniLM-L6-v3'. Did you mean 'minilm-l6-v2' (bundled, works offline), ")
     assert "`akidb-embed models` lists all" in message
     assert "org/name" in message
@@ -27,13 +27,13 @@ def test_an_unknown_name_is_met_with_three_near_ones_and_not_with_all() -> None:
     assert len(message) < 300
 
 
-@pytest.mark.parametrize("name", [name.upper() for name in MODELS] + [spec.repo.upper() for spec in MODELS.values()])
+@pytest.mark.parametrize("name", [name.upper() for name in SPECS] + [spec.repo.upper() for spec in SPECS.values()])
 def test_a_known_name_with_other_capitals_is_refused_and_named(name: str) -> None:
     """It would be cached again, and a repository be computed without what the registry says, such as its prompts."""
     for function in (resolve.find_model, download.find_download, download.resolve_model, download.get_model_info):
         with pytest.raises(ModelNotFoundError, match="Unknown model") as caught:
             function(name)
-        known = [spec for spec in MODELS.values() if name in (spec.name.upper(), spec.repo.upper())]
+        known = [spec for spec in SPECS.values() if name in (spec.name.upper(), spec.repo.upper())]
         assert any(f"'{spec.name}'" in str(caught.value) for spec in known)
         assert "/" not in name or f"'{known[0].repo}'" in str(caught.value)
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from akidb_embeddings.registry import MODELS
+from akidb_embeddings.registry import MODELS, REFUSED, RERANKERS, SPECS
 from akidb_embeddings.registry.architectures import ARCHITECTURES
 from scripts import models_page
 from tests.conftest import REPOSITORY
@@ -19,7 +19,21 @@ def test_the_page_is_what_the_script_makes() -> None:
 
 def test_every_model_has_a_line() -> None:
     page = models_page.page()
-    assert all(f"| `{name}` |" in page for name in MODELS)
+    assert all(f"\n| `{name}` |" in page for name in SPECS)
+    assert all(f"\n- [{repo}](https://huggingface.co/{repo}): {reason}\n" in page for repo, reason in REFUSED.items())
+
+
+def test_rerankers_have_a_table_of_their_own() -> None:
+    [table] = re.findall(r"(?<=\n## Rerankers\n).*?(?=\n## )", models_page.page(), re.DOTALL)
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + len(RERANKERS)
+    names, row = lines[0], next(line for line in lines if line.startswith("| `bge-reranker-v2-m3` "))
+    cells = dict(zip(names.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
+    assert cells["architecture"] == "xlm-roberta"
+    assert (cells["size"], cells["tokens"], cells["languages"]) == ("2.29 GB", "8192", "multilingual")
+    assert (cells["licence"], cells["weights"], cells["scores"]) == ("Apache-2.0", "float32", "0 to 1")
+    assert (cells["instruction"], cells["published"]) == ("", "yes")
+    assert "BAAI/bge-reranker-v2-m3" in cells["repository"]
 
 
 def test_the_columns_are_named() -> None:
