@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.compute.backend import Backend
-from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
 
 DATA = Path(__file__).parent / "data"
@@ -23,7 +23,7 @@ BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minil
 # other needs mlx-lm.
 TINY = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
-    *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet"),
+    *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
 )
 
 Array = NDArray[np.float32]
@@ -76,7 +76,7 @@ def forward(
     """Pooled vectors of texts, on this thread and with this backend: in one micro-batch, or some of ``rows`` each."""
     checkpoint = read_checkpoint(path)
     ids = Tokenizer(checkpoint, checkpoint.max_tokens).encode(list(texts)).ids
-    model = MLXEmbeddingModel(checkpoint, backend)
+    model = MLXModel(checkpoint, backend)
     chosen = pooling or checkpoint.pooling
     assert chosen
     rows = rows or len(ids)

@@ -1,12 +1,12 @@
 """The forward passes, one file per architecture, named in ``registry/architectures.py``.
 
 Each module has ``build(config, weights, kernels) -> Encoder``. ``parts`` holds the layers that several architectures
-share.
+share, ``heads`` what makes scores of hidden states.
 """
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,30 @@ from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Architecture, Config
 
-Encoder = Callable[[mx.array, NDArray[np.int32], mx.array | None], mx.array]
-"""Token ids and their lengths to hidden states, as ``encoder(ids, lengths, tokens)``.
 
-``ids`` are int32 [B, L], padded on the right; ``lengths`` int32 [B]. The hidden states are [B, L, hidden_size]; or
-[B, 1, hidden_size], those of the token ``tokens`` [B] of each text, if ``tokens`` is not None.
-"""
+class Inputs(NamedTuple):
+    """The texts of a micro-batch.
+
+    Attributes:
+        ids: Token ids, int32 [B, L], padded on the right.
+        lengths: The number of tokens of each text, int32 [B].
+        tokens: The token of each text whose hidden state is needed, int32 [B]; None for all.
+        types: Token types, int32 [B, L]: 1 in the second part of a pair. None where every token has type 0.
+    """
+
+    ids: mx.array
+    lengths: NDArray[np.int32]
+    tokens: mx.array | None = None
+    types: mx.array | None = None
+
+    @property
+    def width(self) -> int:
+        """L, padding included."""
+        return int(self.ids.shape[1])
+
+
+Encoder = Callable[[Inputs], mx.array]
+"""Texts to hidden states: [B, L, hidden_size], or [B, 1, hidden_size] of ``Inputs.tokens`` if they are given."""
 
 
 def build_encoder(architecture: Architecture, config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -1,11 +1,9 @@
 """BERT: absolute positions, bidirectional attention, LayerNorm after each block (Devlin et al., 2018)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
@@ -15,30 +13,35 @@ from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.registry.architectures import Config
 
-_QKV = ("self.query", "self.key", "self.value")
+
+class BlockNames(NamedTuple):
+    """The names of a block's layers. BERT's derivatives have others."""
+
+    qkv: Sequence[str] = ("attention.self.query", "attention.self.key", "attention.self.value")
+    attention_output: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    up: str = "intermediate.dense"
+    down: str = "output.dense"
+    output_norm: str = "output.LayerNorm"
+
+
+_NAMES = BlockNames()
 
 
 class Block:
-    """Attention and MLP, each followed by LayerNorm of the sum. BERT's derivatives use other names for attention."""
+    """Attention and MLP, each followed by LayerNorm of the sum."""
 
     def __init__(
-        self,
-        weights: Weights,
-        name: str,
-        config: Config,
-        kernels: Kernels,
-        qkv: Sequence[str] = _QKV,
-        output: str = "output.dense",
-        norm: str = "output.LayerNorm",
+        self, weights: Weights, name: str, config: Config, kernels: Kernels, names: BlockNames = _NAMES
     ) -> None:
         hidden, intermediate = required(config, "hidden_size", "intermediate_size")
         eps = number(config, "layer_norm_eps", 1e-12)
-        projections = [f"{name}.attention.{projection}" for projection in qkv]
-        self.attention = SelfAttention(weights, projections, f"{name}.attention.{output}", config, kernels, bias=True)
-        self.attention_norm = LayerNorm(weights, f"{name}.attention.{norm}", hidden, eps)
-        self.up = weights.linear(f"{name}.intermediate.dense", hidden, intermediate, bias=True)
-        self.down = weights.linear(f"{name}.output.dense", intermediate, hidden, bias=True)
-        self.output_norm = LayerNorm(weights, f"{name}.output.LayerNorm", hidden, eps)
+        qkv, output = [f"{name}.{projection}" for projection in names.qkv], f"{name}.{names.attention_output}"
+        self.attention = SelfAttention(weights, qkv, output, config, kernels, bias=True)
+        self.attention_norm = LayerNorm(weights, f"{name}.{names.attention_norm}", hidden, eps)
+        self.up = weights.linear(f"{name}.{names.up}", hidden, intermediate, bias=True)
+        self.down = weights.linear(f"{name}.{names.down}", intermediate, hidden, bias=True)
+        self.output_norm = LayerNorm(weights, f"{name}.{names.output_norm}", hidden, eps)
         gelu = supported(config, "hidden_act", "gelu", "gelu", "gelu_new", "gelu_pytorch_tanh") == "gelu"
         self.activation = kernels.gelu if gelu else kernels.gelu_tanh
 
@@ -63,15 +66,15 @@ class Bert:
         self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
-        # Every token has type 0, because texts are never pairs.
+    def __call__(self, texts: Inputs) -> mx.array:
+        types = mx.array([0]) if texts.types is None else texts.types
         x = self.norm(
-            self.word_embeddings(ids)
-            + self.position_embeddings(self.position_ids(ids))
-            + self.token_type_embeddings(mx.array([0]))
+            self.word_embeddings(texts.ids)
+            + self.position_embeddings(self.position_ids(texts.ids))
+            + self.token_type_embeddings(types)
         )
-        mask = self.kernels.mask(Visibility(lengths, ids.shape[1]), x.dtype)
-        return run_blocks(self.blocks, x, lambda block: mask, tokens)
+        mask = self.kernels.mask(Visibility(texts.lengths, texts.width), x.dtype)
+        return run_blocks(self.blocks, x, lambda block: mask, texts.tokens)
 
     def position_ids(self, ids: mx.array) -> mx.array:
         """int32 [L] or [B, L]. Padding may exceed the position table, so position ids are limited to its last row."""

@@ -1,9 +1,6 @@
 """Gemma 3 text: causal, or bidirectional as in EmbeddingGemma, with local and global layers (Gemma team, 2025)."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
@@ -64,14 +61,14 @@ class Gemma3:
         self.norm = RMSNorm(weights, "norm", self.hidden, number(config, "rms_norm_eps", 1e-6), _OFFSET)
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
+    def __call__(self, texts: Inputs) -> mx.array:
         # The scale is not part of the table: in a quantized table it would be rounded with the weights.
-        x = self.embed_tokens(ids) * self.hidden**0.5
-        visible = Visibility(lengths, ids.shape[1], causal=not self.bidirectional)
+        x = self.embed_tokens(texts.ids) * self.hidden**0.5
+        visible = Visibility(texts.lengths, texts.width, causal=not self.bidirectional)
         global_mask = local_mask = self.kernels.mask(visible, x.dtype)
         if self.reach is not None:
             local_mask = self.kernels.mask(visible._replace(reach=self.reach), x.dtype)
-        x = run_blocks(self.blocks, x, lambda block: global_mask if block.is_global else local_mask, tokens)
+        x = run_blocks(self.blocks, x, lambda block: global_mask if block.is_global else local_mask, texts.tokens)
         return self.norm(x)
 
 

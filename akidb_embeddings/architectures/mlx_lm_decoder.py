@@ -14,9 +14,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.checkpoint.architecture import mlx_lm_file
 from akidb_embeddings.checkpoint.arguments import mapping, required, supported
 from akidb_embeddings.compute.backend import WeightStorage
@@ -63,9 +62,9 @@ class Decoder:
     def __init__(self, module: Any) -> None:
         self.module = module
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
+    def __call__(self, texts: Inputs) -> mx.array:
         # No mask: attention is causal (see ``_check_causality``), so real tokens do not see the padding on the right.
-        return select_tokens(self.module(ids, cache=None), tokens)
+        return select_tokens(self.module(texts.ids, cache=None), texts.tokens)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:
@@ -246,7 +245,8 @@ def _check_causality(encoder: Decoder, config: Config, label: str) -> None:
     prefix = np.arange(1, _PREFIX_TOKENS + 1)
     ids = np.stack([np.append(prefix, prefix + end) for end in (_PREFIX_TOKENS, 3 * _PREFIX_TOKENS)]) % vocab_size
     try:
-        states = np.array(encoder(mx.array(ids.astype(np.int32)), np.full(2, 2 * _PREFIX_TOKENS)).astype(mx.float32))
+        texts = Inputs(mx.array(ids.astype(np.int32)), np.full(2, 2 * _PREFIX_TOKENS, dtype=np.int32))
+        states = np.array(encoder(texts).astype(mx.float32))
     except Exception as error:  # mlx-lm raises any exception
         raise CheckpointError(f"{label} does not compute hidden states here: {error!r}") from error
     if states.shape != (2, 2 * _PREFIX_TOKENS, hidden):

@@ -1,9 +1,6 @@
 """ModernBERT: rotary positions, norms before each part, local and global layers, gated MLP (Warner et al., 2024)."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
@@ -64,12 +61,12 @@ class ModernBert:
         self.final_norm = _norm(weights, "final_norm", config)
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
-        x = self.norm(self.word_embeddings(ids))
-        visible = Visibility(lengths, ids.shape[1])
+    def __call__(self, texts: Inputs) -> mx.array:
+        x = self.norm(self.word_embeddings(texts.ids))
+        visible = Visibility(texts.lengths, texts.width)
         global_mask = self.kernels.mask(visible, x.dtype)
         local_mask = self.kernels.mask(visible._replace(reach=self.reach), x.dtype)
-        x = run_blocks(self.blocks, x, lambda block: global_mask if block.is_global else local_mask, tokens)
+        x = run_blocks(self.blocks, x, lambda block: global_mask if block.is_global else local_mask, texts.tokens)
         return self.final_norm(x)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import Encoder
-from akidb_embeddings.architectures.bert import Block
+from akidb_embeddings.architectures import Encoder, Inputs
+from akidb_embeddings.architectures.bert import Block, BlockNames
 from akidb_embeddings.architectures.parts import LayerNorm, run_blocks
 from akidb_embeddings.architectures.xlm_roberta import create_position_ids
 from akidb_embeddings.checkpoint.arguments import number, required, supported
@@ -18,6 +18,11 @@ from akidb_embeddings.registry.architectures import Config
 _PADDING_ID = 1
 _BUCKETS = 32
 _MAX_DISTANCE = 128
+_NAMES = BlockNames(
+    qkv=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+    attention_output="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+)
 
 
 class MPNet:
@@ -35,29 +40,18 @@ class MPNet:
         self.position_embeddings = weights.embedding("embeddings.position_embeddings", self.max_positions, hidden)
         self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, number(config, "layer_norm_eps", 1e-12))
         self.relative_attention_bias = weights.embedding("encoder.relative_attention_bias", _BUCKETS, heads)
-        self.blocks = [
-            Block(
-                weights,
-                f"encoder.layer.{i}",
-                config,
-                kernels,
-                qkv=("attn.q", "attn.k", "attn.v"),
-                output="attn.o",
-                norm="LayerNorm",
-            )
-            for i in range(layers)
-        ]
+        self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels, _NAMES) for i in range(layers)]
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
-        L = ids.shape[1]
+    def __call__(self, texts: Inputs) -> mx.array:
+        L = texts.width
         bias = self.relative_attention_bias(mx.array(relative_position_buckets(L))).transpose(2, 0, 1)[None]
-        mask = self.kernels.bias(bias, Visibility(lengths, L))
+        mask = self.kernels.bias(bias, Visibility(texts.lengths, L))
         x = self.norm(
-            self.word_embeddings(ids)
-            + self.position_embeddings(create_position_ids(ids, _PADDING_ID, self.max_positions))
+            self.word_embeddings(texts.ids)
+            + self.position_embeddings(create_position_ids(texts.ids, _PADDING_ID, self.max_positions))
         )
-        return run_blocks(self.blocks, x, lambda block: mask, tokens)
+        return run_blocks(self.blocks, x, lambda block: mask, texts.tokens)
 
 
 def relative_position_buckets(length: int) -> NDArray[np.int32]:

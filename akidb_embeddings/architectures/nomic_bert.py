@@ -1,9 +1,6 @@
 """NomicBERT: BERT with rotary positions and a gated MLP, without biases in its products (Nussbaum et al., 2024)."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
@@ -60,11 +57,11 @@ class NomicBert:
         self.blocks = [Block(weights, f"encoder.layers.{i}", config, kernels) for i in range(layers)]
         self.kernels = kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
+    def __call__(self, texts: Inputs) -> mx.array:
         # Every token has type 0, because texts are never pairs.
-        x = self.norm(self.word_embeddings(ids) + self.token_type_embeddings(mx.array([0])))
-        mask = self.kernels.mask(Visibility(lengths, ids.shape[1]), x.dtype)
-        return run_blocks(self.blocks, x, lambda block: mask, tokens)
+        x = self.norm(self.word_embeddings(texts.ids) + self.token_type_embeddings(mx.array([0])))
+        mask = self.kernels.mask(Visibility(texts.lengths, texts.width), x.dtype)
+        return run_blocks(self.blocks, x, lambda block: mask, texts.tokens)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

@@ -1,9 +1,6 @@
 """Qwen3: causal decoder with grouped-query attention, per-head norms of q and k, RoPE (Qwen team, 2025)."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from akidb_embeddings.architectures import Encoder
+from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, rope_theta, supported
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
@@ -44,10 +41,10 @@ class Qwen3:
         self.norm = RMSNorm(weights, "norm", hidden, number(config, "rms_norm_eps", 1e-6), offset=0.0)
         self.is_causal, self.kernels = is_causal, kernels
 
-    def __call__(self, ids: mx.array, lengths: NDArray[np.int32], tokens: mx.array | None = None) -> mx.array:
-        x = self.embed_tokens(ids)
-        mask = self.kernels.mask(Visibility(lengths, ids.shape[1], causal=self.is_causal), x.dtype)
-        return self.norm(run_blocks(self.blocks, x, lambda block: mask, tokens))
+    def __call__(self, texts: Inputs) -> mx.array:
+        x = self.embed_tokens(texts.ids)
+        mask = self.kernels.mask(Visibility(texts.lengths, texts.width, causal=self.is_causal), x.dtype)
+        return self.norm(run_blocks(self.blocks, x, lambda block: mask, texts.tokens))
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

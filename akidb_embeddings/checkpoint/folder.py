@@ -8,6 +8,8 @@ from typing import Any
 from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
+    EMBEDDER,
+    Layout,
     Step,
     TransformerSettings,
     read_steps,
@@ -16,7 +18,7 @@ from akidb_embeddings.checkpoint.modules import (
 )
 
 PROMPTS_FILE = "config_sentence_transformers.json"
-_DESCRIPTION: Mapping[str, Kind] = {"prompts": TEXTS, "default_prompt_name": TEXT}
+_DESCRIPTION: Mapping[str, Kind] = {"prompts": TEXTS, "default_prompt_name": TEXT, "activation_fn": TEXT}
 _TOKENIZER: Mapping[str, Kind] = {
     "model_max_length": LENGTH,
     "truncation_side": one_of("left", "right"),
@@ -55,20 +57,24 @@ class ModelFolder:
     added_tokens: Mapping[str, Any]
 
 
-def read_folder(path: Path) -> ModelFolder:
+def read_folder(path: Path, layout: Layout = EMBEDDER) -> ModelFolder:
     """Read the JSON files of a model folder.
+
+    Args:
+        path: The folder.
+        layout: What its sentence-transformers files may say.
 
     Raises:
         CheckpointError: A file is missing or damaged, or has a setting that this library does not support.
     """
     config = read_json(path / "config.json", required=True)
-    steps = read_steps(path)
+    steps = read_steps(path, layout)
     return ModelFolder(
         path=path,
         config=config,
         has_modules=(path / "modules.json").is_file(),
         steps=tuple(steps),
-        transformer=transformer_settings(path),
+        transformer=transformer_settings(path, layout),
         pooling=trained_pooling(steps),
         description=_checked(path / PROMPTS_FILE, _DESCRIPTION),
         tokenizer_config=_checked(path / "tokenizer_config.json", _TOKENIZER),

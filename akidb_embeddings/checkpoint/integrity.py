@@ -35,19 +35,20 @@ def check_model(folder: Path, remedy: str) -> None:
         read_header(path, remedy)
 
 
-def snapshot_problem(snapshot: Path, *, pooling_known: bool) -> str:
+def snapshot_problem(snapshot: Path, *, is_known: bool) -> str:
     """Why a snapshot of the Hugging Face cache cannot be used; "" if it can.
 
     Other libraries download single files. A snapshot without the files for pooling and dense layers would load but give
-    wrong vectors. So these files must exist, unless the registry knows the pooling, or there is a README.md, which
-    shows that the whole repository was downloaded.
+    wrong vectors, and one without a reranker's activation wrong scores. So the modules must be listed, unless the
+    registry knows what they say, or there is a README.md, which shows that the whole repository was downloaded. The
+    files of listed modules must exist.
 
     Args:
         snapshot: The folder.
-        pooling_known: Whether the registry has an entry for the model.
+        is_known: Whether the registry has an entry for the model, and so knows its pooling or activation.
     """
     try:
-        missing = missing_files(snapshot) or _missing_modules(snapshot, pooling_known)
+        missing = missing_files(snapshot) or _missing_modules(snapshot, is_known)
         if not missing:
             check_model(snapshot, "remove it from the Hugging Face cache")
     except CheckpointError as error:
@@ -55,11 +56,15 @@ def snapshot_problem(snapshot: Path, *, pooling_known: bool) -> str:
     return f"incomplete, without {', '.join(missing)}" if missing else ""
 
 
-def _missing_modules(snapshot: Path, pooling_known: bool) -> list[str]:
+def _missing_modules(snapshot: Path, is_known: bool) -> list[str]:
     path = snapshot / "modules.json"
     if not path.is_file():
-        return [] if pooling_known or (snapshot / "README.md").is_file() else [path.name]
-    needs = {"Dense": ("config.json", "model.safetensors"), "Pooling": () if pooling_known else ("config.json",)}
+        return [] if is_known or (snapshot / "README.md").is_file() else [path.name]
+    needs = {
+        "Dense": ("config.json", "model.safetensors"),
+        "Pooling": () if is_known else ("config.json",),
+        "LogitScore": ("config.json",),
+    }
     modules = [(kind.rpartition(".")[2], name) for kind, name in read_modules(snapshot)]
     needed = [f"{folder}/{file}" for kind, folder in modules for file in needs.get(kind, ())]
     return [name for name in needed if not (snapshot / name).is_file()]

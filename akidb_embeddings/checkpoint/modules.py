@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from akidb_embeddings.checkpoint.fields import FLAG, TEXT, Kind, check_fields, list_of, whole_from
 from akidb_embeddings.checkpoint.json_file import read_json
@@ -26,12 +26,6 @@ _POOLING_FLAGS = {
 }
 _ENCODERS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _EMPTY: tuple[Any, ...] = (None, {}, [])
-# The values that sentence-transformers writes for text encoders.
-_DEFAULTS: Mapping[str, tuple[Any, ...]] = {
-    "transformer_task": ("feature-extraction",),
-    "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
-    "module_output_name": ("token_embeddings",),
-}
 SENTENCE_EMBEDDING = "sentence_embedding"
 _TOKEN_EMBEDDINGS = "token_embeddings"
 # pplx-embed's quantization module. By default it makes integers from -127 to 127 by tanh.
@@ -45,7 +39,45 @@ _POOLING: Mapping[str, Kind] = {
     ),
     **dict.fromkeys((*_POOLING_FLAGS, "include_prompt"), FLAG),
 }
-_SUPPORTED_ORDER = re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?")
+LOGIT_SCORE = "LogitScore"
+
+
+class Layout(NamedTuple):
+    """What the sentence-transformers files of a kind of model may say.
+
+    Attributes:
+        order: The modules, by their kinds.
+        described: The modules, for messages.
+        transformer: The values of the encoder's settings.
+    """
+
+    order: re.Pattern[str]
+    described: str
+    transformer: Mapping[str, tuple[Any, ...]]
+
+
+EMBEDDER = Layout(
+    re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?"),
+    "Transformer, Pooling, any number of Dense, and Normalize, in this order; otherwise vectors would differ",
+    {
+        "transformer_task": ("feature-extraction",),
+        "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
+        "module_output_name": ("token_embeddings",),
+    },
+)
+_LOGITS = {"method": "forward", "method_output_name": "logits"}
+RERANKER = Layout(
+    re.compile(rf"Transformer( {LOGIT_SCORE})?"),
+    "Transformer alone, or with LogitScore after it; otherwise scores would differ",
+    {
+        "transformer_task": ("sequence-classification", "text-generation"),
+        "modality_config": (
+            {"text": _LOGITS},
+            *({"text": _LOGITS, "message": _LOGITS | {"format": form}} for form in ("flat", "structured")),
+        ),
+        "module_output_name": ("scores", "causal_logits"),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +110,12 @@ class Step:
     folder: Path
 
 
-def read_steps(path: Path) -> list[Step]:
+def read_steps(path: Path, layout: Layout = EMBEDDER) -> list[Step]:
     """The modules in modules.json, or without that file, the subfolders of modules.
+
+    Args:
+        path: The model's folder.
+        layout: Which modules are supported.
 
     Raises:
         CheckpointError: modules.json is malformed, or has modules or an order that this library does not support.
@@ -88,10 +124,10 @@ def read_steps(path: Path) -> list[Step]:
     if not steps:
         steps = [Step("Transformer", path), *_steps_from_folders(path)]
     order = " ".join(step.kind for step in steps)
-    if not _SUPPORTED_ORDER.fullmatch(order):
+    if not layout.order.fullmatch(order):
         raise CheckpointError(
-            f"{path / 'modules.json'} lists {order.replace(' ', ', ')}. This library supports Transformer, Pooling, "
-            "any number of Dense, and Normalize, in this order; otherwise vectors would differ from the authors'."
+            f"{path / 'modules.json'} lists {order.replace(' ', ', ')}. This library supports {layout.described} from "
+            "the authors'."
         )
     if steps[0].folder != path:
         raise CheckpointError(
@@ -134,7 +170,7 @@ def _steps_from_folders(path: Path) -> list[Step]:
     return [Step(folder.name.partition("_")[2], folder) for folder in ordered]
 
 
-def transformer_settings(path: Path) -> TransformerSettings:
+def transformer_settings(path: Path, layout: Layout = EMBEDDER) -> TransformerSettings:
     """The settings in sentence_bert_config.json, which older releases named after the encoder.
 
     Raises:
@@ -144,7 +180,8 @@ def transformer_settings(path: Path) -> TransformerSettings:
     file = next((file for file in files if file.is_file()), files[0])
     config = read_json(file)
     for key, value in config.items():
-        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in _DEFAULTS.get(key, _EMPTY):
+        allowed = layout.transformer.get(key, _EMPTY)
+        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in allowed:
             raise CheckpointError(f"{file} sets {key} to {value!r}, which is not supported.")
     check_fields(file, config, _TRANSFORMER)
     return TransformerSettings(config.get("max_seq_length"), bool(config.get("do_lower_case")), file.name, config)

@@ -1,13 +1,16 @@
 """Text to token ids, with the model's special tokens. A tokenizer is immutable, so any thread may use it."""
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
+from tokenizers import Tokenizer as FastTokenizer
 
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.final_token import appended_post_processor, ends_texts, post_processor
 from akidb_embeddings.checkpoint.long_texts import LongTexts, count
@@ -21,22 +24,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Tokenized texts.
+    """Tokenized texts, or pairs.
 
     Attributes:
         ids: The token ids of each text, int32 [L], after truncation.
         counts: The number of tokens of each text, before truncation; of a text far beyond the limit, at least so many.
         exact: Whether each text's count is exact.
+        first_parts: The number of tokens of each pair's first part, whose type is 0; None without token types.
+        owners: The index of the text that each entry is a passage of, in ascending order; None if each is a text.
     """
 
     ids: list[NDArray[np.int32]]
     counts: list[int]
     exact: list[bool]
+    first_parts: list[int] | None = None
+    owners: list[int] | None = None
 
     @property
     def truncated(self) -> list[bool]:
         """Whether each text was truncated."""
         return [count > len(ids) for ids, count in zip(self.ids, self.counts, strict=True)]
+
+    def owner(self, entry: int) -> int:
+        """The index of the text that an entry belongs to."""
+        return entry if self.owners is None else self.owners[entry]
 
 
 class Tokenizer:
@@ -53,14 +64,7 @@ class Tokenizer:
 
     def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
         file = checkpoint.path / "tokenizer.json"
-        tokenizer = read_tokenizer(checkpoint.folder)
-        direction = truncation_side(tokenizer, checkpoint.folder.tokenizer_config)
-        tokenizer.no_padding()  # not needed here, and it would change the encodings below
-        tokenizer.no_truncation()
-        probe(tokenizer, file)
-        self.ambiguities = ambiguities(tokenizer, checkpoint.folder)
-        if checkpoint.folder.transformer.do_lower_case:
-            lowercase(tokenizer)
+        tokenizer, direction, self.ambiguities = open_tokenizer(checkpoint)
         self._ends_texts = ends_texts(tokenizer)
         if checkpoint.final_token is not None and not self._ends_texts:
             tokenizer.post_processor = post_processor(appended_post_processor(tokenizer, checkpoint.final_token))
@@ -93,8 +97,7 @@ class Tokenizer:
     def log(self) -> None:
         """Warn where transformers 4 and 5 read the folder differently, and say what is known of its final token."""
         path, token = self._checkpoint.path, self._checkpoint.architecture.final_token
-        for ambiguity in self.ambiguities:
-            _log.warning("The tokenizer of %s is ambiguous. %s. See docs/models.md.", path, ambiguity)
+        warn_about_ambiguities(path, self.ambiguities)
         if token is None or self._checkpoint.pooling != "last" or self._ends_texts:
             return
         if self._checkpoint.final_token is None:
@@ -120,7 +123,7 @@ class Tokenizer:
         Raises:
             InputError: A text cannot be tokenized.
         """
-        _check_unicode(texts, prompt, first_index)
+        check_unicode(texts, prompt, first_index)
         whole = [prompt + text for text in texts] if prompt else texts
         if exact_counts:
             results = [(encoding, True) for encoding in self._encode(whole, first_index)]
@@ -150,8 +153,8 @@ class Tokenizer:
         Raises:
             InputError: The text is not valid Unicode.
         """
-        _check_unicode([text], "", 0)
-        [encoding] = encode_texts(self._tokenizer, [text], special_tokens=False)
+        check_unicode([text], "", 0)
+        [encoding] = encode_texts(self._tokenizer, [text], special_tokens=False, offsets=True)
         return sorted(offset for part in (encoding, *encoding.overflowing) for offset in part.offsets)
 
     def _encode(self, texts: list[str], first_index: int) -> list[Encoding]:
@@ -165,7 +168,30 @@ class Tokenizer:
             raise CheckpointError(f"{file} is not this model's: {error}") from error
 
 
-def _check_unicode(texts: list[str], prompt: str, first_index: int) -> None:
+def open_tokenizer(checkpoint: BaseCheckpoint) -> tuple[FastTokenizer, str, list[str]]:
+    """A checkpoint's tokenizer without padding and truncation, the side that it truncates, and its ambiguities.
+
+    Raises:
+        CheckpointError: tokenizer.json cannot be read or used.
+    """
+    tokenizer = read_tokenizer(checkpoint.folder)
+    direction = truncation_side(tokenizer, checkpoint.folder.tokenizer_config)
+    tokenizer.no_padding()  # not needed here, and it would change the encodings below
+    tokenizer.no_truncation()
+    probe(tokenizer, checkpoint.path / "tokenizer.json")
+    found = ambiguities(tokenizer, checkpoint.folder)
+    if checkpoint.folder.transformer.do_lower_case:
+        lowercase(tokenizer)
+    return tokenizer, direction, found
+
+
+def warn_about_ambiguities(path: Path, found: Iterable[str]) -> None:
+    """Warn where transformers 4 and 5 read the folder differently."""
+    for ambiguity in found:
+        _log.warning("The tokenizer of %s is ambiguous. %s. See docs/models.md.", path, ambiguity)
+
+
+def check_unicode(texts: Sequence[str], prompt: str, first_index: int, field: str = "texts") -> None:
     """Raise InputError for the first text that is not valid Unicode."""
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise InputError(field="prompt", reason=f"is {prompt!r}, with a lone surrogate, which is not valid Unicode.")
@@ -176,7 +202,7 @@ def _check_unicode(texts: list[str], prompt: str, first_index: int) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                field="texts",
+                field=field,
                 index=first_index + index,
                 reason=f"has a lone surrogate at character {error.start}, which is not valid Unicode; repair it with "
                 "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace').",

@@ -22,7 +22,8 @@ _LARGEST_FILE = 64 * 2**20  # twice the largest that is known: Gemma 3's, with 2
 _LARGEST_PART = 2**20  # bytes of a normalizer or post-processor as JSON; a character map has 400,000
 _LONGEST_TEXT = 256  # characters that a step puts before each text
 _LARGEST_GROWTH = 64  # characters that the steps of a normalizer make of one; Unicode's own decompositions: 18
-_MOST_SPECIAL_TOKENS = 64
+MOST_SPECIAL_TOKENS = 64
+"""Of a text or pair."""
 _LONGEST_WORD = 10_000  # characters; BERT's limit is 100, and the time grows with its square
 _LONGEST_AFFIX = 64
 _ESCAPED_LETTER = re.compile(rb"\\u00[2-7]")  # in ASCII, which nobody escapes but to hide a name
@@ -74,7 +75,12 @@ def is_fault(error: BaseException) -> bool:
 
 
 def encode_texts(
-    tokenizer: FastTokenizer, texts: Sequence[str], first_index: int = 0, *, special_tokens: bool = True
+    tokenizer: FastTokenizer,
+    texts: Sequence[str],
+    first_index: int = 0,
+    *,
+    special_tokens: bool = True,
+    offsets: bool = False,
 ) -> list[Encoding]:
     """Tokenize texts.
 
@@ -82,16 +88,17 @@ def encode_texts(
         tokenizer: The tokenizer.
         texts: The texts, with their prompt.
         first_index: The index of the first text in error messages.
-        special_tokens: Whether special tokens are added; without them, offsets are known.
+        special_tokens: Whether special tokens are added.
+        offsets: Whether the tokens' offsets are needed.
 
     Raises:
         TypeError, UnicodeEncodeError: A text is not valid Unicode.
         InputError: The tokenizer fails at a text.
     """
     try:
-        if special_tokens:
-            return tokenizer.encode_batch_fast(texts)
-        return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        if offsets:
+            return [tokenizer.encode(text, add_special_tokens=special_tokens) for text in texts]
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=special_tokens)
     except (TypeError, UnicodeEncodeError):
         raise
     except BaseException as error:
@@ -164,9 +171,9 @@ def _check_parts(file: Path, tokenizer: FastTokenizer) -> None:
                 "must take A once."
             )
     special_tokens = tokenizer.num_special_tokens_to_add(is_pair=False)
-    if special_tokens > _MOST_SPECIAL_TOKENS:
+    if special_tokens > MOST_SPECIAL_TOKENS:
         raise CheckpointError(
-            f"{file} adds {special_tokens} special tokens to each text; at most {_MOST_SPECIAL_TOKENS} are allowed."
+            f"{file} adds {special_tokens} special tokens to each text; at most {MOST_SPECIAL_TOKENS} are allowed."
         )
     model = tokenizer.model
     affixes = [getattr(model, f"{name}", None) or "" for name in ("continuing_subword_prefix", "end_of_word_suffix")]

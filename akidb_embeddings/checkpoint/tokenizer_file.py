@@ -14,6 +14,7 @@ from akidb_embeddings.checkpoint.tokenizer_checks import load_tokenizer
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.tokenizer_classes import (
     ANY_TOKENIZER,
+    GENERIC_IN_4,
     TOKENIZER_CLASSES,
     tokenizer_class_name,
 )
@@ -81,6 +82,24 @@ def truncation_side(tokenizer: FastTokenizer, settings: Mapping[str, Any]) -> st
     """The side from which texts are truncated, from tokenizer_config.json, else tokenizer.json, else "right"."""
     own = (tokenizer.truncation or {}).get("direction", "right")
     return str(settings.get("truncation_side") or own).lower()
+
+
+def has_token_types(folder: ModelFolder) -> bool:
+    """Whether a model gets the token types that tokenizer.json makes: as its files say, else its tokenizer's class.
+
+    Those of a class that only transformers 4 writes are followed (see ``has_ambiguous_token_types``).
+    """
+    names = folder.tokenizer_config.get("model_input_names")
+    if isinstance(names, list):
+        return "token_type_ids" in names
+    name = class_name(folder, folder.tokenizer_config)
+    return TOKENIZER_CLASSES.get(name, ANY_TOKENIZER).token_types or has_ambiguous_token_types(folder)
+
+
+def has_ambiguous_token_types(folder: ModelFolder) -> bool:
+    """Whether a folder has a class of transformers 4 whose token types transformers 5 does not give to the model."""
+    named = "model_input_names" in folder.tokenizer_config
+    return not named and class_name(folder, folder.tokenizer_config) == GENERIC_IN_4
 
 
 def class_name(folder: ModelFolder, settings: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """A checkpoint's tensors by name. Each is used exactly once or named in an error."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from akidb_embeddings.checkpoint.safetensors import Tensors
 from akidb_embeddings.compute.backend import Backend, WeightStorage
@@ -38,6 +39,19 @@ class Weights:
         self._quantization = quantization
         self.storage = backend.storage
         self.dtype = dtype
+
+    def in_float32(self) -> Self:
+        """The same tensors for layers that compute in float32, expanded, whatever the backend."""
+        other = copy.copy(self)
+        other.storage, other.dtype = WeightStorage.EXPANDED, mx.float32
+        return other
+
+    def peek(self, name: str, rows: int, dimension: int) -> Embedding:
+        """The embedding table ``name.weight``, which remains for another user."""
+        kept = dict(self._tensors)
+        table = self.embedding(name, rows, dimension)
+        self._tensors.update(kept)
+        return table
 
     def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
         """A small parameter (a norm's weight, a bias) in the compute dtype."""

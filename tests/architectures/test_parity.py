@@ -29,6 +29,8 @@ LIMITS = {
     "tiny-modernbert": 1024,
     "tiny-nomic-bert": 1024,
     "tiny-mpnet": 512,
+    "tiny-roberta": 512,
+    "tiny-distilbert": 512,
     "tiny-pplx": 1024,
     "tiny-llama": 1024,
 }
@@ -103,7 +105,7 @@ def test_pplx_refuses_an_empty_text_for_it_has_no_token() -> None:
         embedder.embed([""])
 
 
-@pytest.mark.parametrize("name", ["tiny-xlm-roberta", "tiny-mpnet"])
+@pytest.mark.parametrize("name", ["tiny-xlm-roberta", "tiny-mpnet", "tiny-roberta"])
 def test_padding_that_somebody_writes_takes_no_position(name: str) -> None:
     with service(name) as embedder:
         together, alone = embedder.embed(PADDING_TEXTS), [embedder.embed([text])[0] for text in PADDING_TEXTS]

@@ -1,13 +1,17 @@
-"""Loads model folders, one a line of standard input, and prints what happened, one JSON object a line."""
+"""Loads model folders, one a line of standard input, and prints what happened, one JSON object a line.
+
+A folder called "reranker" is loaded as one.
+"""
 
 import json
 import resource
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
-from akidb_embeddings import EmbeddingService
+from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.errors import EmbeddingError
 
 TEXTS = [
@@ -18,8 +22,13 @@ TEXTS = [
 
 
 def outcome(folder: str) -> str:
-    """What a folder gives: "vectors", one of this library's errors, or the traceback of another one."""
+    """What a folder gives: "vectors" or "scores", one of this library's errors, or the traceback of another one."""
     try:
+        if Path(folder).name == "reranker":
+            with RerankService(folder) as reranker:
+                reranker.score(list(zip(TEXTS, reversed(TEXTS), strict=True)))
+                reranker.rerank(TEXTS[0], TEXTS, max_over_passages=True)
+            return "scores"
         with EmbeddingService(folder) as service:
             service.encode(TEXTS)
             service.embed_query(TEXTS[0])

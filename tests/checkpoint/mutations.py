@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 MODELS = ("tiny-bert", "tiny-gemma3", "tiny-qwen3", "tiny-llama", "tiny-xlm-roberta", "tiny-modernbert", "tiny-pplx")
+RERANKERS = ("tiny-bert-reranker", "tiny-modernbert-reranker-mean", "tiny-qwen3-classifier", "tiny-qwen3-reranker")
 _DEEP = 100_000
 _NUMBERS = (
     0,
@@ -53,6 +54,8 @@ _KEYS = (
     *("do_lower_case", "strip_accents", "max_seq_length", "prompts", "default_prompt_name", "truncate_dim", "mode"),
     *("pooling_mode", "include_prompt", "in_features", "out_features", "bias", "activation_function", "use_residual"),
     *("normalizer", "pre_tokenizer", "post_processor", "truncation", "padding", "added_tokens", "group_size"),
+    *("id2label", "num_labels", "activation_fn", "sentence_transformers", "classifier_pooling", "tie_word_embeddings"),
+    *("sbert_ce_default_activation_function", "classifier_bias", "true_token_id", "module_input_name", "pair"),
     *("data_offsets", "dtype", "shape", "type", "path", "auto_map", "num_attention_heads", "num_key_value_heads"),
 )
 _STEPS = (

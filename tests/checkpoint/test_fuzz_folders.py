@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.checkpoint.mutations import MODELS, damage
+from tests.checkpoint.mutations import MODELS, RERANKERS, damage
 from tests.conftest import REPOSITORY
 from tests.fixtures import model_path
 
@@ -27,6 +27,7 @@ SECONDS, MEMORY = 5.0, 2**30
 HANGS = 60.0  # seconds of any clock, where other programs have the cores
 OURS = (
     "vectors",
+    "scores",
     "CheckpointError: ",
     "ConfigurationError: ",
     "InputError: ",
@@ -113,7 +114,7 @@ def worker() -> Iterator[Worker]:
     derandomize="AKIDB_FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
-@given(name=st.sampled_from(MODELS), count=st.integers(1, 3), seed=st.integers(0, 2**64 - 1))
+@given(name=st.sampled_from((*MODELS, *RERANKERS)), count=st.integers(1, 3), seed=st.integers(0, 2**64 - 1))
 def test_damaged_folders(worker: Worker, name: str, count: int, seed: int) -> None:
     fault = fault_of(worker, name, count, seed)
     assert not fault, fault
@@ -123,7 +124,8 @@ def fault_of(worker: Worker, name: str, count: int, seed: int) -> str:
     """What is wrong with the answer to one damaged folder; "" if nothing is."""
     random = Random(seed)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = shutil.copytree(model_path(name), Path(temporary) / "model")
+        kind = "reranker" if name in RERANKERS else "model"
+        folder = shutil.copytree(model_path(name), Path(temporary) / kind)
         how = [damage(folder, random) for _ in range(count)]
         found = worker.load(folder)
     grown = found["memory"] > worker.base + MEMORY

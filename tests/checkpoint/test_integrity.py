@@ -43,19 +43,27 @@ def test_damaged_dense_weights_are_found(tmp_path: Path) -> None:
 
 def test_a_snapshot_needs_the_files_that_decide_its_vectors(tmp_path: Path) -> None:
     write_files(tmp_path, tiny_model())
-    assert "modules.json" in snapshot_problem(tmp_path, pooling_known=False)
-    assert snapshot_problem(tmp_path, pooling_known=True) == ""
+    assert "modules.json" in snapshot_problem(tmp_path, is_known=False)
+    assert snapshot_problem(tmp_path, is_known=True) == ""
     write_files(tmp_path, {"README.md": b""})
-    assert snapshot_problem(tmp_path, pooling_known=False) == ""
+    assert snapshot_problem(tmp_path, is_known=False) == ""
     write_files(tmp_path, {"modules.json": modules("Normalize", "Pooling", "Dense"), "2_Dense/config.json": b"{}"})
-    assert "1_Pooling/config.json" in snapshot_problem(tmp_path, pooling_known=False)
-    assert "1_Pooling" not in snapshot_problem(tmp_path, pooling_known=True)
-    assert "2_Dense/model.safetensors" in snapshot_problem(tmp_path, pooling_known=True)
+    assert "1_Pooling/config.json" in snapshot_problem(tmp_path, is_known=False)
+    assert "1_Pooling" not in snapshot_problem(tmp_path, is_known=True)
+    assert "2_Dense/model.safetensors" in snapshot_problem(tmp_path, is_known=True)
     write_files(tmp_path, {"1_Pooling/config.json": b"{}", "2_Dense/model.safetensors": safetensors()})
-    assert snapshot_problem(tmp_path, pooling_known=False) == ""
+    assert snapshot_problem(tmp_path, is_known=False) == ""
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_rerankers_snapshot_needs_the_tokens_that_it_compares_and_no_pooling(tmp_path: Path, is_known: bool) -> None:
+    write_files(tmp_path, tiny_model() | {"modules.json": modules("Transformer", "LogitScore")})
+    assert snapshot_problem(tmp_path, is_known=is_known) == "incomplete, without 1_LogitScore/config.json"
+    write_files(tmp_path, {"1_LogitScore/config.json": b"{}"})
+    assert snapshot_problem(tmp_path, is_known=is_known) == ""
 
 
 @pytest.mark.parametrize("text", [b"{", b"{}x", b"[1]", b'[{"path": ""}]', b'[{"type": 1, "path": ""}]'])
 def test_unreadable_modules_are_a_flaw(tmp_path: Path, text: bytes) -> None:
     write_files(tmp_path, tiny_model() | {"modules.json": text})
-    assert "modules.json" in snapshot_problem(tmp_path, pooling_known=True)
+    assert "modules.json" in snapshot_problem(tmp_path, is_known=True)
