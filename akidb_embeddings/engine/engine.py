@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -116,6 +116,7 @@ class Engine:
         deadline: float | None = None,
         alone: bool = False,
         keep_warm: float = 0.0,
+        first_parts: Sequence[int] | None = None,
     ) -> VectorsFuture:
         """Queue texts. A cancelled future leaves the queue.
 
@@ -127,6 +128,7 @@ class Engine:
             deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
             alone: Whether to share no micro-batch with other requests.
             keep_warm: For how many seconds after this request a GPU is kept from slowing down.
+            first_parts: The number of tokens of each pair's first part; None for texts without token types.
 
         Returns:
             The future of the pooled vectors, float32 [len(rows), dimension].
@@ -135,7 +137,7 @@ class Engine:
             OverloadError: More than ``max_waiting_tokens`` would be queued.
             WorkerError: The engine is closed or dead, or belongs to the process this one was forked from.
         """
-        request = Request(rows, pooling, max_rows, deadline, alone)
+        request = Request(rows, pooling, max_rows, deadline, alone, first_parts)
         self._check_process()
         if not rows:
             request.future.set_result(np.empty((0, 0), dtype=np.float32))

@@ -1,4 +1,4 @@
-"""A checkpoint on a backend: micro-batches in, float32 vectors out. It is used on one thread only."""
+"""A checkpoint on a backend: micro-batches in, float32 rows out. It is used on one thread only."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -6,35 +6,27 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.architectures import build_encoder
-from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.architectures import Inputs, build_encoder
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.compute.core_sharing import CoreSharing
 from akidb_embeddings.compute.devices import free_memory, wire_memory
-from akidb_embeddings.compute.fused import FUSED
-from akidb_embeddings.compute.pooling import pool, pooled_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.sizing import Demand, count_weights, fit
 from akidb_embeddings.compute.weights import Weights, load_tensors
 from akidb_embeddings.engine.planner import MicroBatch
+from akidb_embeddings.engine.readout import build_readout
 from akidb_embeddings.errors import CheckpointError
 
-_ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
-    "Identity": lambda x: x,
-    "Tanh": mx.tanh,
-    "ReLU": lambda x: mx.maximum(x, 0.0),
-    "GELU": FUSED.gelu.alone,
-}
 
-
-class MLXEmbeddingModel:
-    """The forward pass of a checkpoint, from token ids to pooled vectors, before truncation and normalization.
+class MLXModel:
+    """The forward pass of a checkpoint, from token ids to what ``readout`` makes of the hidden states.
 
     Raises:
         CheckpointError: A tensor or a setting does not fit the architecture.
     """
 
-    def __init__(self, checkpoint: Checkpoint, backend: Backend) -> None:
+    def __init__(self, checkpoint: BaseCheckpoint, backend: Backend) -> None:
         dtype = backend.dtype if checkpoint.architecture.float16(checkpoint.config) else backend.safe_dtype
         backend, dtype = _fit(checkpoint, backend, dtype)
         self._backend = backend
@@ -55,26 +47,22 @@ class MLXEmbeddingModel:
                 raise CheckpointError(f"{checkpoint.path / 'config.json'} cannot be used: {error!r}") from error
         mx.clear_cache()
 
-    def _build(self, checkpoint: Checkpoint, dtype: mx.Dtype) -> None:
+    def _build(self, checkpoint: BaseCheckpoint, dtype: mx.Dtype) -> None:
         weights = Weights(load_tensors(checkpoint.tensors), checkpoint.quantization, self._backend, dtype)
+        self._readout = build_readout(checkpoint, weights)
         self._encoder = build_encoder(checkpoint.architecture, checkpoint.config, weights, self._backend.kernels)
-        self._dense = [
-            (weights.linear(f"dense.{index}", layer.inputs, layer.outputs, layer.bias), _ACTIVATIONS[layer.activation])
-            for index, layer in enumerate(checkpoint.dense)
-        ]
-        self._dtype, self._int8_by_tanh = dtype, checkpoint.int8_by_tanh
         weights.finish(checkpoint.architecture.ignored)
 
     def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[NDArray[np.float32]]]:
         """Start at most ``backend.streams`` micro-batches; a GPU computes them while this thread goes on.
 
         Returns:
-            A function that waits for their vectors, float32 [B, dimension] each.
+            A function that waits for their rows, float32 [B, n] each.
         """
         outputs = []
         for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
             with mx.stream(stream):
-                outputs.append(self._vectors(batch))
+                outputs.append(self._rows(batch))
         if self._backend.ahead:
             mx.async_eval(outputs)  # type: ignore[no-untyped-call]
 
@@ -89,7 +77,7 @@ class MLXEmbeddingModel:
         """Free the weights and MLX's buffer cache."""
         if self._cores is not None:
             self._cores.close()
-        del self._encoder, self._dense
+        del self._encoder, self._readout
         mx.clear_cache()
 
     @property
@@ -107,16 +95,15 @@ class MLXEmbeddingModel:
             return nullcontext()
         return self._cores.share(len(batches), batches[0].ids.size, fixed=batches[0].alone)
 
-    def _vectors(self, batch: MicroBatch) -> mx.array:
-        tokens = pooled_tokens(batch.lengths, batch.pooling)
-        vectors = pool(self._encoder(mx.array(batch.ids), batch.lengths, tokens), batch.lengths, batch.pooling)
-        for linear, activation in self._dense:
-            vectors = activation(linear(vectors.astype(self._dtype)))
-        vectors = vectors.astype(mx.float32)
-        return mx.round(mx.tanh(vectors) * 127) if self._int8_by_tanh else vectors
+    def _rows(self, batch: MicroBatch) -> mx.array:
+        types = None
+        if batch.first_parts is not None:
+            types = mx.array((np.arange(batch.ids.shape[1]) >= batch.first_parts[:, None]).astype(np.int32))
+        texts = Inputs(mx.array(batch.ids), batch.lengths, self._readout.tokens(batch), types)
+        return self._readout(self._encoder(texts), batch)
 
 
-def _fit(checkpoint: Checkpoint, backend: Backend, dtype: mx.Dtype) -> tuple[Backend, mx.Dtype]:
+def _fit(checkpoint: BaseCheckpoint, backend: Backend, dtype: mx.Dtype) -> tuple[Backend, mx.Dtype]:
     """The backend and the compute dtype, fitted to the device's memory."""
     bits, hidden_size = checkpoint.quantization.get("bits"), checkpoint.config.get("hidden_size")
     if not backend.is_gpu or not isinstance(hidden_size, int):

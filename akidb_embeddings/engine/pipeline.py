@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Model(Protocol):
-    """What the engine runs on its thread: ``model.MLXEmbeddingModel``, or a fake in tests.
+    """What the engine runs on its thread: ``model.MLXModel``, or a fake in tests.
 
     Attributes:
         streams: The number of micro-batches that run in parallel.
@@ -59,6 +59,13 @@ class Model(Protocol):
     def close(self) -> None:
         """Free the model's memory."""
         ...
+
+
+def _pad(items: list[Item], budgets: Sequence[int]) -> MicroBatch:
+    first = items[0].request
+    # All requests to one model have token types, or none.
+    parts = [request.first_parts[at] for request, at in items if request.first_parts is not None] or None
+    return pad([item.row for item in items], first.pooling, budgets, alone=first.alone, first_parts=parts)
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,7 @@ class Pipeline:
 
     def _start(self, groups: list[list[Item]]) -> None:
         budgets = (BUSY_TOKENS, self._model.tokens_per_batch) if self._model.few_shapes else ()
-        first = groups[0][0].request
-        batches = [pad([item.row for item in group], first.pooling, budgets, alone=first.alone) for group in groups]
+        batches = [_pad(group, budgets) for group in groups]
         started_at = time.monotonic()
         try:
             finish = self._model.start(batches)

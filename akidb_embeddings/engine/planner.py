@@ -19,12 +19,15 @@ class MicroBatch:
         lengths: The number of tokens of each text, int32 [B].
         pooling: The pooling strategy.
         alone: Whether the vectors must not depend on what else runs, to the last bit.
+        first_parts: The number of tokens of each pair's first part, whose type is 0, int32 [B]; those after it have
+            type 1. None where every token has type 0.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     pooling: str
     alone: bool = False
+    first_parts: NDArray[np.int32] | None = None
 
 
 def padded_length(length: int) -> int:
@@ -111,7 +114,12 @@ def _pack(order: Sequence[int], padded: Sequence[int], packer: Packer, target: i
 
 
 def pad(
-    rows: Sequence[NDArray[np.int32]], pooling: str, budgets: Sequence[int] = (), *, alone: bool = False
+    rows: Sequence[NDArray[np.int32]],
+    pooling: str,
+    budgets: Sequence[int] = (),
+    *,
+    alone: bool = False,
+    first_parts: Sequence[int] | None = None,
 ) -> MicroBatch:
     """Rows of token ids as one micro-batch. The padding id is arbitrary, because masks depend on lengths only.
 
@@ -121,6 +129,7 @@ def pad(
         budgets: For devices where a new shape is slow, the sizes of full micro-batches in tokens: rows of one token are
             added up to a power of two, or to as many as fill one. Their vectors come last and mean nothing.
         alone: See ``MicroBatch``.
+        first_parts: See ``MicroBatch``.
     """
     lengths = [row.size for row in rows]
     longest = max(lengths)
@@ -134,4 +143,6 @@ def pad(
     ids = np.zeros((count, width), dtype=np.int32)
     for padded, row in zip(ids, rows, strict=False):
         padded[: row.size] = row
-    return MicroBatch(ids, np.array(lengths + [1] * (count - len(rows)), dtype=np.int32), pooling, alone)
+    added = [1] * (count - len(rows))
+    parts = None if first_parts is None else np.array([*first_parts, *added], dtype=np.int32)
+    return MicroBatch(ids, np.array(lengths + added, dtype=np.int32), pooling, alone, parts)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,6 +50,7 @@ class Request:
         max_rows: The largest number of texts in a micro-batch.
         deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
         alone: Whether its rounds contain no other request's texts, so that its vectors do not depend on them.
+        first_parts: The number of tokens of each pair's first part, whose type is 0; None where all have type 0.
         future: The future of the vectors.
         queued_at: When the request was made, in ``time.monotonic`` seconds.
         waiting: The indices of the queued texts.
@@ -61,6 +62,7 @@ class Request:
     max_rows: int
     deadline: float | None = None
     alone: bool = False
+    first_parts: Sequence[int] | None = None
     future: VectorsFuture = field(default_factory=VectorsFuture)
     queued_at: float = field(default_factory=time.monotonic)
 
@@ -167,8 +169,12 @@ class Scheduler:
         return []
 
     def oldest(self) -> float | None:
-        """When the oldest queued request was made, in ``time.monotonic`` seconds; None if none is queued."""
-        return min((request.queued_at for request in (*self._small, *self._large)), default=None)
+        """When the oldest queued request was made, in ``time.monotonic`` seconds; None if none is queued.
+
+        Requests that were cancelled or failed in the queue do not count, though they leave it later.
+        """
+        waiting = (request for request in (*self._small, *self._large) if not request.future.done())
+        return min((request.queued_at for request in waiting), default=None)
 
     def drain(self) -> list[Request]:
         """Remove and return all queued requests."""

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Hashable
 
-from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.errors import WorkerError
@@ -22,7 +22,7 @@ _used = False
 _forked = False
 
 
-def acquire_engine(checkpoint: Checkpoint, memory: str, compute: str = "fast") -> Engine:
+def acquire_engine(checkpoint: BaseCheckpoint, memory: str, compute: str = "fast") -> Engine:
     """The engine for a checkpoint, loaded. It must be released once per call.
 
     Args:
@@ -89,23 +89,23 @@ def _release_pending() -> None:
             engine.close()
 
 
-def _load(checkpoint: Checkpoint, memory: str, compute: str) -> Model:
+def _load(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Model:
     """Load the model. Called on the engine's thread, the only one that imports and uses MLX."""
     try:
         from akidb_embeddings.compute.devices import select_backend
-        from akidb_embeddings.engine.model import MLXEmbeddingModel
+        from akidb_embeddings.engine.model import MLXModel
     except ImportError as error:
         raise WorkerError(str(error)) from error
-    return MLXEmbeddingModel(checkpoint, select_backend(memory, compute))
+    return MLXModel(checkpoint, select_backend(memory, compute))
 
 
-def _key(checkpoint: Checkpoint, memory: str, compute: str) -> Hashable:
+def _key(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Hashable:
     """What an engine computes. A folder whose weights or settings have been rewritten is another model."""
     files = {location.file.resolve() for location in checkpoint.tensors.values()}
     stats = [(str(file), file.stat()) for file in files]
     versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
-    steps = checkpoint.dense, checkpoint.int8_by_tanh
-    return memory, compute, checkpoint.path.resolve(), versions, json.dumps(checkpoint.config), steps
+    config, steps = json.dumps(checkpoint.config), (type(checkpoint), checkpoint.after_encoder)
+    return memory, compute, checkpoint.path.resolve(), versions, config, steps
 
 
 def _close_all() -> None:

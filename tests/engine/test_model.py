@@ -14,7 +14,7 @@ from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.compute.backend import Backend, WeightStorage, cpu, cuda, metal
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.conversion.convert import convert
-from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
 from akidb_embeddings.errors import CheckpointError
 from tests.fixtures import TINY, Array, copy_model, cosines, edit_json, forward, golden, model_path
@@ -152,7 +152,7 @@ def test_both_memory_settings_give_the_same_vectors(tmp_path: Path) -> None:
 def test_micro_batches_run_side_by_side_and_alone_alike() -> None:
     checkpoint = read_checkpoint(model_path("tiny-bert"))
     ids = Tokenizer(checkpoint, 512).encode(["one text", counted_text(100)]).ids
-    model = MLXEmbeddingModel(checkpoint, replace(cpu(), streams=2))
+    model = MLXModel(checkpoint, replace(cpu(), streams=2))
     batches = [pad([row], "mean") for row in ids]
     together = model.start(batches)()
     alone = [model.start([batch])()[0] for batch in batches]
@@ -166,7 +166,7 @@ def test_a_tensor_nobody_uses_is_named(tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "layers.0.self_attn.gate.weight": np.ones((2, 2), np.float32)}, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"layers\.0\.self_attn\.gate\.weight"):
-        MLXEmbeddingModel(read_checkpoint(folder), cpu())
+        MLXModel(read_checkpoint(folder), cpu())
 
 
 def test_a_tensor_that_lacks_is_named(tmp_path: Path) -> None:
@@ -175,10 +175,10 @@ def test_a_tensor_that_lacks_is_named(tmp_path: Path) -> None:
     [name] = [name for name in tensors if name.endswith("layers.3.self_attn.k_norm.weight")]
     save_file({key: values for key, values in tensors.items() if key != name}, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"lacks the tensor layers\.3\.self_attn\.k_norm\.weight"):
-        MLXEmbeddingModel(read_checkpoint(folder), cpu())
+        MLXModel(read_checkpoint(folder), cpu())
 
 
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model", intermediate_size=65)
     with pytest.raises(CheckpointError, match=r"encoder\.layer\.0\.intermediate\.dense\.weight has shape"):
-        MLXEmbeddingModel(read_checkpoint(folder), cpu())
+        MLXModel(read_checkpoint(folder), cpu())

@@ -120,3 +120,14 @@ def test_the_engine_computes_micro_batches_bounded_and_sorted(start: Start, stre
     assert all(len(batch) * padded_length(batch[0]) <= 64 or len(batch) == 1 for batch in lengths)
     flat = [length for batch in lengths for length in batch]
     assert flat == sorted((len(ids) for ids in rows), reverse=True)
+
+
+def test_first_parts_go_with_their_rows() -> None:
+    """And rows that only fill a micro-batch have one, too."""
+    batch = pad([row(1, 2, 3), row(4, 5)], "", first_parts=[2, 1])
+    assert batch.first_parts is not None
+    assert batch.first_parts.tolist() == [2, 1]
+    full = pad([row(1, 2, 3)] * 3, "", (64,), first_parts=[2, 1, 3])
+    assert full.first_parts is not None
+    assert full.first_parts.tolist() == [2, 1, 3, 1]
+    assert pad([row(1)], "mean").first_parts is None

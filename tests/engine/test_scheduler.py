@@ -285,3 +285,17 @@ def test_bulk_work_takes_smaller_micro_batches_while_queries_come() -> None:
     items = queue.next_round(65536, query.queued_at + 0.5, bounded_rows=False)
     assert len(items) == BUSY_TOKENS // padded_length(100)
     assert len(queue.next_round(65536, query.queued_at + 1.5, bounded_rows=False)) > 500
+
+
+def test_a_cancelled_request_has_no_age() -> None:
+    """It leaves the queue when the device is free; until then it must not make others be refused."""
+    scheduler = Scheduler(512)
+    old, new = (Request([np.array([1], np.int32)], "mean", 1) for _ in range(2))
+    old.queued_at, new.queued_at = 1.0, 2.0
+    scheduler.add(old)
+    scheduler.add(new)
+    assert scheduler.oldest() == 1.0
+    assert old.future.cancel()
+    assert scheduler.oldest() == 2.0
+    assert new.future.cancel()
+    assert scheduler.oldest() is None

@@ -11,7 +11,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.compute.runtime import mx
-from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import MicroBatch
 from bench.random_models import QWEN3, Recipe, write_model
 from tests.conftest import eventually
@@ -28,9 +28,9 @@ LONG_TEXT_BYTES = 8e9
 
 
 @pytest.fixture
-def model(gpu: Backend) -> Iterator[MLXEmbeddingModel]:
+def model(gpu: Backend) -> Iterator[MLXModel]:
     """The bundled model on this thread, so that a test chooses the shapes itself."""
-    made = MLXEmbeddingModel(read_checkpoint(BUNDLED), gpu)
+    made = MLXModel(read_checkpoint(BUNDLED), gpu)
     yield made
     made.close()
 
@@ -50,7 +50,7 @@ def test_thirty_equal_forwards_give_equal_bits(gpu: Backend) -> None:
             np.testing.assert_array_equal(service.encode(texts, alone=True).vectors, first)
 
 
-def test_a_thousand_shapes_are_no_error(model: MLXEmbeddingModel) -> None:
+def test_a_thousand_shapes_are_no_error(model: MLXModel) -> None:
     """MLX keeps a plan and a graph for each, and raises an error where too many come anew."""
     generator = random.Random(3)
     shapes = [(rows, length) for length in range(3, 128) for rows in range(1, 9)]
@@ -61,7 +61,7 @@ def test_a_thousand_shapes_are_no_error(model: MLXEmbeddingModel) -> None:
         assert np.isfinite(vectors).all()
 
 
-def test_micro_batches_that_are_started_ahead_give_their_own_vectors(model: MLXEmbeddingModel) -> None:
+def test_micro_batches_that_are_started_ahead_give_their_own_vectors(model: MLXModel) -> None:
     generator = random.Random(4)
     batches = [micro_batch(1 + place % 5, 8 + 3 * place, generator) for place in range(8)]
     ahead = [finish()[0] for finish in [model.start([batch]) for batch in batches]]
