@@ -1,4 +1,4 @@
-"""Text embeddings with MLX: the same vectors as the models' authors compute, fast, on Apple Silicon and Linux.
+"""Text embeddings and reranking with MLX: the numbers that the models' authors compute, on Apple Silicon and Linux.
 
 Public names are imported on first use, so that importing the package is fast and loads neither MLX nor a tokenizer.
 """
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from akidb_embeddings.config.embedding import EmbeddingConfig as EmbeddingConfig
+    from akidb_embeddings.config.rerank import RerankConfig as RerankConfig
     from akidb_embeddings.errors import ArgumentError as ArgumentError
     from akidb_embeddings.errors import CheckpointError as CheckpointError
     from akidb_embeddings.errors import ConfigurationError as ConfigurationError
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from akidb_embeddings.hub.download import is_model_cached as is_model_cached
     from akidb_embeddings.hub.download import list_cached_models as list_cached_models
     from akidb_embeddings.registry import MODELS as MODELS
+    from akidb_embeddings.registry import RERANKERS as RERANKERS
+    from akidb_embeddings.reranking.result import Hit as Hit
+    from akidb_embeddings.reranking.result import ScoreResult as ScoreResult
+    from akidb_embeddings.reranking.service import RerankService as RerankService
+    from akidb_embeddings.reranking.shared import ashared_reranker as ashared_reranker
+    from akidb_embeddings.reranking.shared import close_shared_rerankers as close_shared_rerankers
+    from akidb_embeddings.reranking.shared import shared_reranker as shared_reranker
     from akidb_embeddings.service.result import EmbeddingResult as EmbeddingResult
     from akidb_embeddings.service.service import EmbeddingService as EmbeddingService
     from akidb_embeddings.service.shared import ashared_service as ashared_service
@@ -44,6 +52,7 @@ __version__ = "0.5.0"
 _NAMES_BY_MODULE = {
     "hub.cache": ("clear_cache", "get_cache_dir"),
     "config.embedding": ("EmbeddingConfig",),
+    "config.rerank": ("RerankConfig",),
     "errors": (
         "ArgumentError",
         "CheckpointError",
@@ -61,7 +70,10 @@ _NAMES_BY_MODULE = {
     ),
     "hub.download": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
     "vectors.precision": ("from_base64", "quantize", "similarity", "to_base64"),
-    "registry": ("MODELS",),
+    "registry": ("MODELS", "RERANKERS"),
+    "reranking.result": ("Hit", "ScoreResult"),
+    "reranking.service": ("RerankService",),
+    "reranking.shared": ("ashared_reranker", "close_shared_rerankers", "shared_reranker"),
     "service.result": ("EmbeddingResult",),
     "service.service": ("EmbeddingService",),
     "service.shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),

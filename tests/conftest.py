@@ -29,6 +29,7 @@ from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.service import shared
+from akidb_embeddings.service.sharing import SharedServices
 from akidb_embeddings.vectors.finish import Vectors
 from tests.fixtures import BUNDLED
 
@@ -274,7 +275,7 @@ class Making:
 def making(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Making]:
     """In place of what makes the shared services of this test."""
     monkeypatch.setattr(shared, "EmbeddingService", made := Making())
-    monkeypatch.setattr(shared, "_services", {})
+    monkeypatch.setattr(shared, "_services", SharedServices())
     yield made
     made.gate.set()
     background(shared.close_shared_services).result(LONG)

@@ -22,6 +22,7 @@ FLOORS = (
     ("conversion",),
     ("diagnostics", "mteb_encoder"),
     ("evaluation",),
+    ("reranking",),
     ("service",),
     ("engine",),
     ("architectures",),

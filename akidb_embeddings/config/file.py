@@ -12,7 +12,7 @@ import yaml
 from akidb_embeddings.errors import ArgumentError, ConfigurationError
 
 _FILE_NAME = "embedding_config.yaml"
-_ROOT_KEYS = ("embedding", "server")
+_ROOT_KEYS = ("embedding", "rerank", "server")
 
 
 def check_keys(given: Mapping[Any, Any], known: Collection[str], source: str = "", function: str = "") -> None:

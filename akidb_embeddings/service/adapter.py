@@ -16,15 +16,20 @@ _CHUNK_ROWS = 256
 
 
 def rename_arguments(
-    given: Mapping[str, Any], aliases: Mapping[str, str], unsupported: Mapping[str, str], own: Collection[str]
+    given: Mapping[str, Any],
+    aliases: Mapping[str, str],
+    unsupported: Mapping[str, str],
+    own: Collection[str],
+    fields: Collection[str] = FIELDS,
 ) -> dict[str, Any]:
-    """Rename an adapter's arguments to the fields of ``EmbeddingConfig``.
+    """Rename an adapter's arguments to the fields of a configuration.
 
     Args:
         given: The arguments by the names that the caller used.
         aliases: The field that each alias stands for.
         unsupported: Arguments of similar classes that do not exist here, each with the reason or the alternative.
         own: Further arguments of the adapter, which keep their names.
+        fields: The configuration's fields; those of ``EmbeddingConfig`` if it is not given.
 
     Returns:
         The arguments by their new names.
@@ -43,7 +48,7 @@ def rename_arguments(
             names = " and ".join(repr(one) for one in given if aliases.get(one, one) == field)
             raise ConfigurationError(f"{names} are the same argument, and both are given; give one.", field=field)
         renamed[field] = value
-    check_keys(renamed, [*FIELDS, *own])
+    check_keys(renamed, [*fields, *own])
     return renamed
 
 

@@ -30,36 +30,60 @@ def given_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "self"}
 
 
-def checked_names(method: Callable[P, R]) -> Callable[P, R]:
-    """Make a method, or a coroutine method, refuse unknown keyword arguments with this library's error.
+def names_checker(
+    service: str, fields: Collection[str], elsewhere: Mapping[str, str]
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that makes a method, or a coroutine method, refuse unknown keyword arguments with our own error.
 
     Python's own error would name neither the argument that may be meant nor the allowed ones. The signature stays.
+
+    Args:
+        service: The name of the class.
+        fields: The settings of its configuration.
+        elsewhere: Arguments of other libraries, and what there is for them here.
     """
-    names = [name for name in inspect.signature(method).parameters if name != "self"]
-    known = frozenset(names)
-    owner, _, own_name = method.__qualname__.rpartition(".")
-    called = owner if own_name == "__init__" else own_name
 
-    def check(given: Mapping[str, Any]) -> None:
-        if not given.keys() <= known:
-            _refuse(called, given, names)
+    def checked(method: Callable[P, R]) -> Callable[P, R]:
+        names = [name for name in inspect.signature(method).parameters if name != "self"]
+        known = frozenset(names)
+        owner, _, own_name = method.__qualname__.rpartition(".")
+        called = owner if own_name == "__init__" else own_name
 
-    if inspect.iscoroutinefunction(method):
-        coroutine = cast(Callable[P, Awaitable[Any]], method)
+        def check(given: Mapping[str, Any]) -> None:
+            if not given.keys() <= known:
+                name = next(one for one in given if one not in known)
+                if name == "task" and "prompt" in names:
+                    raise InputError(_NO_TASK)
+                if name in fields:
+                    text = f"{name} is a setting of the whole service, no argument of {called}: {service}({name}=…)."
+                    raise ArgumentError(text, field=name)
+                if name in elsewhere:
+                    raise ArgumentError(f"{called} has no argument {name!r}: {elsewhere[name]}.", field=name)
+                check_keys(given, names, function=called)
+
+        if inspect.iscoroutinefunction(method):
+            coroutine = cast(Callable[P, Awaitable[Any]], method)
+
+            @functools.wraps(method)
+            async def acall(*positional: P.args, **given: P.kwargs) -> Any:
+                check(given)
+                return await coroutine(*positional, **given)
+
+            return cast(Callable[P, R], acall)
 
         @functools.wraps(method)
-        async def acall(*positional: P.args, **given: P.kwargs) -> Any:
+        def call(*positional: P.args, **given: P.kwargs) -> R:
             check(given)
-            return await coroutine(*positional, **given)
+            return method(*positional, **given)
 
-        return cast(Callable[P, R], acall)
+        return call
 
-    @functools.wraps(method)
-    def call(*positional: P.args, **given: P.kwargs) -> R:
-        check(given)
-        return method(*positional, **given)
+    return checked
 
-    return call
+
+def checked_names(method: Callable[P, R]) -> Callable[P, R]:
+    """``names_checker`` for the methods of ``EmbeddingService``."""
+    return names_checker("EmbeddingService", FIELDS, _ELSEWHERE)(method)
 
 
 def same_arguments(other: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -70,16 +94,3 @@ def same_arguments(other: Callable[..., Any]) -> Callable[[Callable[P, R]], Call
         return function
 
     return decorate
-
-
-def _refuse(method: str, given: Mapping[str, Any], names: Collection[str]) -> None:
-    """Raise the error for the first argument that is not among the names."""
-    name = next(one for one in given if one not in names)
-    if name == "task" and "prompt" in names:
-        raise InputError(_NO_TASK)
-    if name in FIELDS:
-        text = f"{name} is a setting of the whole service, no argument of {method}: EmbeddingService({name}=…)."
-        raise ArgumentError(text, field=name)
-    if name in _ELSEWHERE:
-        raise ArgumentError(f"{method} has no argument {name!r}: {_ELSEWHERE[name]}.", field=name)
-    check_keys(given, names, function=method)

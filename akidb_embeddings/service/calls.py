@@ -5,10 +5,10 @@ from typing import Any
 
 from akidb_embeddings.service.arguments import checked_names, given_arguments
 from akidb_embeddings.service.inputs import check_text, check_texts
-from akidb_embeddings.service.job import Job
 from akidb_embeddings.service.loaded_model import LoadedModel
 from akidb_embeddings.service.options import with_default_prompt
 from akidb_embeddings.service.result import EmbeddingResult, warn_about_truncation
+from akidb_embeddings.service.vectors_job import VectorsJob
 from akidb_embeddings.vectors.precision import Quantized
 
 
@@ -141,7 +141,7 @@ class Calls(LoadedModel):
             job.run()
         return self._result(job)
 
-    def _result(self, job: Job) -> EmbeddingResult:
+    def _result(self, job: VectorsJob) -> EmbeddingResult:
         name = self.fingerprint(job.prompt, precision=job.precision)
         return EmbeddingResult(job.vectors, job.token_counts, job.truncated, name, job.timings)
 
@@ -152,9 +152,9 @@ class Calls(LoadedModel):
             warn_about_truncation(result, self.settings.max_tokens)
         return result.vectors
 
-    def _start(self, options: dict[str, Any]) -> Job:
+    def _start(self, options: dict[str, Any]) -> VectorsJob:
         """The job of a call, given the arguments of ``encode``."""
         texts = options.pop("texts")
         prompt, others = self._resources.prompter.take(options)
         self._check_open()
-        return Job(self._resources, check_texts(texts), prompt, **others)
+        return VectorsJob(self._resources, check_texts(texts), prompt, **others)

@@ -41,6 +41,50 @@ ENCODE: Mapping[str, str] = {
 }
 """Of its ``encode``, without what has a field of ``EmbeddingConfig``."""
 
+CROSS_ENCODER: Mapping[str, str] = {
+    "apply_softmax": "all_labels=True returns the scores of all labels; scipy.special.softmax makes shares of them",
+    "activation_fn": "give activation='sigmoid' or 'identity'",
+    "convert_to_numpy": "scores are NumPy arrays",
+    "convert_to_tensor": "scores are NumPy arrays, which torch.from_numpy takes",
+    "return_documents": "a hit has the document's index",
+    "show_progress_bar": "give progress=, such as the update method of a tqdm bar",
+    "device": DEVICE,
+    "pool": CORES,
+    "num_workers": CORES,
+    "max_length": "make the service with max_tokens=N",
+    "num_labels": "the model's own labels count",
+}
+"""Of ``CrossEncoder``, its ``predict`` and its ``rank``."""
+
+CROSS_ENCODER_MODEL: Mapping[str, str] = {
+    **{
+        name: SENTENCE_TRANSFORMER[name]
+        for name in (
+            *(
+                "modules",
+                "device",
+                "trust_remote_code",
+                "local_files_only",
+                "token",
+                "model_kwargs",
+                "processor_kwargs",
+            ),
+            *("tokenizer_kwargs", "config_kwargs", "model_card_data", "backend"),
+        )
+    },
+    "prompts": "the model's own prompts are used; instruction sets another, for models that take one",
+    "num_labels": CROSS_ENCODER["num_labels"],
+    "activation_fn": CROSS_ENCODER["activation_fn"],
+    "keep_in_fp32_modules": "compute='strict' computes in float32 on GPUs, too",
+}
+"""Of ``CrossEncoder``'s constructor, without what has a field of ``RerankConfig``."""
+
+RERANK_API: Mapping[str, str] = dict.fromkeys(
+    ("client", "api_key", "cohere_api_key", "base_url", "user_agent", "max_retries"),
+    "the model is on this machine, and nothing is sent anywhere",
+)
+"""Of classes that send documents to a server of another company."""
+
 FASTEMBED: Mapping[str, str] = {
     "threads": "OPENBLAS_NUM_THREADS in the environment sets the number of threads",
     "doc_embed_type": "documents get the model's document prompt; document_prompt_name or document_prompt sets another",

@@ -43,7 +43,7 @@ def check_text(text: str) -> str:
     return text
 
 
-def check_task(task: str) -> str:
+def check_task(task: str, field: str = "task") -> str:
     """The instruction for queries.
 
     Raises:
@@ -51,7 +51,7 @@ def check_task(task: str) -> str:
     """
     if not check_text(task).strip():
         raise InputError(
-            field="task", reason=f"is {task!r}; an instruction in words is expected, or None for the model's own."
+            field=field, reason=f"is {task!r}; an instruction in words is expected, or None for the model's own."
         )
     return task
 

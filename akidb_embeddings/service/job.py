@@ -6,22 +6,22 @@ window by length. While one window is computed, the next is tokenized.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
+from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.rerank import RerankConfig
+from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.scheduler import VectorsFuture
-from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError, ZeroVectorError
+from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
-from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import Timings
-from akidb_embeddings.vectors.finish import finish, zero_rows
-from akidb_embeddings.vectors.precision import Quantized, quantize
+from akidb_embeddings.vectors.finish import Vectors
 
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than moving it to another thread would add.
@@ -40,46 +40,68 @@ class _Window:
     submitted: float
 
 
-class Job:
-    """Texts with one prompt, to be ``run`` once.
+class Job(ABC):
+    """Texts, or pairs of texts, to be ``run`` once. Subclasses know how to tokenize them, and what to make of the rows.
 
-    As a context manager, it finally removes its remaining texts from the engine's queue.
+    As a context manager, it finally removes what remains of it from the engine's queue.
+
+    Args:
+        config: The service's configuration.
+        engine: The engine.
+        count: The number of texts.
+        limit: The largest number of tokens of a text.
+        timeout: Seconds after which the call fails.
+        progress: Called with the number of further texts that are done.
+        wait: Whether to wait for room in the queue.
+        first_index: The index of the first text in errors.
+        alone: Whether to share no micro-batch with other calls.
 
     Attributes:
-        prompt: The prompt before each text.
-        precision: The precision of the vectors.
-        vectors: ``[n, dimension]`` in that precision; complete after ``run``.
         token_counts: The number of tokens of each text so far.
         truncated: For each text so far, whether it was truncated.
     """
 
+    _field = "texts"
+    _beside = "prompt"  # what counts with a text
+    _too_long = "Shorten or split it, set {truncate} to 'end', or configure a higher limit if the model has one."
+    _pooling = ""
+    _prefix = 0  # characters before each text
+
     def __init__(
         self,
-        resources: Resources,
-        texts: list[str],
-        prompt: str,
+        config: EmbeddingConfig | RerankConfig,
+        engine: Engine,
+        count: int,
+        limit: int,
         *,
         timeout: float | None = None,
         progress: Callable[[int], object] | None = None,
         wait: bool = False,
         first_index: int = 0,
-        precision: str = "float32",
         alone: bool = False,
     ) -> None:
-        self._resources, self._texts, self._first = resources, texts, first_index
-        self.prompt = prompt
+        self._config, self._engine, self._count, self._limit = config, engine, count, limit
+        self._first = first_index
         self._progress, self._waits, self._alone = progress, wait, alone
         self._reported = self._stored = 0
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
         self._begin = time.monotonic()
         self._timings = Timings()
-        # Also raises at once if the precision is unknown.
-        empty = quantize(np.empty((0, resources.settings.dimensions), dtype=np.float32), precision)
-        self.precision = precision
-        self.vectors: Quantized = np.empty((len(texts), empty.shape[1]), dtype=empty.dtype)
         self.token_counts: list[int] = []
         self.truncated: list[bool] = []
+
+    @abstractmethod
+    def _length(self, index: int) -> int:
+        """The characters of a text, without its prompt."""
+
+    @abstractmethod
+    def _encode(self, begin: int, end: int) -> Tokenized:
+        """Token ids of a range; may be called from any thread."""
+
+    @abstractmethod
+    def _keep(self, begin: int, tokens: Tokenized, rows: Vectors) -> None:
+        """Store the engine's rows, float32 [n, …], for the texts from ``begin`` on."""
 
     @property
     def timings(self) -> Timings:
@@ -88,7 +110,7 @@ class Job:
         return self._timings
 
     def run(self) -> None:
-        """Compute the vectors of all texts."""
+        """Compute the rows of all texts."""
         for begin, end in self.windows():
             tokens = self.tokenize(begin, end)
             while self.full or not self.submit(begin, tokens):
@@ -110,11 +132,11 @@ class Job:
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """Ranges ``[begin, end)`` of the texts, limited in texts and characters, but with at least one text."""
-        begin, scale = 0, self._resources.engine.window_scale
-        while begin < len(self._texts):
+        begin, scale = 0, self._engine.window_scale
+        while begin < self._count:
             end, characters = begin, 0
-            while end < len(self._texts) and end - begin < scale * WINDOW_TEXTS:
-                characters += len(self._texts[end])
+            while end < self._count and end - begin < scale * WINDOW_TEXTS:
+                characters += self._length(end)
                 if characters > scale * WINDOW_CHARACTERS and end > begin:
                     break
                 end += 1
@@ -123,7 +145,7 @@ class Job:
 
     def is_short(self, begin: int, end: int) -> bool:
         """Whether tokenizing the range takes less time than moving it to another thread."""
-        return sum(len(text) + len(self.prompt) for text in self._texts[begin:end]) <= _FEW_CHARACTERS
+        return sum(self._length(index) + self._prefix for index in range(begin, end)) <= _FEW_CHARACTERS
 
     def tokenize(self, begin: int, end: int) -> Tokenized:
         """Token ids of a range; may be called from any thread.
@@ -132,18 +154,18 @@ class Job:
             InputError: A text cannot be tokenized, or is too long with ``truncate: error``; ``index`` says which.
         """
         started = time.monotonic()
-        tokens = self._resources.tokenizer.encode(self._texts[begin:end], self.prompt, self._first + begin)
+        tokens = self._encode(begin, end)
         self._timings.tokenize += time.monotonic() - started
-        limit = self._resources.settings.max_tokens
-        if self._resources.config.truncate == "error" and any(tokens.truncated):
+        limit = self._limit
+        if self._config.truncate == "error" and any(tokens.truncated):
             index = tokens.truncated.index(True)
             least = "" if tokens.exact[index] else "at least "
             raise InputError(
-                field="texts",
-                index=self._first + begin + index,
+                field=self._field,
+                index=self._first + begin + tokens.owner(index),
                 limit=limit,
-                reason=f"has {least}{tokens.counts[index]} tokens with its prompt; the limit is {limit}.",
-                hint="Shorten or split it, set {truncate} to 'end', or configure a higher limit if the model has one.",
+                reason=f"has {least}{tokens.counts[index]} tokens with its {self._beside}; the limit is {limit}.",
+                hint=self._too_long,
             )
         return tokens
 
@@ -157,14 +179,15 @@ class Job:
             OverloadError: The queue is full of other calls' texts, and this call does not wait, or its deadline passed.
         """
         try:
-            future = self._resources.engine.submit(
+            future = self._engine.submit(
                 tokens.ids,
-                pooling=self._resources.settings.pooling,
-                max_rows=self._resources.config.batch_size,
-                max_waiting_tokens=self._resources.config.max_queued_tokens,
+                pooling=self._pooling,
+                max_rows=self._config.batch_size,
+                max_waiting_tokens=self._config.max_queued_tokens,
                 deadline=self._deadline,
                 alone=self._alone,
-                keep_warm=self._resources.config.keep_warm,
+                keep_warm=self._config.keep_warm,
+                first_parts=tokens.first_parts,
             )
         except OverloadError:
             if self._pending or (self._waits and self._remaining() != 0):
@@ -247,30 +270,21 @@ class Job:
     def _store_oldest(self) -> None:
         window = self._pending[0]
         try:
-            vectors = window.future.result()
-        except UnusableVectorError as error:  # its index counts from the window's first text
-            raise error.shifted(self._first + window.begin) from None
+            rows = window.future.result()
+        except UnusableVectorError as error:  # its index is that of an entry of the window
+            index = self._first + window.begin + window.tokens.owner(error.index or 0)
+            raise error.changed(field=self._field, index=index) from None
         self._pending.popleft()
         begun = window.future.begun or window.submitted
         self._timings.queue += max(0.0, begun - window.submitted)
         self._timings.compute += time.monotonic() - begun
-        settings = self._resources.settings
-        end = window.begin + len(vectors)
-        # A model whose vectors are integers defines its own int8.
-        own_integers = settings.integers and self.precision == "int8"
-        normalize = settings.normalize and not own_integers
-        finished = finish(vectors, settings.dimensions, normalize, settings.layer_norm)
-        if zeros := zero_rows(finished):
-            tokens = len(window.tokens.ids[zeros[0]])
-            raise ZeroVectorError(self._first + window.begin + zeros[0], tokens)
-        precision = "float32" if own_integers else self.precision
-        if settings.integers and precision in ("binary", "ubinary"):
-            # The bits are the signs before rounding, which a zero has kept.
-            finished = np.where(np.signbit(finished), np.float32(-1), np.float32(1))
-        self.vectors[window.begin : end] = quantize(finished, precision, first_index=self._first + window.begin)
-        self.token_counts += [len(ids) for ids in window.tokens.ids]
-        self.truncated += window.tokens.truncated
-        self._stored = len(vectors)
+        self._keep(window.begin, window.tokens, rows)
+        self._count_tokens(window.tokens)
+        self._stored = len(rows)
+
+    def _count_tokens(self, tokens: Tokenized) -> None:
+        self.token_counts += [len(ids) for ids in tokens.ids]
+        self.truncated += tokens.truncated
 
     def __enter__(self) -> Self:
         return self

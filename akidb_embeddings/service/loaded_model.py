@@ -1,27 +1,22 @@
 """A loaded model with its configuration: what it is, how it counts tokens, and how long it stays loaded."""
 
-import asyncio
-import weakref
 from collections.abc import Iterable
-from typing import Self
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.settings import Settings, fingerprint
 from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.engine.statistics import Statistics
-from akidb_embeddings.engine.table import release_engine
-from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.service.inputs import check_text, check_texts
+from akidb_embeddings.service.open_model import OpenModel
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.vectors.precision import check_precision
 
 
-class LoadedModel:
-    """A model that stays loaded until it is closed or garbage-collected, unless others share its engine."""
+class LoadedModel(OpenModel):
+    """An embedding model that stays loaded until it is closed or garbage-collected."""
 
     def __init__(self, resources: Resources) -> None:
+        super().__init__(resources.engine, resources.config.memory, resources.config.compute)
         self._resources = resources
-        self._release = weakref.finalize(self, release_engine, resources.engine)
 
     @property
     def config(self) -> EmbeddingConfig:
@@ -43,17 +38,8 @@ class LoadedModel:
         """The length of the vectors."""
         return self.settings.dimensions
 
-    @property
-    def backend(self) -> str:
-        """What computes the vectors: "cpu", "cuda" or "metal"."""
-        from akidb_embeddings.compute.devices import select_backend  # this module is imported before MLX is needed
-
-        return select_backend(self.config.memory, self.config.compute).name
-
     def __repr__(self) -> str:
-        state = "" if self.alive else ", dead" if self._release.alive else ", closed"
-        model = f"{self.config.model_name!r}, dimension={self.dimension}, backend={self.backend!r}"
-        return f"{type(self).__name__}({model}{state})"
+        return self._describe(f"{self.config.model_name!r}, dimension={self.dimension}")
 
     def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
@@ -88,37 +74,3 @@ class LoadedModel:
             InputError: A text is not a string, or cannot be tokenized; ``index`` says which.
         """
         return self._resources.tokenizer.encode(check_texts(texts), prompt, exact_counts=True).counts
-
-    @property
-    def statistics(self) -> Statistics:
-        """What the MLX thread did so far and what waits for it; services that share the thread share the figures."""
-        return self._resources.engine.statistics
-
-    @property
-    def alive(self) -> bool:
-        """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
-        return self._release.alive and self._resources.engine.alive
-
-    def close(self) -> None:
-        """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
-        self._release()
-
-    async def aclose(self) -> None:
-        """``close`` for event loops."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.aclose()
-
-    def _check_open(self) -> None:
-        if not self._release.alive:
-            raise WorkerError("This EmbeddingService is closed; make a new one.")

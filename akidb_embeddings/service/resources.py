@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.checkpoint.settings import Settings, apply_config, warn_about_normalization
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.table import acquire_engine, release_engine, retain_engine
 from akidb_embeddings.hub.download import resolve_model
@@ -48,16 +50,7 @@ class Resources:
         prompter = Prompter(config, checkpoint, settings)
         tokenizer = Tokenizer(checkpoint, settings.max_tokens)
         tokenizer.log()
-        with ThreadPoolExecutor(1) as pool:
-            digest = pool.submit(lambda: checkpoint.digest)  # reads all files: here, not in the first call
-            engine = acquire_engine(checkpoint, config.memory, config.compute)
-            try:
-                digest.result()
-                if config.warm_up:
-                    engine.warm_up(settings.pooling)
-            except BaseException:
-                release_engine(engine)
-                raise
+        engine = load_engine(checkpoint, config, settings.pooling)
         return cls(config, settings, checkpoint, prompter, tokenizer, engine)
 
     def with_values(self, **changes: Any) -> Self:
@@ -69,3 +62,23 @@ class Resources:
         config = self.config.with_values(**changes)
         settings = apply_config(config, self.checkpoint)
         return replace(self, config=config, settings=settings, engine=retain_engine(self.engine))
+
+
+def load_engine(checkpoint: BaseCheckpoint, config: EmbeddingConfig | RerankConfig, pooling: str) -> Engine:
+    """The engine of a checkpoint, loaded, while the checkpoint's digest is computed. Release it once.
+
+    Raises:
+        CheckpointError: The weights do not fit the architecture, or a file cannot be read.
+        WorkerError: MLX cannot be loaded, or this process was forked from one that runs it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(lambda: checkpoint.digest)  # reads all files: here, not in the first call
+        engine = acquire_engine(checkpoint, config.memory, config.compute)
+        try:
+            digest.result()
+            if config.warm_up:
+                engine.warm_up(pooling)
+        except BaseException:
+            release_engine(engine)
+            raise
+    return engine

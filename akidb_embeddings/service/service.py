@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from akidb_embeddings.config.embedding import AS_CONFIGURED, FIELDS, EmbeddingConfig
+from akidb_embeddings.config.embedding import FIELDS, EmbeddingConfig
+from akidb_embeddings.config.model import AS_CONFIGURED
 from akidb_embeddings.service.arguments import checked_names, same_arguments
 from akidb_embeddings.service.async_calls import AsyncCalls
 from akidb_embeddings.service.inputs import check_vectors

@@ -8,6 +8,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingConfig
 from akidb_embeddings.config.embedding import FIELDS
+from akidb_embeddings.config.rerank import FIELDS as RERANK_FIELDS
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.service.adapter import ato_lists, rename_arguments, to_lists
 
@@ -36,6 +37,15 @@ def test_names_are_replaced_and_values_are_not(given: dict[str, Any], renamed: d
 def test_a_name_is_replaced_once() -> None:
     """Not by the name that is to be replaced next: swapped names would otherwise meet."""
     assert rename_arguments({"a": 1, "b": 2}, {"a": "b", "b": "a"}, {}, ("a", "b")) == {"b": 1, "a": 2}
+
+
+def test_the_fields_may_be_another_configurations() -> None:
+    rerank = {"instruction": "x", "model": "m"}
+    assert rename_arguments(rerank, ALIASES, {}, (), RERANK_FIELDS) == {"instruction": "x", "model_name": "m"}
+    with pytest.raises(ConfigurationError, match="'instruction'"):
+        rename_arguments(rerank, ALIASES, {}, ())
+    with pytest.raises(ConfigurationError, match=r"'pooling' \(value 'cls'\)"):
+        rename_arguments({"pooling": "cls"}, ALIASES, {}, (), RERANK_FIELDS)
 
 
 @pytest.mark.parametrize("value", ["cpu", None, {"a": 1}])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import ArgumentError, ConfigurationError, EmbeddingConfig, EmbeddingService, InputError
-from akidb_embeddings.config.embedding import AS_CONFIGURED
+from akidb_embeddings.config.model import AS_CONFIGURED
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.service.options import Options
 

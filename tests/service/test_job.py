@@ -17,8 +17,8 @@ from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadError, WorkerError
 from akidb_embeddings.service import job as job_module
-from akidb_embeddings.service.job import Job
 from akidb_embeddings.service.resources import Resources
+from akidb_embeddings.service.vectors_job import VectorsJob
 from tests.conftest import LONG, FakeModel, Start, background, eventually, row, service, vector_of
 
 LIMIT = 6
@@ -48,7 +48,7 @@ def engine(start: Start, model: FakeModel) -> Engine:
     return start(model)
 
 
-Make = Callable[..., Job]
+Make = Callable[..., VectorsJob]
 
 
 @pytest.fixture
@@ -60,16 +60,16 @@ def make(engine: Engine) -> Make:
         progress: Any = None,
         wait: bool = False,
         **config: Any,
-    ) -> Job:
+    ) -> VectorsJob:
         tokenizer: Any = SimpleNamespace(encode=tokenize)
         unused: Any = None  # a job is given its prompt
         resources = Resources(EmbeddingConfig(**config), SETTINGS, unused, unused, tokenizer, engine)
-        return Job(resources, texts, prompt, timeout=timeout, progress=progress, wait=wait)
+        return VectorsJob(resources, texts, prompt, timeout=timeout, progress=progress, wait=wait)
 
     return new
 
 
-def run(job: Job) -> Job:
+def run(job: VectorsJob) -> VectorsJob:
     """What ``EmbeddingService.encode`` does."""
     with job:
         job.run()

@@ -103,7 +103,7 @@ def test_services_are_asked_for_and_closed_by_many_threads(making: Making) -> No
     at_once(use, 8)
     close_shared_services()
     assert all("closed" in reason for reason in refused)
-    assert (shared._services, engine_table._users) == ({}, {})
+    assert (shared._services._entries, engine_table._users) == ({}, {})
 
 
 # A parent with a model of no weight, a thread of which loads it and is stopped at one stage; a child is not stopped.
@@ -216,8 +216,8 @@ print(service.alive, shared_service(config) is service, service.embed(["a"]).sha
 @pytest.mark.parametrize(
     ("held", "loaded"),
     [
-        ("shared._lock", True),
-        ("shared._lock", False),
+        ("shared._services._lock", True),
+        ("shared._services._lock", False),
         ("engine_table._lock", True),
         ("engine_table._lock", False),
         ("entry.loading", True),
@@ -230,7 +230,7 @@ if sys.argv[2] == "True":
     shared_service(config)
 else:
     load_until("weights")
-[entry] = shared._services.values()
+[entry] = shared._services._entries.values()
 lock, holding, enough = eval(sys.argv[1]), threading.Event(), threading.Event()
 def hold():
     with lock:

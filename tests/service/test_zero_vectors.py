@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService, ZeroVectorError
-from akidb_embeddings.diagnostics.checks import run_checks
+from akidb_embeddings.diagnostics.vector_checks import check_vectors
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.vectors import WITHOUT_RANGES
 from akidb_embeddings.vectors.precision import quantize
@@ -50,7 +50,7 @@ def test_a_cut_that_leaves_only_zeros(tmp_path: Path, normalize: bool) -> None:
 
 def test_verify_reports_them(tmp_path: Path) -> None:
     with EmbeddingService(str(dead_model(tmp_path / "model"))) as service:
-        [check] = run_checks(service)
+        [check] = check_vectors(service)
     assert (check.name, check.passed) == ("finite", False)
     assert "only zeros" in check.text
 

@@ -1,0 +1,69 @@
+"""A loaded model of either kind, which stays loaded until it is closed."""
+
+import asyncio
+import weakref
+from typing import Self
+
+from akidb_embeddings.engine.engine import Engine
+from akidb_embeddings.engine.statistics import Statistics
+from akidb_embeddings.engine.table import release_engine
+from akidb_embeddings.errors import WorkerError
+
+
+class OpenModel:
+    """Holds an engine until it is closed or garbage-collected, unless others share the engine.
+
+    Args:
+        engine: The engine, acquired once for this object.
+        memory: The configured "memory".
+        compute: The configured "compute".
+    """
+
+    def __init__(self, engine: Engine, memory: str, compute: str) -> None:
+        self._engine, self._computed = engine, (memory, compute)
+        self._release = weakref.finalize(self, release_engine, engine)
+
+    @property
+    def backend(self) -> str:
+        """What computes: "cpu", "cuda" or "metal"."""
+        from akidb_embeddings.compute.devices import select_backend  # this module is imported before MLX is needed
+
+        return select_backend(*self._computed).name
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the MLX thread did so far and what waits for it; services that share the thread share the figures."""
+        return self._engine.statistics
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
+        return self._release.alive and self._engine.alive
+
+    def close(self) -> None:
+        """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
+        self._release()
+
+    async def aclose(self) -> None:
+        """``close`` for event loops."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def _describe(self, model: str) -> str:
+        state = "" if self.alive else ", dead" if self._release.alive else ", closed"
+        return f"{type(self).__name__}({model}, backend={self.backend!r}{state})"
+
+    def _check_open(self) -> None:
+        if not self._release.alive:
+            raise WorkerError(f"This {type(self).__name__} is closed; make a new one.")
