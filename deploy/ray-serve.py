@@ -17,21 +17,22 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.distributed import keep_to_assigned_cpus
 from akidb_embeddings.server.app import create_app
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.loading import open_services
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.run import open_services
 
 
 class Arguments(BaseModel, extra="forbid"):
     """The arguments after the name of the application, or under ``args`` of a Serve configuration.
 
-    ``embedding`` and ``server``: keys of these sections of the configuration file. ``target_requests``: requests that a
-    replica should have at once on average. More requests give larger batches and longer waits.
+    ``embedding``, ``rerank`` and ``server``: keys of these sections of the configuration file. ``target_requests``:
+    requests that a replica should have at once on average. More requests give larger batches and longer waits.
     """
 
     model: str = "minilm-l6-v2"
@@ -40,6 +41,7 @@ class Arguments(BaseModel, extra="forbid"):
     max_replicas: PositiveInt = 4
     target_requests: PositiveFloat = 8
     embedding: dict[str, Any] = {}
+    rerank: dict[str, Any] = {}
     server: dict[str, Any] = {}
 
 
@@ -50,11 +52,11 @@ class Arguments(BaseModel, extra="forbid"):
 class Embeddings:
     """One replica."""
 
-    def __init__(self, embedding: dict[str, Any], server: dict[str, Any]) -> None:
+    def __init__(self, embedding: dict[str, Any], rerank: dict[str, Any], server: dict[str, Any]) -> None:
         keep_to_assigned_cpus()
         config = ServerConfig(**server)
         self._open = contextlib.ExitStack()
-        services = self._open.enter_context(open_services(config, EmbeddingConfig(**embedding)))
+        services = self._open.enter_context(open_services(config, EmbeddingConfig(**embedding), RerankConfig(**rerank)))
         self._handler = Handler(config, services, Metrics(services))
         self._health = Health(self._handler)
 
@@ -76,4 +78,5 @@ def application(arguments: Arguments) -> serve.Application:
         target_ongoing_requests=arguments.target_requests,
     )
     deployment = Embeddings.options(ray_actor_options={"num_cpus": arguments.cpus}, autoscaling_config=replicas)
-    return deployment.bind({"model_name": arguments.model, **arguments.embedding}, arguments.server)
+    embedding = {"model_name": arguments.model, **arguments.embedding}
+    return deployment.bind(embedding, arguments.rerank, arguments.server)

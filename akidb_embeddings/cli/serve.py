@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.downloads import announce_download
-from akidb_embeddings.cli.options import add_location_options, configuration
+from akidb_embeddings.cli.options import add_location_options, configuration, rerank_configuration
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.extras import require
 
@@ -21,7 +21,16 @@ def _add_arguments(parser: ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         default=SUPPRESS,
-        help="a model to serve; may be repeated, and the first is the default model (default: the configured one)",
+        help="an embedding model to serve; may be repeated, and the first is the default one (default: the configured "
+        "one, or none with --reranker)",
+    )
+    parser.add_argument(
+        "--reranker",
+        dest="rerankers",
+        action="append",
+        metavar="NAME",
+        default=SUPPRESS,
+        help="a reranker to serve; may be repeated, and the first is the default one (default: none)",
     )
     group = parser.add_argument_group(
         "server",
@@ -46,14 +55,14 @@ def _add_server_options(group: "Container") -> None:
     add("--host", f"the address to listen on (default: {default.host}, only from this machine)", metavar="ADDRESS")
     add_number("--port", "the port for REST, 0 for any free port")
     add("--grpc-port", "the port for gRPC (default: no gRPC)", type=int, metavar="N")
-    add_number("--max-texts", "the most texts in one request")
+    add_number("--max-texts", "the most texts, or documents, in one request")
     add_number("--max-body-bytes", "the most bytes in one request")
     add_number("--max-queued-tokens", "the most tokens that may wait in the queue")
     add_number("--max-queue-seconds", "the age of the oldest waiting request from which new ones are rejected")
     add_number("--max-concurrent-requests", "the most requests in flight")
     add_number("--request-seconds", "the timeout of one request")
     add_number("--drain-seconds", "the time that requests in flight have at shutdown")
-    add_number("--probe-seconds", "the idle time after which a readiness check computes a vector")
+    add_number("--probe-seconds", "the idle time after which a readiness check computes a vector or score")
     add("--api-keys-file", "API keys, one per line (default: no keys)", metavar="FILE")
     add("--protect-health", "require a key for health and metrics, too", action=BooleanOptionalAction)
     add("--tls-certificate", "PEM file of the certificate chain (default: no TLS)", metavar="FILE")
@@ -82,14 +91,14 @@ def _run(options: Namespace) -> int:
 
     flags = {name: value for name, value in vars(options).items() if name in FIELDS}
     config = ServerConfig.resolve(options.config, **flags)
-    embedding = configuration(options)
+    embedding, rerank = configuration(options), rerank_configuration(options)
     logs.configure(config.log_format)
-    serve(config, embedding, announce=functools.partial(announce_download, tell=logs.LOG.info))
+    serve(config, embedding, rerank, functools.partial(announce_download, tell=logs.LOG.info))
     return 0
 
 
 SERVE = Command(
-    "serve embeddings over REST, OpenAI's API and gRPC",
+    "serve embeddings and rerankers over REST, OpenAI's API and gRPC",
     _add_arguments,
     _run,
     "akidb-embed serve --model minilm-l6-v2 --port 8080 --grpc-port 50051",

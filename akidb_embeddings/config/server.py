@@ -33,6 +33,7 @@ def _is_list_of_headers(value: list[Any]) -> bool:
 
 _RULES: Mapping[str, Rule] = {
     "models": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
+    "rerankers": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
     "host": Rule(str, "an address of this machine, such as 127.0.0.1 or 0.0.0.0", str.strip),
     "port": _PORT,
     "grpc_port": _PORT._replace(optional=True),
@@ -61,18 +62,20 @@ class ServerConfig:
     """A complete, valid set of the server's settings.
 
     Attributes:
-        models: The models to serve, the first by default; empty for the model of the ``embedding:`` section.
+        models: The embedding models to serve, the first by default; empty for the model of the ``embedding:`` section,
+            or for none if there are ``rerankers``.
+        rerankers: The rerankers to serve, the first by default.
         host: The address to listen on.
         port: The port for REST; 0 for any free one.
         grpc_port: The port for gRPC; None for no gRPC.
-        max_texts: Most texts in one request.
+        max_texts: Most texts, or documents, in one request.
         max_body_bytes: Most bytes in one request's body or gRPC message.
         max_queued_tokens: Most tokens in the queue; with an empty queue, a request of any size is accepted.
         max_queue_seconds: Age in seconds of the oldest waiting request from which new ones are rejected.
         max_concurrent_requests: Most requests in flight, waiting ones included.
         request_seconds: Timeout of one request, in seconds.
         drain_seconds: Seconds that requests in flight have at shutdown.
-        probe_seconds: Idle seconds after which a readiness check computes a vector.
+        probe_seconds: Idle seconds after which a readiness check computes a vector or score.
         api_keys_file: File of API keys, one per line; None for no file. Those in ``AKIDB_API_KEYS``, separated by
             commas, are added.
         protect_health: Whether health and metrics require a key; the page never does.
@@ -87,6 +90,7 @@ class ServerConfig:
     """
 
     models: list[str] | tuple[str, ...] = ()
+    rerankers: list[str] | tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8080
     grpc_port: int | None = None

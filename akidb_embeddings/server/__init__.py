@@ -1,7 +1,10 @@
-"""The library over the network: REST, OpenAI's API and gRPC, batched across all clients.
+"""The library over the network: REST, the APIs of others, and gRPC, batched across all clients.
 
-The modules use only the library's service, configuration and errors. ``handler`` handles requests of all protocols,
-and ``api_error`` has the form of their errors; ``auth``, ``metrics``, ``logs`` and ``health`` are what their names say.
-HTTP: ``app``, its ``middleware``, the routes in ``rest`` and ``openai``, ``schemas`` for bodies, and ``responses`` for
-what all routes share. gRPC: ``rpc``, with the methods in ``servicer``. ``run`` starts and stops the server.
+The modules use only the library's services, configuration and errors. ``handler`` handles requests of all protocols:
+``admission`` has the limits, ``models`` the models, ``embed_call`` and ``rerank_call`` what clients ask for, and
+``api_error`` the form of errors. ``auth``, ``metrics``, ``logs`` and ``health`` are what their names say. HTTP:
+``app``, its ``middleware``, ``parsing`` and the schemas for bodies, ``responses`` for what all routes share, and the
+routes, one module for each API: ``rest``, ``openai``, ``tei`` (Text Embeddings Inference) and ``cohere``. gRPC:
+``rpc``, with the methods in ``servicer`` and their messages in ``messages``. ``run`` starts and stops the server,
+``loading`` its models.
 """

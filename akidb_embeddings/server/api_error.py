@@ -57,6 +57,7 @@ class ApiError(EmbeddingError):
         kind: Which status it has.
         retry_after: Seconds after which the request may be sent again; None if that would not help.
         headers: What goes with it over HTTP.
+        cause: The error of the library that has the message; None if it is this error's own.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class ApiError(EmbeddingError):
         *,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        cause: EmbeddingError | None = None,
         **attributes: Any,
     ) -> None:
         super().__init__(text, **attributes)
-        self.kind, self.retry_after = kind, retry_after
+        self.kind, self.retry_after, self.cause = kind, retry_after, cause
         self.headers = dict(headers or {})
         if retry_after is not None:
             self.headers["retry-after"] = str(retry_after)
@@ -88,6 +90,10 @@ class ApiError(EmbeddingError):
             hint=error.hint,
         )
 
+    def message(self, names: Names = REQUEST_NAMES) -> str:
+        """See ``EmbeddingError``."""
+        return super().message(names) if self.cause is None else self.cause.message(names)
+
     def details(self, names: Names = REQUEST_NAMES) -> dict[str, object]:
         """``field``, ``limit`` and ``retry_after``, as far as the error has them."""
         found = {"field": self.subject(names), "limit": self.limit, "retry_after": self.retry_after}
@@ -104,7 +110,7 @@ def api_error(error: Exception) -> ApiError:
         case OverloadError():
             response_error = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=1)
         case UnusableVectorError():
-            response_error = ApiError(ErrorKind.INTERNAL, error.message(), field=error.field, index=error.index)
+            response_error = ApiError(ErrorKind.INTERNAL, field=error.field, index=error.index, cause=error)
         case WorkerError():
             message = "The model failed while it had this request; it may be sent again."
             response_error = ApiError(ErrorKind.UNAVAILABLE, message, retry_after=1)

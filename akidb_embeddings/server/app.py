@@ -8,15 +8,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import openai, rest, telemetry
+from akidb_embeddings.server import cohere, openai, rest, tei, telemetry
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.middleware import RequestMiddleware
+from akidb_embeddings.server.responses import TRUNCATED_HEADER
 
 # In the order of matching: REST has all paths that no other API has.
-_APIS = (openai.API, rest.API)
+_APIS = (tei.API, cohere.API, openai.API, rest.API)
 
 
 def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
@@ -32,7 +33,7 @@ def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
             allow_origins=handler.config.cors_origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=handler.config.cors_headers,
-            expose_headers=["X-Request-ID", "Retry-After"],
+            expose_headers=["X-Request-ID", "Retry-After", TRUNCATED_HEADER],
         )
     return app
 
@@ -42,13 +43,13 @@ def describe() -> FastAPI:
     app = FastAPI(
         title="akidb-embeddings",
         version=__version__,
-        summary="Text embeddings with MLX",
+        summary="Text embeddings and reranking with MLX",
         redoc_url=None,
         redirect_slashes=False,  # /embed/ is not a route: 404
         exception_handlers={HTTPException: _raise_api_error},
     )
-    app.include_router(rest.ROUTER)
-    app.include_router(openai.ROUTER)
+    for api in (rest.API, tei.API, cohere.API, openai.API):
+        app.include_router(api.router)
     return app
 
 

@@ -70,6 +70,48 @@ class Timings(_message.Message):
     total: float
     def __init__(self, tokenize: _Optional[float] = ..., queue: _Optional[float] = ..., compute: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
 
+class RerankRequest(_message.Message):
+    __slots__ = ("query", "texts", "model", "top_k", "activation", "instruction", "max_over_passages", "truncate", "request_id")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_OVER_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    query: str
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    model: str
+    top_k: int
+    activation: str
+    instruction: str
+    max_over_passages: bool
+    truncate: str
+    request_id: str
+    def __init__(self, query: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., top_k: _Optional[int] = ..., activation: _Optional[str] = ..., instruction: _Optional[str] = ..., max_over_passages: _Optional[bool] = ..., truncate: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RerankResponse(_message.Message):
+    __slots__ = ("model", "indices", "scores", "token_counts", "truncated", "fingerprint", "timings", "request_id")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    indices: _containers.RepeatedScalarFieldContainer[int]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    token_counts: _containers.RepeatedScalarFieldContainer[int]
+    truncated: _containers.RepeatedScalarFieldContainer[bool]
+    fingerprint: str
+    timings: Timings
+    request_id: str
+    def __init__(self, model: _Optional[str] = ..., indices: _Optional[_Iterable[int]] = ..., scores: _Optional[_Iterable[float]] = ..., token_counts: _Optional[_Iterable[int]] = ..., truncated: _Optional[_Iterable[bool]] = ..., fingerprint: _Optional[str] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
 class EmbedStreamResponse(_message.Message):
     __slots__ = ("response", "error")
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
@@ -101,7 +143,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("version", "limits", "models")
+    __slots__ = ("version", "limits", "models", "rerankers")
     class LimitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -112,10 +154,12 @@ class InfoResponse(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    RERANKERS_FIELD_NUMBER: _ClassVar[int]
     version: str
     limits: _containers.ScalarMap[str, float]
     models: _containers.RepeatedCompositeFieldContainer[Model]
-    def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Mapping[str, float]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+    rerankers: _containers.RepeatedCompositeFieldContainer[Reranker]
+    def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Mapping[str, float]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., rerankers: _Optional[_Iterable[_Union[Reranker, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "default", "dimension", "max_tokens", "pooling", "normalize", "truncate", "prompts", "fingerprint")
@@ -138,3 +182,21 @@ class Model(_message.Message):
     prompts: _containers.RepeatedScalarFieldContainer[str]
     fingerprint: str
     def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., dimension: _Optional[int] = ..., max_tokens: _Optional[int] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., truncate: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class Reranker(_message.Message):
+    __slots__ = ("name", "default", "max_tokens", "activation", "truncate", "instruction", "fingerprint")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    default: bool
+    max_tokens: int
+    activation: str
+    truncate: str
+    instruction: str
+    fingerprint: str
+    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., max_tokens: _Optional[int] = ..., activation: _Optional[str] = ..., truncate: _Optional[str] = ..., instruction: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...

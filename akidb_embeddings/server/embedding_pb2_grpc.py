@@ -44,6 +44,11 @@ class EmbeddingServiceStub:
                 request_serializer=akidb__embeddings_dot_server_dot_embedding__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=akidb__embeddings_dot_server_dot_embedding__pb2.EmbedStreamResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/akidb.embedding.v1.EmbeddingService/Rerank',
+                request_serializer=akidb__embeddings_dot_server_dot_embedding__pb2.RerankRequest.SerializeToString,
+                response_deserializer=akidb__embeddings_dot_server_dot_embedding__pb2.RerankResponse.FromString,
+                _registered_method=True)
         self.Info = channel.unary_unary(
                 '/akidb.embedding.v1.EmbeddingService/Info',
                 request_serializer=akidb__embeddings_dot_server_dot_embedding__pb2.InfoRequest.SerializeToString,
@@ -68,6 +73,13 @@ class EmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rerank(self, request, context):
+        """Scores of texts for one query, by a reranker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Info(self, request, context):
         """Version, limits and models.
         """
@@ -87,6 +99,11 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     servicer.EmbedStream,
                     request_deserializer=akidb__embeddings_dot_server_dot_embedding__pb2.EmbedRequest.FromString,
                     response_serializer=akidb__embeddings_dot_server_dot_embedding__pb2.EmbedStreamResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=akidb__embeddings_dot_server_dot_embedding__pb2.RerankRequest.FromString,
+                    response_serializer=akidb__embeddings_dot_server_dot_embedding__pb2.RerankResponse.SerializeToString,
             ),
             'Info': grpc.unary_unary_rpc_method_handler(
                     servicer.Info,
@@ -148,6 +165,33 @@ class EmbeddingService:
             '/akidb.embedding.v1.EmbeddingService/EmbedStream',
             akidb__embeddings_dot_server_dot_embedding__pb2.EmbedRequest.SerializeToString,
             akidb__embeddings_dot_server_dot_embedding__pb2.EmbedStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/akidb.embedding.v1.EmbeddingService/Rerank',
+            akidb__embeddings_dot_server_dot_embedding__pb2.RerankRequest.SerializeToString,
+            akidb__embeddings_dot_server_dot_embedding__pb2.RerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

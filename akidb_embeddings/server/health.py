@@ -1,13 +1,15 @@
-"""Liveness and readiness. A model that has been idle, or has failed since, is probed with a test embedding."""
+"""Liveness and readiness. A model that has been idle, or has failed since, is probed: it computes a vector or score."""
 
 import asyncio
 
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.errors import DeadlineError, EmbeddingError, OverloadError
+from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.server.models import Service
 
 _PROBE_TEXTS = ["Is it ready?"]
+_PROBE_PAIRS = [("a", "b")]  # that no limit is too short for
 _PROBE_SECONDS = 10.0
 
 
@@ -16,22 +18,23 @@ class Health:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._probed_failures = dict.fromkeys(handler.services, 0)  # the failure count at the last successful probe
+        # By model, the failure count at the last successful probe.
+        self._probed_failures = dict.fromkeys(handler.models.services, 0)
         self._probes: dict[str, asyncio.Task[str]] = {}
 
     def liveness_problems(self) -> list[str]:
         """The models that cannot recover without a restart of the process."""
-        services = self._handler.services.items()
+        services = self._handler.models.services.items()
         return [f"{name}: its thread has died permanently" for name, service in services if not service.alive]
 
     async def readiness_problems(self) -> list[str]:
         """The reasons why the server should get no requests; empty if it is ready."""
         if self._handler.draining:
             return ["the server is shutting down"]
-        found = [await self._problem(name, service) for name, service in self._handler.services.items()]
+        found = [await self._problem(name, service) for name, service in self._handler.models.services.items()]
         return [problem for problem in found if problem]
 
-    async def _problem(self, name: str, service: EmbeddingService) -> str:
+    async def _problem(self, name: str, service: Service) -> str:
         statistics = service.statistics
         if not statistics.running:
             return f"{name}: its thread has died{' and is being restarted' if service.alive else ' permanently'}"
@@ -44,17 +47,21 @@ class Health:
             probe = self._probes[name] = asyncio.ensure_future(self._probe(name, service))
         return await asyncio.shield(probe)
 
-    async def _probe(self, name: str, service: EmbeddingService) -> str:
+    async def _probe(self, name: str, service: Service) -> str:
         failures = _failure_count(service.statistics)
+        kind = "score" if isinstance(service, RerankService) else "embedding"
         try:
-            await service.aencode(_PROBE_TEXTS, timeout=_PROBE_SECONDS)
+            if isinstance(service, RerankService):
+                await service.ascore(_PROBE_PAIRS, timeout=_PROBE_SECONDS)
+            else:
+                await service.aencode(_PROBE_TEXTS, timeout=_PROBE_SECONDS)
         except DeadlineError:
-            return f"{name}: a test embedding was not done after {_PROBE_SECONDS:g} s"
+            return f"{name}: a test {kind} was not done after {_PROBE_SECONDS:g} s"
         except OverloadError:  # a full queue is a problem only if nothing leaves it
             waiting = service.statistics.waiting_seconds
             return f"{name}: texts have waited for {waiting:.0f} s" if waiting > _PROBE_SECONDS else ""
         except EmbeddingError:
-            return f"{name}: a test embedding failed"
+            return f"{name}: a test {kind} failed"
         self._probed_failures[name] = failures
         return ""
 

@@ -1,6 +1,6 @@
 """Metrics for Prometheus: requests by outcome, the queue, the MLX thread's work, the process."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.server.models import Service
 
 _BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -16,7 +16,7 @@ _BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 class Metrics:
     """The metrics of one server."""
 
-    def __init__(self, services: Mapping[str, EmbeddingService]) -> None:
+    def __init__(self, services: Mapping[str, Service]) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Engines(services))
         self._requests = Counter(
@@ -33,6 +33,9 @@ class Metrics:
             registry=self._registry,
         )
         self._texts = Counter("akidb_texts", "Texts of successful requests", ["model"], registry=self._registry)
+        self._truncated = Counter(
+            "akidb_truncated_texts", "Texts of which only a part was read", ["model"], registry=self._registry
+        )
         self._tokens = Counter("akidb_tokens", "Tokens of successful requests", ["model"], registry=self._registry)
 
     def count_http_response(self, status: int) -> None:
@@ -44,10 +47,11 @@ class Metrics:
         self._requests.labels(protocol, outcome).inc()
         self._seconds.labels(protocol).observe(seconds)
 
-    def count_texts(self, model: str, texts: int, tokens: int) -> None:
-        """Count the texts and tokens of a successful request."""
-        self._texts.labels(model).inc(texts)
-        self._tokens.labels(model).inc(tokens)
+    def count_texts(self, model: str, token_counts: Sequence[int], truncated: Sequence[bool]) -> None:
+        """Count the texts of a successful request, or its pairs with a query: all, the truncated ones, and tokens."""
+        self._texts.labels(model).inc(len(token_counts))
+        self._tokens.labels(model).inc(sum(token_counts))
+        self._truncated.labels(model).inc(sum(truncated))
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""
@@ -57,7 +61,7 @@ class Metrics:
 class _Engines(Collector):
     """The statistics of the MLX threads, read at each scrape."""
 
-    def __init__(self, services: Mapping[str, EmbeddingService]) -> None:
+    def __init__(self, services: Mapping[str, Service]) -> None:
         self._services = services
 
     def collect(self) -> Iterable[Metric]:

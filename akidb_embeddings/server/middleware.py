@@ -34,7 +34,8 @@ class RequestMiddleware:
             app: The application.
             handler: The handler of its requests.
             keys: The API keys.
-            apis: The APIs that are served. The first one that a path belongs to determines the form of errors.
+            apis: The APIs that are served. The first one that a path belongs to determines the form of errors; the last
+                one has all other paths.
         """
         self._app, self._config, self._metrics = app, handler.config, handler.metrics
         self._keys, self._apis = keys, apis
@@ -71,7 +72,7 @@ class RequestMiddleware:
             if response_error.kind is ErrorKind.INTERNAL:
                 LOG.error("A request failed", exc_info=error, extra={"fields": {"request_id": request_id}})
             if not status:
-                api = next(api for api in self._apis if api.has(scope["path"]))
+                api = next((api for api in self._apis if api.has(scope["path"])), self._apis[-1])
                 await error_response(response_error, request_id, api)(scope, receive, send_with_id)
         finally:
             self._metrics.count_http_response(status)

@@ -6,18 +6,20 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.server import schemas
+from akidb_embeddings.server import parsing, schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
-from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome
+from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
     describe_body,
     describe_errors,
     describe_path_parameter,
+    describe_truncation,
     embed_call,
     handler_of,
     json_response,
+    truncation_headers,
     vectors_response,
 )
 from akidb_embeddings.vectors.precision import to_base64
@@ -31,15 +33,17 @@ _NAMES = {**REQUEST_NAMES, "texts": "input"}
 @ROUTER.post(
     "/embeddings",
     response_model=schemas.OpenAIAnswer,
-    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=schemas.OpenAIErrorBody),
+    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=schemas.OpenAIErrorBody)
+    | describe_truncation(),
     openapi_extra=describe_body(schemas.OpenAIRequest),
 )
 async def embeddings(request: Request) -> Response:
     """Vectors as OpenAI's `embeddings.create` returns them. Token ids are rejected: their vocabulary is another one."""
-    given = schemas.parse(await request.body(), schemas.OpenAIRequest)
+    given = parsing.parse(await request.body(), schemas.OpenAIRequest)
     texts = [given.input] if isinstance(given.input, str) else _texts(given.input)
     outcome = await embed_call(request, EmbedCall(texts, model=given.model, dimensions=given.dimensions), "openai")
-    return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
+    body = _body(outcome, given.encoding_format == "base64")
+    return await vectors_response(body, outcome, truncation_headers(outcome.truncated))
 
 
 @ROUTER.get(
@@ -49,7 +53,8 @@ async def embeddings(request: Request) -> Response:
 )
 async def models(request: Request) -> Response:
     """The models that are served."""
-    return json_response({"object": "list", "data": [_model(name) for name in handler_of(request).services]})
+    found = handler_of(request).models
+    return json_response({"object": "list", "data": [_model(name, found.kind(name)) for name in found.services]})
 
 
 # Names may have slashes. Clients send them encoded or not; both arrive decoded.
@@ -61,12 +66,12 @@ async def models(request: Request) -> Response:
 )
 async def model(request: Request) -> Response:
     """One of the models that are served."""
-    name, _ = handler_of(request).service(request.path_params["model"])
-    return json_response(_model(name))
+    name = request.path_params["model"]
+    return json_response(_model(name, handler_of(request).models.kind(name)))
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb"}
+def _model(name: str, kind: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb", "kind": kind}
 
 
 def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What HTTP endpoints share: calls of the handler, disconnects, JSON responses, and OpenAPI entries."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,14 +10,20 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from akidb_embeddings.server import schemas
+from akidb_embeddings.server import parsing, schemas
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError
-from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome, Handler
+from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
+from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 
 T = TypeVar("T")
 
 ANY_REQUEST = (400, 401, 413, 415, 500)
 """The statuses of the errors that every route may respond with: its body may be malformed, even if it is not used."""
+
+TRUNCATED_HEADER = "x-akidb-truncated"
+"""The header of a response that has no field for it: the indices of the texts of which only a part was read."""
+_MAX_LISTED = 100
 
 # Vectors of more numbers than this are written as JSON on another thread.
 _MANY_NUMBERS = 200_000
@@ -32,7 +38,7 @@ class Api:
     """Routes that belong together, and the form of their errors.
 
     Attributes:
-        router: The routes, all below the router's prefix.
+        router: The routes: all below the router's prefix, or those that it has.
         error_body: Makes the JSON object for an error and the request's id.
     """
 
@@ -42,7 +48,9 @@ class Api:
     def has(self, path: str) -> bool:
         """Whether a request for ``path`` belongs to this API, even if none of its routes has that path."""
         prefix = self.router.prefix
-        return not prefix or path == prefix or path.startswith(f"{prefix}/")
+        if not prefix:
+            return any(path == getattr(route, "path", None) for route in self.router.routes)
+        return path == prefix or path.startswith(f"{prefix}/")
 
 
 def handler_of(request: Request) -> Handler:
@@ -63,6 +71,19 @@ async def embed_call(request: Request, call: EmbedCall, protocol: str) -> EmbedO
     return outcome
 
 
+async def rerank_call(request: Request, call: RerankCall, protocol: str) -> RerankOutcome:
+    """The outcome of a call. If the client disconnects, its pairs are removed from the queue.
+
+    Raises:
+        ApiError: The call failed.
+        ClientDisconnectedError: The client disconnected.
+    """
+    outcome = await _while_connected(request, handler_of(request).rerank(call, protocol))
+    tokens = sum(outcome.result.token_counts)
+    request.state.fields.update(model=outcome.model, texts=len(call.documents), tokens=tokens)
+    return outcome
+
+
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
     disconnect = asyncio.ensure_future(request.receive())  # after the body, the next message is the disconnect
@@ -80,18 +101,30 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
                 task.exception()  # or asyncio logs that it was never retrieved
 
 
-async def vectors_response(body: dict[str, Any], outcome: EmbedOutcome) -> Response:
+async def vectors_response(
+    body: dict[str, Any], outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
+) -> Response:
     """The body as JSON. Its arrays have the digits that restore the same float32 values."""
     write = orjson.dumps
     options = orjson.OPT_SERIALIZE_NUMPY
     is_large = outcome.vectors.size > _MANY_NUMBERS
     content = await asyncio.to_thread(write, body, None, options) if is_large else write(body, None, options)
-    return Response(content, media_type="application/json")
+    return Response(content, headers=headers, media_type="application/json")
 
 
-def json_response(body: dict[str, Any], status: int = 200) -> Response:
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A small body as JSON."""
-    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
+    return Response(orjson.dumps(body), status_code=status, headers=headers, media_type="application/json")
+
+
+def truncation_headers(truncated: Sequence[bool]) -> dict[str, str]:
+    """The header for texts that were truncated: the first 100 indices, and how many more there are, as ``+20``."""
+    indices = [index for index, flag in enumerate(truncated) if flag]
+    if not indices:
+        return {}
+    more = len(indices) - _MAX_LISTED
+    listed = [*map(str, indices[:_MAX_LISTED]), *([f"+{more}"] if more > 0 else [])]
+    return {TRUNCATED_HEADER: ",".join(listed)}
 
 
 def error_response(error: ApiError, request_id: str, api: Api) -> Response:
@@ -105,9 +138,15 @@ def describe_errors(*statuses: int, schema: type[BaseModel] = schemas.ErrorBody)
     return {status: {"model": schema, "description": KINDS_BY_STATUS[status].description} for status in statuses}
 
 
-def describe_body(schema: type[schemas.Body]) -> dict[str, Any]:
+def describe_truncation() -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entry for the header of ``truncation_headers``."""
+    description = "The indices of truncated texts; of more than 100, the number of the others at the end: +20."
+    return {200: {"headers": {TRUNCATED_HEADER: {"description": description, "schema": {"type": "string"}}}}}
+
+
+def describe_body(schema: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI entry for a request's body, which the endpoint reads itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schemas.json_schema(schema)}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": parsing.json_schema(schema)}}}}
 
 
 def describe_path_parameter(name: str, description: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from akidb_embeddings.server import schemas
+from akidb_embeddings.server import parsing, schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
-from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome
+from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
@@ -42,7 +42,7 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "d
 )
 async def embed(request: Request) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
-    given = schemas.parse(await request.body(), schemas.EmbedRequest)
+    given = parsing.parse(await request.body(), schemas.EmbedRequest)
     outcome = await embed_call(request, EmbedCall(**given.model_dump(exclude={"encoding_format"})), "rest")
     return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
 

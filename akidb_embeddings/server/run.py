@@ -9,22 +9,21 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import uvicorn
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.registry import MODELS
 from akidb_embeddings.server import rpc
 from akidb_embeddings.server.app import create_app
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.listening import check_port, is_reachable, listen
+from akidb_embeddings.server.loading import Announce, open_services
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.service.service import EmbeddingService
 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT
@@ -35,59 +34,21 @@ _CANCEL_SECONDS = 1.0
 _ENGINE_SECONDS = 10.0
 
 
-def served_names(sources: tuple[str, ...]) -> dict[str, str]:
-    """The models by the names that clients use: a name in the registry or on the hub, or the last part of a folder.
-
-    Raises:
-        ConfigurationError: Two models have the same name.
-    """
-    names: dict[str, str] = {}
-    for source in sources:
-        is_folder = source not in MODELS and (source.startswith((".", "~", "/")) or Path(source).is_dir())
-        name = Path(source).expanduser().resolve().name if is_folder else source
-        if name in names:
-            raise ConfigurationError(
-                field="models", reason=f"has {names[name]!r} and {source!r}, which would both be called {name!r}."
-            )
-        names[name] = source
-    return names
-
-
-def _ignore(_: EmbeddingConfig) -> None:
-    """Announce no model."""
-
-
-@contextlib.contextmanager
-def open_services(
-    config: ServerConfig, embedding: EmbeddingConfig, announce: Callable[[EmbeddingConfig], None] = _ignore
-) -> Iterator[dict[str, EmbeddingService]]:
-    """The loaded models by the names that clients use; closed at the end. Each is announced before it is loaded."""
-    services: dict[str, EmbeddingService] = {}
-    with contextlib.ExitStack() as stack:
-        for name, source in served_names(tuple(config.models) or (embedding.model_name,)).items():
-            model_config = EmbeddingConfig.resolve(
-                embedding, model_name=source, max_queued_tokens=config.max_queued_tokens
-            )
-            announce(model_config)
-            services[name] = stack.enter_context(EmbeddingService(config=model_config))
-            services[name].embed(["The first vector takes longer than others."])
-            LOG.info("Loaded %s, %d dimensions", name, services[name].dimension)
-        yield services
-
-
 def serve(
     config: ServerConfig,
     embedding: EmbeddingConfig,
+    rerank: RerankConfig,
+    announce: Announce,
     notify: Callable[[str], None] = LOG.info,
-    announce: Callable[[EmbeddingConfig], None] = _ignore,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         config: The server's settings.
-        embedding: The settings of the models.
-        notify: Called with each address once the server accepts requests.
+        embedding: The settings of the embedding models.
+        rerank: The settings of the rerankers.
         announce: Called with each model before it is loaded, which may be a download.
+        notify: Called with each address once the server accepts requests.
 
     Raises:
         ConfigurationError: A file for API keys or TLS cannot be used.
@@ -104,7 +65,7 @@ def serve(
         )
     watchdog = threading.Timer(_ENGINE_SECONDS, _force_exit)
     watchdog.daemon = True
-    with open_services(config, embedding, announce) as services:
+    with open_services(config, embedding, rerank, announce) as services:
         handler = Handler(config, services, Metrics(services))
         asyncio.run(_serve_until_signal(handler, keys, notify))
         watchdog.start()  # closing the services waits for the engine's last batch, but not forever

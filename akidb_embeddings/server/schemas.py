@@ -1,20 +1,12 @@
 """The schemas of HTTP request and response bodies."""
 
-import json
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from akidb_embeddings.registry.poolings import POOLINGS
-from akidb_embeddings.server.api_error import ApiError, ErrorKind
+from akidb_embeddings.server.parsing import StrictBody
 from akidb_embeddings.vectors import WITHOUT_RANGES
-
-_MAX_LISTED_PROBLEMS = 3
-_MAX_PROBLEMS = 1000
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-Body = TypeVar("Body", bound=BaseModel)
 
 if TYPE_CHECKING:  # type checkers take no literals from a list
     Precision = str
@@ -30,12 +22,7 @@ Ids = Annotated[list[int], Field(fail_fast=True)]
 Vector = Annotated[list[float], Field(fail_fast=True)]
 
 
-class _Request(BaseModel):
-    # Strict: "5" is not a number, 1 not a boolean. A misspelled option must not be ignored silently.
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class EmbedRequest(_Request):
+class EmbedRequest(StrictBody):
     """Texts to embed. Options that are missing or null are as the server is configured."""
 
     texts: Texts = Field(description="The texts; `/info` has the maximum number.", examples=[["Hello world"]])
@@ -90,7 +77,7 @@ class EmbedAnswer(BaseModel):
     timings: TimingsBody
 
 
-class OpenAIRequest(_Request):
+class OpenAIRequest(StrictBody):
     """OpenAI's `embeddings.create`."""
 
     input: str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)] = Field(
@@ -130,12 +117,13 @@ class OpenAIAnswer(BaseModel):
 
 
 class OpenAIModel(BaseModel):
-    """One model."""
+    """One model. `kind` is not in OpenAI's own API."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    kind: Literal["embedding", "reranker"]
 
 
 class OpenAIModels(BaseModel):
@@ -159,12 +147,25 @@ class ModelInfo(BaseModel):
     fingerprint: str
 
 
+class RerankerInfo(BaseModel):
+    """The default options of one reranker. `instruction` is null for models that take none."""
+
+    name: str
+    default: bool
+    max_tokens: int
+    activation: Literal["sigmoid", "identity"]
+    truncate: str
+    instruction: str | None
+    fingerprint: str
+
+
 class Info(BaseModel):
-    """Version, limits, models."""
+    """Version, limits, embedding models and rerankers."""
 
     version: str
     limits: dict[str, float]
     models: list[ModelInfo]
+    rerankers: list[RerankerInfo]
 
 
 class Status(BaseModel):
@@ -199,73 +200,3 @@ class OpenAIErrorBody(BaseModel):
 
     error: OpenAIErrorDetail
     request_id: str
-
-
-def parse(body: bytes, schema: type[Body]) -> Body:
-    """Read a request's body.
-
-    Raises:
-        ApiError: The body is not a JSON object (malformed), or has invalid fields, which the message names.
-    """
-    try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        raise _lone_surrogate(body, schema) or _api_error(error, schema) from None
-
-
-def _lone_surrogate(body: bytes, schema: type[BaseModel]) -> ApiError | None:
-    """The error for a text with half a character, which JSON can write as an escape; None if there is none.
-
-    pydantic's parser only knows the place in the body, not the field.
-    """
-    if not _SURROGATE.search(body):
-        return None
-    try:
-        content = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        return None
-    for field, index, text in _strings(content, schema):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            reason = f"has a lone surrogate at character {error.start + 1}, which is not valid Unicode."
-            return ApiError(ErrorKind.INVALID, field=field, index=index, reason=reason)
-    return None
-
-
-def _strings(content: object, schema: type[BaseModel]) -> Iterator[tuple[str, int | None, str]]:
-    """The strings in the fields of a body, alone (index None) or in a list."""
-    for field in schema.model_fields:
-        value = content.get(field) if isinstance(content, dict) else None
-        items = enumerate(value) if isinstance(value, list) else [(None, value)]
-        yield from ((field, index, item) for index, item in items if isinstance(item, str))
-
-
-def _api_error(error: ValidationError, schema: type[BaseModel]) -> ApiError:
-    if error.error_count() > _MAX_PROBLEMS:
-        return ApiError(ErrorKind.INVALID, f"The body has {error.error_count()} unknown fields.")
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    first = problems[0]
-    if not first["loc"]:  # the body as a whole
-        return ApiError(ErrorKind.MALFORMED, f"The body is not a valid JSON object: {first['msg']}.")
-    listed = [_describe(one["loc"], one["type"], one["msg"], schema) for one in problems[:_MAX_LISTED_PROBLEMS]]
-    more = f"; and {len(problems) - _MAX_LISTED_PROBLEMS} more" if len(problems) > _MAX_LISTED_PROBLEMS else ""
-    return ApiError(ErrorKind.INVALID, "; ".join(listed) + more, field=_path(first["loc"]))
-
-
-def _describe(location: tuple[int | str, ...], kind: str, message: str, schema: type[BaseModel]) -> str:
-    if kind == "extra_forbidden":
-        return f"{_path(location)} is not a known field; allowed: {', '.join(schema.model_fields)}"
-    return f"{_path(location)}: {message}"
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """A location such as ``texts[3]``. Names are cut, since they come from the client and may be very long."""
-    first, *rest = location
-    return str(first)[:100] + "".join(f"[{part}]" for part in rest if isinstance(part, int))
-
-
-def json_schema(schema: Any) -> dict[str, Any]:
-    """The JSON schema of a body, for the OpenAPI document."""
-    found: dict[str, Any] = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-    return found

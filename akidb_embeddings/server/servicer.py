@@ -1,22 +1,29 @@
 """The gRPC methods: parse a message, call the handler, and respond with a message or a status."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, NoReturn, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 from grpc.aio import ServicerContext as Context
 
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind, api_error
-from akidb_embeddings.server.handler import EmbedCall, EmbedOutcome, Handler
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
-from akidb_embeddings.vectors.precision import little_endian
+from akidb_embeddings.server.messages import (
+    embed_call,
+    embed_response,
+    malformed,
+    parse,
+    rerank_call,
+    rerank_response,
+)
 
-Schema = TypeVar("Schema", bound=Message)
-
+# The names of the arguments in messages.
+_NAMES = {**REQUEST_NAMES, "documents": "texts"}
 SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 # Requests of one stream that are handled at once, so that they share micro-batches.
 _STREAM_DEPTH = 8
@@ -25,7 +32,7 @@ _MAX_STATUS_BYTES = 1000
 
 
 class Servicer:
-    """The three methods of embedding.proto."""
+    """The methods of embedding.proto."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -43,6 +50,9 @@ class Servicer:
             "EmbedStream": grpc.stream_stream_rpc_method_handler(
                 self.embed_stream, response_serializer=pb.EmbedStreamResponse.SerializeToString
             ),
+            "Rerank": grpc.unary_unary_rpc_method_handler(
+                self.rerank, response_serializer=pb.RerankResponse.SerializeToString
+            ),
             "Info": grpc.unary_unary_rpc_method_handler(
                 self.info, response_serializer=pb.InfoResponse.SerializeToString
             ),
@@ -50,10 +60,25 @@ class Servicer:
 
     async def embed(self, message: bytes, context: Context) -> pb.EmbedResponse:
         """Respond to one request, or end the call with an error's status."""
-        request = _parse(message, pb.EmbedRequest)
+        request = parse(message, pb.EmbedRequest)
         request_id = _request_id(request)
         try:
-            return await self._respond("Embed", request, request_id, context.time_remaining())
+            return await self._embed("Embed", request, request_id, context.time_remaining())
+        except ApiError as error:
+            await abort(context, error, request_id)
+
+    async def rerank(self, message: bytes, context: Context) -> pb.RerankResponse:
+        """Respond to one request, or end the call with an error's status."""
+        request = parse(message, pb.RerankRequest)
+        request_id, seconds = _request_id(request), context.time_remaining()
+        try:
+            with _logged("Rerank", request_id) as fields:
+                if request is None:
+                    raise malformed(pb.RerankRequest)
+                outcome = await self._handler.rerank(rerank_call(request), "grpc", seconds)
+                counts = outcome.result.token_counts
+                fields.update(model=outcome.model, texts=len(counts), tokens=sum(counts))
+                return rerank_response(outcome, request_id)
         except ApiError as error:
             await abort(context, error, request_id)
 
@@ -100,24 +125,25 @@ class Servicer:
         """Version, limits and models."""
         request_id = ensure_request_id(None)
         try:
-            if _parse(message, pb.InfoRequest) is None:
-                raise _malformed(pb.InfoRequest)
+            if parse(message, pb.InfoRequest) is None:
+                raise malformed(pb.InfoRequest)
             info = self._handler.info()
             models = [pb.Model(**model) for model in info["models"]]
-            return pb.InfoResponse(version=info["version"], limits=info["limits"], models=models)
+            rerankers = [pb.Reranker(**reranker) for reranker in info["rerankers"]]
+            return pb.InfoResponse(version=info["version"], limits=info["limits"], models=models, rerankers=rerankers)
         except Exception as error:
             await abort(context, _log_if_internal(error, {"request_id": request_id}), request_id)
 
     async def _stream_respond(self, message: bytes, context: Context) -> pb.EmbedStreamResponse:
-        request = _parse(message, pb.EmbedRequest)
+        request = parse(message, pb.EmbedRequest)
         request_id = _request_id(request)
         try:
             seconds = context.time_remaining()
-            return pb.EmbedStreamResponse(response=await self._respond("EmbedStream", request, request_id, seconds))
+            return pb.EmbedStreamResponse(response=await self._embed("EmbedStream", request, request_id, seconds))
         except ApiError as error:
             return pb.EmbedStreamResponse(error=_error(error, request_id))
 
-    async def _respond(
+    async def _embed(
         self, method: str, request: pb.EmbedRequest | None, request_id: str, seconds: float | None
     ) -> pb.EmbedResponse:
         """The response within ``seconds``.
@@ -125,62 +151,36 @@ class Servicer:
         Raises:
             ApiError: The request failed, for any reason.
         """
-        begin, label = time.monotonic(), "cancelled"
-        fields: dict[str, object] = {"request_id": request_id}
-        try:
+        with _logged(method, request_id) as fields:
             if request is None:
-                raise _malformed(pb.EmbedRequest)
-            outcome = await self._handler.embed(_call(request), "grpc", seconds)
-            response = _response(outcome, request_id)
+                raise malformed(pb.EmbedRequest)
+            outcome = await self._handler.embed(embed_call(request), "grpc", seconds)
             fields.update(model=outcome.model, texts=len(outcome.token_counts), tokens=sum(outcome.token_counts))
-            label = "ok"
-            return response
-        except Exception as error:
-            response_error = _log_if_internal(error, fields)
-            label = response_error.kind.label
-            raise response_error from error.__cause__
-        finally:
-            log_request("grpc", method, label, time.monotonic() - begin, **fields)
+            return embed_response(outcome, request_id)
 
 
-def _parse(message: bytes, schema: type[Schema]) -> Schema | None:
-    """The message; None if the bytes are malformed, or have text that is not UTF-8."""
+@contextlib.contextmanager
+def _logged(method: str, request_id: str) -> Iterator[dict[str, object]]:
+    """Log a request at its end. Yields further fields of the entry.
+
+    Raises:
+        ApiError: The request failed, for any reason.
+    """
+    begin, label = time.monotonic(), "cancelled"
+    fields: dict[str, object] = {"request_id": request_id}
     try:
-        return schema.FromString(message)
-    except DecodeError:
-        return None
+        yield fields
+        label = "ok"
+    except Exception as error:
+        response_error = _log_if_internal(error, fields)
+        label = response_error.kind.label
+        raise response_error from error.__cause__
+    finally:
+        log_request("grpc", method, label, time.monotonic() - begin, **fields)
 
 
-def _malformed(schema: type[Message]) -> ApiError:
-    message = f"The message is not a {schema.DESCRIPTOR.full_name}, or has text that is not UTF-8."
-    return ApiError(ErrorKind.MALFORMED, message)
-
-
-def _request_id(request: pb.EmbedRequest | None) -> str:
+def _request_id(request: pb.EmbedRequest | pb.RerankRequest | None) -> str:
     return ensure_request_id(None if request is None else request.request_id)
-
-
-def _call(request: pb.EmbedRequest) -> EmbedCall:
-    """The request as a call of the handler."""
-    given = [list(vector.values) or None for vector in request.embeddings]
-    names = ("model", "pooling", "normalize", "prompt", "dimensions", "truncate", "precision")
-    options = {name: getattr(request, name) for name in names if request.HasField(name)}
-    return EmbedCall(list(request.texts), embeddings=given or None, **options)
-
-
-def _response(outcome: EmbedOutcome, request_id: str) -> pb.EmbedResponse:
-    timings = {name: 1e3 * getattr(outcome.timings, name) for name in ("tokenize", "queue", "compute", "total")}
-    return pb.EmbedResponse(
-        model=outcome.model,
-        dimension=outcome.dimension,
-        precision=outcome.precision,
-        vectors=little_endian(outcome.vectors).tobytes(),
-        token_counts=outcome.token_counts,
-        truncated=outcome.truncated,
-        fingerprint=outcome.fingerprint,
-        timings=pb.Timings(**timings),
-        request_id=request_id,
-    )
 
 
 def _log_if_internal(error: Exception, fields: dict[str, object]) -> ApiError:
@@ -195,14 +195,14 @@ async def abort(context: Context, error: ApiError, request_id: str) -> NoReturn:
     """End the call with the error's status. The trailing metadata have the request's id and ``retry-after``."""
     metadata = {"x-request-id": request_id, "retry-after": error.retry_after}
     context.set_trailing_metadata(tuple((name, str(value)) for name, value in metadata.items() if value is not None))
-    await context.abort(_code(error), _shorten(error.message(REQUEST_NAMES)))
+    await context.abort(_code(error), _shorten(error.message(_NAMES)))
     raise AssertionError("abort raises")
 
 
 def _error(error: ApiError, request_id: str) -> pb.Error:
-    details: dict[str, Any] = error.details()
+    details: dict[str, Any] = error.details(_NAMES)
     return pb.Error(
-        message=_shorten(error.message(REQUEST_NAMES)),
+        message=_shorten(error.message(_NAMES)),
         type=error.kind.label,
         code=_code(error).value[0],
         request_id=request_id,

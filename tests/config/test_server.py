@@ -44,7 +44,8 @@ def test_the_defaults_listen_on_this_machine_alone_without_keys_tls_or_cors() ->
     assert config == ServerConfig()
     assert (config.host, config.port, config.grpc_port) == ("127.0.0.1", 8080, None)
     assert (config.api_keys_file, config.tls_certificate, config.tls_key) == (None, None, None)
-    assert (config.cors_origins, config.models, config.protect_health, config.log_format) == ((), (), False, "plain")
+    assert (config.models, config.rerankers, config.cors_origins) == ((), (), ())
+    assert (config.protect_health, config.log_format) == (False, "plain")
     assert config.cors_headers == ("*",)
 
 
@@ -74,6 +75,7 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
 ) -> None:
     values: dict[str, tuple[Any, str]] = {
         "models": (["one", "two"], "one, two"),
+        "rerankers": (["three", "./four"], "three, ./four"),
         "host": ("0.0.0.0", "0.0.0.0"),
         "port": (0, "0"),
         "grpc_port": (50051, "50051"),
@@ -110,6 +112,8 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         ("models", "minilm-l6-v2"),
         ("models", [""]),
         ("models", [1]),
+        ("rerankers", "bge-reranker-base"),
+        ("rerankers", [None]),
         ("host", ""),
         ("host", 127),
         ("port", -1),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, RerankService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.auth import ApiKeys
@@ -22,8 +22,11 @@ from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
+from tests.fixtures import model_path
 
 _REST = re.compile(r"REST on (https?://[^,\s\"]+)")
+# Its scores are trained to be sigmoids, and it has room for 1024 tokens.
+RERANKER = "tiny-xlm-roberta-reranker"
 _GRPC = re.compile(r"gRPC on ([^\s\"]+)")
 
 
@@ -73,7 +76,7 @@ def server_process(
 
 @contextlib.contextmanager
 def server_here(
-    services: Mapping[str, EmbeddingService], *, keys: ApiKeys | None = None, **settings: Any
+    services: Mapping[str, EmbeddingService | RerankService], *, keys: ApiKeys | None = None, **settings: Any
 ) -> Iterator[Running]:
     """A server in this process over these services, on a thread and event loop of its own."""
     config = ServerConfig(**{"port": 0, "grpc_port": 0} | settings)
@@ -107,11 +110,19 @@ def bundled() -> Iterator[EmbeddingService]:
 
 
 @pytest.fixture(scope="package")
+def reranker() -> Iterator[RerankService]:
+    """The reranker, as the server has it."""
+    with RerankService(str(model_path(RERANKER))) as service:
+        yield service
+
+
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One real server for all tests that leave it as it is; it cuts vectors to any length."""
+    """One real server with a model of each kind, for tests that leave it as it is; it cuts vectors to any length."""
     file = tmp_path_factory.mktemp("configuration") / "embedding_config.yaml"
     file.write_text("embedding: {untrained_dimensions: true}", encoding="utf-8")
-    with server_process("--model", BUNDLED, "--config", str(file), "--log-format", "json") as running:
+    flags = ["--model", BUNDLED, "--reranker", str(model_path(RERANKER))]
+    with server_process(*flags, "--config", str(file), "--log-format", "json") as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.server import embedding_pb2 as pb
@@ -42,8 +42,8 @@ class Faults:
         self.gate.set()
         self.loading.set()
 
-    def wrap(self, start: Callable[[MLXEmbeddingModel, Sequence[MicroBatch]], Callable[[], list[Vectors]]]) -> object:
-        def faulty(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
+    def wrap(self, start: Callable[[MLXModel, Sequence[MicroBatch]], Callable[[], list[Vectors]]]) -> object:
+        def faulty(model: MLXModel, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
             assert self.gate.wait(LONG)
             rows = [(batch.ids == self.magic).any(axis=1) for batch in batches]
             if self.error and (self.everywhere or any(hit.any() for hit in rows)):
@@ -72,7 +72,7 @@ class Faults:
 @pytest.fixture(name="faults")
 def arranged_faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
     found = Faults()
-    monkeypatch.setattr(MLXEmbeddingModel, "start", found.wrap(MLXEmbeddingModel.start))
+    monkeypatch.setattr(MLXModel, "start", found.wrap(MLXModel.start))
     monkeypatch.setattr(engine_table, "_load", found.wrap_load(engine_table._load))
     yield found
     found.gate.set()

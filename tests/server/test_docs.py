@@ -9,6 +9,7 @@ import urllib.request
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server.api_error import ErrorKind
 from akidb_embeddings.server.app import describe
+from akidb_embeddings.server.rerank_schemas import CohereRerankRequest, TeiRerankRequest
 from akidb_embeddings.server.schemas import EmbedRequest, OpenAIRequest
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
@@ -20,7 +21,7 @@ API, DEPLOYMENT = TEXTS["docs/api.md"], TEXTS["docs/deployment.md"]
 
 
 def test_every_field_status_and_route_is_told() -> None:
-    for shape in (EmbedRequest, OpenAIRequest):
+    for shape in (EmbedRequest, OpenAIRequest, TeiRerankRequest, CohereRerankRequest):
         assert not [name for name in shape.model_fields if f"| `{name}`" not in API and f"`{name}` |" not in API]
     for kind in ErrorKind:
         assert f"| {kind.status} | `{kind.label}` | {kind.grpc_status} |" in API

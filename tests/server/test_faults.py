@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.server import handler as handler_module
-from akidb_embeddings.server import rest
+from akidb_embeddings.server import embed_call, rest
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
 from tests.server.calls import Client, get, metric, post
@@ -148,7 +147,7 @@ def test_errors_that_nobody_foresaw_tell_nothing(
         raise ZeroDivisionError("a secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr(handler_module, "_embed", fail)
+        patch.setattr(embed_call, "compute", fail)
         within = post(server.url, ["light"])
         assert grpc_code(server, "light") is grpc.StatusCode.INTERNAL
     monkeypatch.setattr(rest, "vectors_response", fail)

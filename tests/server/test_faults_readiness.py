@@ -9,7 +9,8 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.server import health
-from akidb_embeddings.server.handler import EmbedCall, Handler
+from akidb_embeddings.server.embed_call import EmbedCall
+from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.metrics import Metrics
 from tests.conftest import LONG, at_once, background, eventually

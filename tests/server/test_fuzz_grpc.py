@@ -44,7 +44,12 @@ def noise(seed: int) -> bytes:
     dice = random.Random(seed)
     if seed % 3 == 0:
         return dice.randbytes(dice.choice([0, 1, 2, 10, 100, 10_000]))
-    message = bytearray(WHOLE)
+    return changed(WHOLE, dice)
+
+
+def changed(whole: bytes, dice: random.Random) -> bytes:
+    """A message with some of its bytes changed, doubled, or missing."""
+    message = bytearray(whole)
     for _ in range(dice.randint(1, 8)):
         place = dice.randrange(len(message))
         match dice.randrange(3):

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
 from tests.conftest import LONG, FakeModel, background, service
-from tests.server.conftest import Running, server_here
+from tests.server.conftest import RERANKER, Running, server_here
 from tests.server.rest_client import get, post, refused
 
 TEXTS = ["Hello world", "", "Über den Wolken 🦊 東京", "word " * 400]
@@ -70,8 +70,8 @@ def test_base64_is_of_little_endian_float32_and_float_is_the_default(
 
 
 def test_the_models_are_listed(client: OpenAI) -> None:
-    [model] = client.models.list().data
-    assert (model.id, model.object) == (BUNDLED, "model")
+    models = client.models.list().data
+    assert [(model.id, model.object) for model in models] == [(BUNDLED, "model"), (RERANKER, "model")]
 
 
 NAMES = ("minilm", "org/name", "org/a/b", "a b?#%2F", "models", "é")
@@ -209,3 +209,9 @@ def _floats(embedding: Any) -> Any:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding), "<f4")
     return np.array(embedding, dtype=np.float64).astype(np.float32)
+
+
+def test_a_text_that_is_cut_is_told_by_a_header(server: Running) -> None:
+    for texts, told in ((TEXTS, "3"), (TEXTS[:2], None), (TEXTS[3:] * 3, "0,1,2")):
+        response = post(server, "/v1/embeddings", json={"input": texts})
+        assert response.headers.get("x-akidb-truncated") == told

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
-from tests.server.rest_client import DOCUMENT, get
+from tests.server.rest_client import COHERE, DOCUMENT, get
 
 SCRIPT = REPOSITORY / "scripts" / "openapi.py"
 
@@ -52,6 +52,9 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
     found = {(path, method) for path, operations in document["paths"].items() for method in operations}
     assert found == {
         ("/embed", "post"),
+        ("/rerank", "post"),
+        ("/v1/rerank", "post"),
+        ("/v2/rerank", "post"),
         ("/v1/embeddings", "post"),
         ("/v1/models", "get"),
         ("/v1/models/{model}", "get"),
@@ -69,10 +72,29 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
             wanted |= {"404", "422", "429", "503", "504"}
         assert wanted <= set(operation["responses"])
         shape = "OpenAIErrorBody" if path.startswith("/v1/") else "ErrorBody"
+        shape = "CohereErrorBody" if path in COHERE else shape
         for status, response in operation["responses"].items():
             if status != "200" and (path, status) not in [("/readyz", "503"), ("/livez", "503")]:
                 schema = response["content"]["application/json"]["schema"]
                 assert schema["$ref"] == f"#/components/schemas/{shape}"
+
+
+def test_what_is_told_of_models_is_described(document: dict[str, Any], server: Running) -> None:
+    schemas = document["components"]["schemas"]
+    info = get(server, "/info").json()
+    [reranker], [model] = info["rerankers"], info["models"]
+    listed = get(server, "/v1/models").json()["data"]
+    found = {"Info": [info], "RerankerInfo": [reranker], "ModelInfo": [model], "OpenAIModel": listed}
+    for name, objects in found.items():
+        for one in objects:
+            assert set(one) == set(schemas[name]["properties"]) == set(schemas[name]["required"])
+
+
+def test_answers_without_a_field_for_truncated_texts_have_a_header(document: dict[str, Any]) -> None:
+    for path in ("/rerank", "/v1/embeddings", *COHERE):
+        answer = document["paths"][path]["post"]["responses"]["200"]
+        assert answer["headers"]["x-akidb-truncated"]["schema"] == {"type": "string"}
+        assert answer["content"]["application/json"]["schema"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -9,11 +9,11 @@ import httpx
 import numpy as np
 import pytest
 
-from akidb_embeddings import EmbeddingService
+from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.auth import ApiKeys
 from tests.server.browser import CONTROL, Browser, Tab, browser
-from tests.server.conftest import Running, server_here
+from tests.server.conftest import RERANKER, Running, server_here
 
 pytestmark = pytest.mark.long
 
@@ -88,8 +88,10 @@ def test_it_shows_health_models_and_limits_and_asks_no_other_host(tab: Tab, serv
     info = httpx.get(f"{server.url}/info").json()
     [model] = info["models"]
     assert tab.text("#version") == info["version"]
+    [reranker] = info["rerankers"]
     assert rows(tab, "#models") == [
-        [BUNDLED, "384", str(model["max_tokens"]), "mean", ", ".join(model["prompts"]), model["fingerprint"]]
+        [BUNDLED, "384", str(model["max_tokens"]), "mean", ", ".join(model["prompts"]), model["fingerprint"]],
+        [RERANKER, "\N{EN DASH}", "1,024", "reranker", "", reranker["fingerprint"]],
     ]
     shown = tab.value("[...document.querySelectorAll('#limits td')].map((cell) => [cell.title, cell.innerText])")
     assert {name: float(text.replace(",", "")) for name, text in shown} == info["limits"]
@@ -98,6 +100,14 @@ def test_it_shows_health_models_and_limits_and_asks_no_other_host(tab: Tab, serv
     assert tab.complaints == []
     asked = {url.removeprefix(server.url) for url in tab.requests}
     assert asked == {"/", "/readyz", "/info", "/metrics", "/embed"}
+
+
+def test_without_embedding_models_nothing_is_compared(chromium: Browser, reranker: RerankService) -> None:
+    with server_here({"r": reranker}) as running, chromium.tab(running.url) as tab:
+        ready(tab)
+        assert tab.value("document.querySelector('#compare').checkVisibility()") is False
+        assert [row[0] for row in rows(tab, "#models")] == ["r"]
+        assert tab.complaints == []
 
 
 def test_the_matrix_has_the_cores_cosines(tab: Tab, bundled: EmbeddingService) -> None:

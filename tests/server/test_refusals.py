@@ -202,7 +202,8 @@ class TestFailure:
     ) -> None:
         with server_here({"m": slow}) as here:
             fake.spoilt = {CLS}
-            refused(post(here, path, json={name: value}), 500, "internal", f"{name}[0]")
+            told = refused(post(here, path, json={name: value}), 500, "internal", f"{name}[0]")
+            assert f"NaN or infinity for {name}[0]" in str(told)
 
     def test_an_error_that_nobody_foresaw_is_in_the_log_and_not_in_the_answer(
         self,

@@ -23,7 +23,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.run import served_names
+from akidb_embeddings.server.loading import served_names
 from tests.cli.tools import TINY, run
 from tests.conftest import LONG, REPOSITORY, background, eventually
 from tests.golden.texts import counted_text
@@ -161,7 +161,7 @@ def test_clients_that_do_nothing_keep_no_server_from_ending(tmp_path: Path) -> N
 def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
-        "from akidb_embeddings.engine.model import MLXEmbeddingModel as Model\n"
+        "from akidb_embeddings.engine.model import MLXModel as Model\n"
         "from akidb_embeddings.server import run\n"
         "run._ENGINE_SECONDS = 1.0\n"
         "start = Model.start\n"
@@ -266,15 +266,22 @@ def test_what_clients_call_the_models(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "own").mkdir()
     (tmp_path / BUNDLED).mkdir()  # the registry's name means the registry's model all the same
     sources = (BUNDLED, "own", f"{tmp_path}/deep/er/", "./here", "someone/their-model")
-    assert served_names(sources) == dict(
-        zip((BUNDLED, "own", "er", "here", "someone/their-model"), sources, strict=True)
-    )
+    names = (BUNDLED, "own", "er", "here", "someone/their-model")
+    expected = dict(zip(names, sources, strict=True))
+    assert served_names({"models": sources, "rerankers": ()}) == {"models": expected, "rerankers": {}}
+    found = served_names({"models": sources[:2], "rerankers": ("./a/reranker", "bge-reranker-base")})
+    assert found["rerankers"] == {"reranker": "./a/reranker", "bge-reranker-base": "bge-reranker-base"}
     with pytest.raises(
         ConfigurationError, match=r"models has 'own' and './other/own', which would both be called 'own'"
     ):
-        served_names(("own", "./other/own"))
+        served_names({"models": ("own", "./other/own")})
     with pytest.raises(ConfigurationError, match="would both be called"):
-        served_names((BUNDLED, f"./{BUNDLED}"))
+        served_names({"models": (BUNDLED, f"./{BUNDLED}")})
+    with pytest.raises(ConfigurationError, match=r"rerankers has './one/own' and './two/own'") as caught:
+        served_names({"models": (BUNDLED,), "rerankers": ("./one/own", "./two/own")})
+    assert caught.value.field == "rerankers"
+    with pytest.raises(ConfigurationError, match=r"rerankers and models have './own' and './other/own'"):
+        served_names({"models": ("./own",), "rerankers": ("./other/own",)})
 
 
 def test_several_models_at_once(tmp_path: Path) -> None:

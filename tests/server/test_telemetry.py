@@ -22,7 +22,9 @@ import json, urllib.request
 import grpc
 from akidb_embeddings.server import embedding_pb2 as pb, telemetry
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
+from akidb_embeddings import RerankService
 from tests.conftest import service
+from tests.fixtures import model_path
 from tests.server.conftest import server_here
 
 PARENT = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
@@ -32,12 +34,15 @@ def rest(running, path, body=None):
     with urllib.request.urlopen(request) as answer:
         return answer.read()
 
-with service() as one, server_here({"minilm-l6-v2": one}) as running:
+reranker = RerankService(str(model_path("tiny-bert-reranker")))
+with service() as one, reranker, server_here({"minilm-l6-v2": one, "reranker": reranker}) as running:
     rest(running, "/embed", json.dumps({"texts": ["a secret"]}).encode())
+    rest(running, "/rerank", json.dumps({"query": "a secret", "texts": ["a secret"]}).encode())
     rest(running, "/readyz")
     with grpc.insecure_channel(running.target) as channel:
         client = EmbeddingServiceStub(channel)
         client.Embed(pb.EmbedRequest(texts=["a secret"]), metadata=[("traceparent", PARENT)])
+        client.Rerank(pb.RerankRequest(query="a secret", texts=["a secret"]))
         [answer] = client.EmbedStream(iter([pb.EmbedRequest(texts=["a secret"])]))
         assert answer.response.dimension == 384
         try:
@@ -84,6 +89,8 @@ def test_a_request_is_a_span_and_health_checks_are_none() -> None:
     assert sorted(found, key=str) == sorted(
         [
             ("POST /embed", "SERVER", "b" * 16, "UNSET"),
+            ("POST /rerank", "SERVER", "b" * 16, "UNSET"),
+            (f"{calls}/Rerank", "SERVER", None, "UNSET"),
             (f"{calls}/Embed", "SERVER", "b" * 16, "UNSET"),
             (f"{calls}/EmbedStream", "SERVER", None, "UNSET"),
             (f"{calls}/Embed", "SERVER", None, "UNSET"),

@@ -1,0 +1,87 @@
+"""Cohere's route for scores, in both versions, which is Jina's, too."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from akidb_embeddings.server import parsing
+from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
+from akidb_embeddings.server.rerank_schemas import CohereAnswer, CohereErrorBody, CohereRerankRequest
+from akidb_embeddings.server.responses import (
+    ANY_REQUEST,
+    TRUNCATED_HEADER,
+    Api,
+    describe_body,
+    describe_errors,
+    describe_truncation,
+    json_response,
+    rerank_call,
+    truncation_headers,
+)
+
+ROUTER = APIRouter(tags=["rerank"])
+# The names of the arguments in Cohere's API.
+_NAMES = {**REQUEST_NAMES, "top_k": "top_n"}
+_RESPONSES = describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=CohereErrorBody) | describe_truncation()
+
+
+@ROUTER.post(
+    "/v1/rerank",
+    response_model=CohereAnswer,
+    response_model_exclude_none=True,
+    responses=_RESPONSES,
+    openapi_extra=describe_body(CohereRerankRequest),
+)
+@ROUTER.post(
+    "/v2/rerank",
+    response_model=CohereAnswer,
+    response_model_exclude_none=True,
+    responses=_RESPONSES,
+    openapi_extra=describe_body(CohereRerankRequest),
+)
+async def rerank(request: Request) -> Response:
+    """Scores of documents for one query, the best first, as Cohere's and Jina's APIs return them."""
+    given = parsing.parse(await request.body(), CohereRerankRequest)
+    documents = [one if isinstance(one, str) else one.text for one in given.documents]
+    call = RerankCall(
+        given.query,
+        documents,
+        model=given.model,
+        top_k=given.top_n,
+        activation="identity" if given.raw_scores else "sigmoid",
+        instruction=given.instruction,
+        max_over_passages=bool(given.max_over_passages),
+        truncate=given.truncate,
+        max_tokens_per_doc=given.max_tokens_per_doc,
+    )
+    outcome = await rerank_call(request, call, "cohere")
+    body = _body(outcome, documents if given.return_documents else None, request.state.request_id)
+    return json_response(body, headers=truncation_headers(outcome.result.truncated))
+
+
+def _body(outcome: RerankOutcome, documents: list[str] | None, request_id: str) -> dict[str, Any]:
+    tokens, truncated = sum(outcome.result.token_counts), sum(outcome.result.truncated)
+    results: list[dict[str, Any]] = [{"index": hit.index, "relevance_score": hit.score} for hit in outcome.hits]
+    if documents is not None:
+        for result in results:
+            result["document"] = {"text": documents[result["index"]]}
+    meta: dict[str, Any] = {"tokens": {"input_tokens": tokens, "output_tokens": 0}}
+    if truncated:
+        meta["warnings"] = [f"{truncated} documents were truncated; the header {TRUNCATED_HEADER} has their indices."]
+    return {
+        "id": request_id,
+        "model": outcome.model,
+        "results": results,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "meta": meta,
+    }
+
+
+def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+    body = {"message": error.message(_NAMES), "type": error.kind.label, "request_id": request_id}
+    return body | error.details(_NAMES)
+
+
+API = Api(ROUTER, _error_body)

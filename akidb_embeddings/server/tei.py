@@ -1,0 +1,59 @@
+"""Hugging Face's Text Embeddings Inference: its route for scores."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from akidb_embeddings.server import parsing
+from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.rerank_call import RerankCall
+from akidb_embeddings.server.rerank_schemas import TeiHit, TeiRerankRequest
+from akidb_embeddings.server.responses import (
+    ANY_REQUEST,
+    Api,
+    describe_body,
+    describe_errors,
+    describe_truncation,
+    json_response,
+    rerank_call,
+    truncation_headers,
+)
+
+ROUTER = APIRouter(tags=["rerank"])
+# The names of the arguments in TEI's API. Its "truncate" has other values than ours, of which hints speak.
+_NAMES = {**REQUEST_NAMES, "documents": "texts", "truncate": None}
+_TRUNCATE = {None: None, True: "end", False: "error"}
+
+
+@ROUTER.post(
+    "/rerank",
+    response_model=list[TeiHit],
+    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504) | describe_truncation(),
+    openapi_extra=describe_body(TeiRerankRequest),
+)
+async def rerank(request: Request) -> Response:
+    """Scores of texts for one query, the best first, as Text Embeddings Inference returns them."""
+    given = parsing.parse(await request.body(), TeiRerankRequest)
+    side = given.truncation_direction
+    call = RerankCall(
+        given.query,
+        given.texts,
+        model=given.model,
+        activation="identity" if given.raw_scores else "sigmoid",
+        truncate=_TRUNCATE[given.truncate],
+        truncation_direction=None if side is None else side.lower(),
+    )
+    outcome = await rerank_call(request, call, "tei")
+    body: list[dict[str, Any]] = [{"index": hit.index, "score": hit.score} for hit in outcome.hits]
+    if given.return_text:
+        body = [{**entry, "text": given.texts[hit.index]} for entry, hit in zip(body, outcome.hits, strict=True)]
+    return json_response(body, headers=truncation_headers(outcome.result.truncated))
+
+
+def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+    body = {"error": error.message(_NAMES), "type": error.kind.label, "request_id": request_id}
+    return body | error.details(_NAMES)
+
+
+API = Api(ROUTER, _error_body)
