@@ -8,16 +8,27 @@ from pathlib import Path
 from string import Template
 
 from langchain_akidb.arguments import MOVING as LANGCHAIN
+from langchain_akidb.rerank_arguments import MOVING as LANGCHAIN_RERANK
 from llama_index.embeddings.akidb.arguments import MOVING as LLAMA_INDEX
+from llama_index.postprocessor.akidb.arguments import MOVING as LLAMA_INDEX_RERANK
 
 TEMPLATE = Path(__file__).with_suffix(".md.in")
+CLASSES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "LangChain": {**LANGCHAIN, **LANGCHAIN_RERANK},
+    "LlamaIndex": {**LLAMA_INDEX, **LLAMA_INDEX_RERANK},
+}
+"""The classes of each framework; both have one called ``CohereRerank``."""
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from.md"
 
 
 def page() -> str:
     """The whole of ``docs/coming-from.md``."""
-    classes = {**LANGCHAIN, **LLAMA_INDEX}
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute({name: _table(classes[name]) for name in classes})
+    tables = {
+        f"{framework}_{name}": _table(arguments)
+        for framework, classes in CLASSES.items()
+        for name, arguments in classes.items()
+    }
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(tables)
 
 
 def _table(arguments: Mapping[str, str]) -> str:

@@ -1,9 +1,9 @@
 """The names of arguments in other LangChain classes, mapped to the fields of ``EmbeddingConfig``."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from akidb_embeddings import ConfigurationError
+from akidb_embeddings import ConfigurationError, EmbeddingConfig
 from akidb_embeddings.service.adapter import rename_arguments
 from akidb_embeddings.service.elsewhere import CORES, ENCODE, FASTEMBED, SENTENCE_TRANSFORMER, entries, moves
 
@@ -73,21 +73,46 @@ def to_config_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: An argument is unknown, unsupported or given twice, or a dictionary is not one.
     """
-    flat = {name: value for name, value in given.items() if name not in _DICTIONARIES}
-    for name in _DICTIONARIES:
-        flat |= _entries(name, given.get(name, {}))
+    flat = without_dictionaries(given, _DICTIONARIES, _ALIASES, _UNSUPPORTED, EmbeddingConfig)
     return rename_arguments(flat, _ALIASES, _UNSUPPORTED, [*_OWN, *_ALIASES, *_DICTIONARIES])
 
 
-def _entries(name: str, entries: object) -> dict[str, Any]:
+def without_dictionaries(
+    given: Mapping[str, Any],
+    dictionaries: Collection[str],
+    aliases: Mapping[str, str],
+    unsupported: Mapping[str, str],
+    config: type,
+) -> dict[str, Any]:
+    """The arguments with each entry of a dictionary as one of its own, by a name such as ``model_kwargs['revision']``.
+
+    Args:
+        given: The arguments.
+        dictionaries: Those that are dictionaries.
+        aliases: The names, such an entry's among them, of fields.
+        unsupported: The names of what is refused with an explanation.
+        config: The class whose fields are arguments.
+
+    Raises:
+        ConfigurationError: A dictionary is not one, or has an unknown entry.
+    """
+    flat = {name: value for name, value in given.items() if name not in dictionaries}
+    for name in dictionaries:
+        flat |= _entries(name, given.get(name, {}), aliases, unsupported, config)
+    return flat
+
+
+def _entries(
+    name: str, entries: object, aliases: Mapping[str, str], unsupported: Mapping[str, str], config: type
+) -> dict[str, Any]:
     if not isinstance(entries, Mapping):
         raise ConfigurationError(field=name, reason=f"is {entries!r}; it must be a dictionary.")
     flat = {f"{name}[{key!r}]": value for key, value in entries.items()}
-    for entry in [entry for entry in flat if entry not in _ALIASES.keys() | _UNSUPPORTED.keys()]:
-        known = ", ".join(alias for alias in _ALIASES if alias.startswith(name))
+    for entry in [entry for entry in flat if entry not in aliases.keys() | unsupported.keys()]:
+        allowed = ", ".join(alias for alias in aliases if alias.startswith(name))
         raise ConfigurationError(
             field=entry,
-            reason=f"(value {flat[entry]!r}) is not supported; allowed: {known}. Further settings are arguments of "
-            "their own: those of EmbeddingConfig.",
+            reason=f"(value {flat[entry]!r}) is not supported; allowed: {allowed}. Further settings are arguments of "
+            f"their own: those of {config.__name__}.",
         )
     return flat

@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 from langchain_akidb import MLXEmbeddings
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
+from akidb_embeddings import (
+    EmbeddingConfig,
+    EmbeddingService,
+    close_shared_rerankers,
+    close_shared_services,
+)
 from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.reranking import shared as rerankers
 from akidb_embeddings.service import shared
+from akidb_embeddings.service.sharing import SharedServices
 from tests.conftest import LONG as LONG  # which also chooses the CPU, before anything is loaded
 from tests.conftest import FakeModel, eventually, mlx_threads
 from tests.fixtures import DATA
@@ -34,8 +41,10 @@ def service(model: str | Path = MINILM, **settings: Any) -> EmbeddingService:
 def config_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with configurations of 10 tokens (here), 20 (AKIDB_CONFIG) and 30 (by path)."""
     for name, tokens in (("embedding_config.yaml", 10), ("environment.yaml", 20), ("path.yaml", 30)):
-        content = {"model_name": MINILM, "max_tokens": tokens, "batch_size": 3}
-        (tmp_path / name).write_text(json.dumps({"embedding": content}))
+        content = {"max_tokens": tokens, "batch_size": 3}
+        models = {"embedding": MINILM, "rerank": str(DATA / "models" / "tiny-bert-reranker")}
+        sections = {section: {"model_name": model, **content} for section, model in models.items()}
+        (tmp_path / name).write_text(json.dumps(sections))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nothing-here"))
     monkeypatch.delenv("AKIDB_CONFIG", raising=False)
@@ -49,8 +58,10 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: model)
     monkeypatch.setattr(engine_table, "_engines", {})
     monkeypatch.setattr(engine_table, "_users", {})
-    monkeypatch.setattr(shared, "_services", {})
+    for module in (shared, rerankers):
+        monkeypatch.setattr(module, "_services", SharedServices())
     yield model
     model.release()
     close_shared_services()
+    close_shared_rerankers()
     assert eventually(lambda: mlx_threads() <= before)

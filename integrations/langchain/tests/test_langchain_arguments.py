@@ -187,7 +187,7 @@ def test_wrong_configurations_are_refused(files: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigurationError, match=r"nothing\.yaml"):
         MLXEmbeddings(MINILM)
     configuration: Any = {"model_name": MINILM}
-    with pytest.raises(ConfigurationError, match="is not an EmbeddingConfig"):
+    with pytest.raises(ConfigurationError, match="not of the class EmbeddingConfig"):
         MLXEmbeddings(config=configuration)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from llama_index.embeddings.akidb import MLXEmbedding
 
-from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_rerankers, close_shared_services
 from akidb_embeddings.engine import table as engine_table
 from tests.conftest import REPOSITORY, FakeModel
 
@@ -120,12 +120,14 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     """In place of the weights that services of this test would load."""
     model = FakeModel(dimension=384)
     close_shared_services()  # those of real models
+    close_shared_rerankers()
     monkeypatch.setattr(engine_table, "_load", lambda checkpoint, memory, compute: model)
     monkeypatch.setattr(engine_table, "_engines", {})
     monkeypatch.setattr(engine_table, "_users", {})
     yield model
     model.release()
     close_shared_services()
+    close_shared_rerankers()
 
 
 def run_script(folder: Path, code: str, *arguments: str, seconds: float = 60.0) -> str:
@@ -135,10 +137,11 @@ def run_script(folder: Path, code: str, *arguments: str, seconds: float = 60.0) 
     """
     script = folder / "program.py"
     script.write_text(code)
+    paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     with subprocess.Popen(
         [sys.executable, str(script), *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "AKIDB_BACKEND": "cpu"},
+        env=os.environ | {"PYTHONPATH": paths, "AKIDB_BACKEND": "cpu"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
