@@ -4,18 +4,21 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.kinds import kind_of, read_model
+from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.downloads import confirm_download
+from akidb_embeddings.cli.kinds import add_reranker_option, confirm_either, note_assumed_kind, wanted_kind
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import print_message, shorten, size
 from akidb_embeddings.conversion.convert import BITS, DTYPES, GROUP_SIZES, convert
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.hub.download import resolve_model
+from akidb_embeddings.hub.either import resolve_either
+from akidb_embeddings.registry import Spec
 
 if TYPE_CHECKING:
     from akidb_embeddings.conversion.convert import Conversion
     from akidb_embeddings.diagnostics.quality import Quality
+    from akidb_embeddings.diagnostics.score_quality import ScoreQuality
 
 _GROUP_SIZE = 64
 _LABEL_WIDTH = 48
@@ -30,14 +33,18 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--mixed", action="store_true", help="keep the token embeddings at 8 bits when --bits is lower")
     parser.add_argument(
-        "--dtype", choices=DTYPES, help="dtype of tensors that are not quantized, and of scales (default: the source's)"
+        "--dtype",
+        choices=DTYPES,
+        help="dtype of tensors that are not quantized, and of scales (default: the source's); heads of rerankers stay",
     )
     parser.add_argument(
         "--no-quality",
         dest="measure",
         action="store_false",
-        help="do not compare vectors with the source's (default: compare, which loads one model after the other)",
+        help="do not compare vectors, or scores, with the source's (default: compare, which loads one model after the "
+        "other)",
     )
+    add_reranker_option(parser)
     add_revision_option(parser)
     add_location_options(parser)
 
@@ -48,15 +55,19 @@ def _run(options: Namespace) -> int:
     config = configuration(options)
     # The configured revision belongs to the configured model, not to this one.
     revision = vars(options).get("revision")
-    confirm_download(config.with_values(model_name=options.source, revision=revision), options)
-    files = resolve_model(
+    confirm_either(options.source, revision, config, options)
+    files = resolve_either(
         options.source, revision=revision, cache_dir=config.cache_dir, auto_download=config.auto_download
     )
-    tensors = read_checkpoint(files.path, files.spec).tensors
-    before = sum(file.stat().st_size for file in {location.file for location in tensors.values()})
+    kind = wanted_kind(options)
+    if kind is kind_of(files.path, files.spec) is Spec:
+        note_assumed_kind(options.source)
+    source = read_model(files.path, files.spec, kind)
+    before = sum(file.stat().st_size for file in {location.file for location in source.tensors.values()})
     group_size = options.group_size or _GROUP_SIZE
     if options.measure:
-        print_message("converting, then comparing vectors, which takes longer; --no-quality skips the comparison")
+        numbers = "scores" if isinstance(source, RerankerCheckpoint) else "vectors"
+        print_message(f"converting, then comparing {numbers}, which takes longer; --no-quality skips the comparison")
     result = convert(
         files.path,
         options.destination,
@@ -65,11 +76,12 @@ def _run(options: Namespace) -> int:
         mixed=options.mixed,
         dtype=options.dtype,
         spec=files.spec,
+        kind=kind,
         measure=options.measure,
     )
     print(f"{result.path}: {size(before)} -> {size(result.size_bytes)}, {_describe(result, options, group_size)}")
     if result.quality:
-        print(_quality_line(result.quality))
+        print(_quality(result.quality))
     return 0
 
 
@@ -87,7 +99,22 @@ def _describe(result: "Conversion", options: Namespace, group_size: int) -> str:
     return ", ".join(parts)
 
 
-def _quality_line(quality: "Quality") -> str:
+def _quality(quality: "Quality | ScoreQuality") -> str:
+    from akidb_embeddings.diagnostics.score_quality import ScoreQuality
+
+    return _of_scores(quality) if isinstance(quality, ScoreQuality) else _of_vectors(quality)
+
+
+def _of_scores(quality: "ScoreQuality") -> str:
+    query, document = (shorten(text, _LABEL_WIDTH // 2) for text in quality.pairs[quality.worst_pair])
+    return (
+        f"quality: {quality.in_order} of {quality.compared} times two documents are in the order of full precision; "
+        f"logits, which have a spread of {quality.spread:.2f}, differ by at most {quality.largest:.2g} "
+        f'(pair {quality.worst_pair + 1} of {len(quality.pairs)}: "{query}", "{document}")'
+    )
+
+
+def _of_vectors(quality: "Quality") -> str:
     text = shorten(quality.texts[quality.worst_text], _LABEL_WIDTH)
     line = (
         f"quality: cosine to full precision mean {_cosine(quality.mean)}, worst {_cosine(quality.worst)} "
@@ -110,5 +137,7 @@ CONVERT = Command(
 The result has the layout that mlx-community uses, and loads like any other folder: --model ./bge-small-8bit. Where the
 source's folder lacks pooling, prompts or limits that this library knows, they are added to the result.
 
-The last line compares the vectors of source and result for built-in texts: the mean and the lowest cosine.""",
+The last line compares the vectors of source and result for built-in texts: the mean and the lowest cosine. Of a
+reranker it compares the order of built-in documents, and the logits before the activation. The head of a classifier
+is kept in the source's precision.""",
 )

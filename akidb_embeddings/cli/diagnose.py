@@ -2,20 +2,20 @@
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
-from akidb_embeddings.cli.downloads import confirm_download
+from akidb_embeddings.cli.kinds import add_reranker_option, confirm_either, note_assumed_kind, wanted_kind
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import print_message, shorten, table
 from akidb_embeddings.hub.download import is_model_cached
 
 if TYPE_CHECKING:
+    from akidb_embeddings.diagnostics.comparison import Comparison
     from akidb_embeddings.diagnostics.findings import Finding
     from akidb_embeddings.diagnostics.measure import Measurement
-    from akidb_embeddings.diagnostics.verify import Comparison, Verification
+    from akidb_embeddings.diagnostics.verify import Verification
 
 _LABEL_WIDTH = 40
 
@@ -77,9 +77,10 @@ def _add_verify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--card",
         metavar="NAME",
-        help="compare with the similarities published for this model of `akidb-embed models`, for a folder or a "
-        "repository that holds the same model",
+        help="compare with the similarities or scores published for this model of `akidb-embed models`, for a folder "
+        "or a repository that holds the same model",
     )
+    add_reranker_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_revision_option(parser)
     add_location_options(parser)
@@ -96,14 +97,17 @@ def _verify(options: Namespace) -> int:
         if not is_model_cached(model, revision=revision, cache_dir=config.cache_dir):
             print_message(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
             model, revision = BUNDLED, None
-    confirm_download(config.with_values(model_name=model, revision=revision), options)
+    confirm_either(model, revision, config, options)
     found = verify(
         model,
         card=options.card,
+        kind=wanted_kind(options),
         revision=revision,
         cache_dir=config.cache_dir,
         auto_download=config.auto_download,
     )
+    if found.is_kind_assumed:
+        note_assumed_kind(model)
     print(json.dumps(_as_json(found), ensure_ascii=False) if options.json else _verification(found))
     return 0 if found.passed else 1
 
@@ -117,28 +121,25 @@ def _verification(found: "Verification") -> str:
         f"{failed} of {len(found.checks)} checks FAILED" if failed else f"all {len(found.checks)} checks passed"
     )
     if found.comparison:
-        lines += ["", _comparison(found.comparison, weights)]
+        lines += ["", _comparison(found.comparison, found.numbers, weights)]
     elif all(check.passed for check in found.checks if check.name == "finite"):
-        lines.append("no similarities are published for it: the vectors could not be compared with the authors' own")
+        own = "vectors" if found.kind == "embedding" else "scores"
+        lines.append(f"no {found.numbers} are published for it: the {own} could not be compared with the authors' own")
     return "\n".join(lines)
 
 
-def _comparison(found: "Comparison", weights: str) -> str:
+def _comparison(found: "Comparison", numbers: str, weights: str) -> str:
     rows = [("PUBLISHED", "OURS", "DIFFERENCE", "QUERY", "DOCUMENT")]
-    for query, document, published, ours in _pairs(found):
-        numbers = f"{published:9.4f}", f"{ours:.4f}", f"{ours - published:+10.4f}"
-        rows.append((*numbers, shorten(query, _LABEL_WIDTH), shorten(document, _LABEL_WIDTH)))
+    for query, document, published, ours in found.rows:
+        figures = f"{published:9.4f}", f"{ours:.4f}", f"{ours - published:+10.4f}"
+        rows.append((*figures, shorten(query, _LABEL_WIDTH), shorten(document, _LABEL_WIDTH)))
     verdict = "reproduced" if found.reproduced else "NOT reproduced"
+    order = "" if found.same_order else ", and the documents are in another order"
     return (
-        f"similarities published in {found.card.source}\n{table(rows)}\n"
-        f"{verdict}: the largest difference is {found.largest:.4f}, the tolerance {found.tolerance:g} ({weights})"
+        f"{numbers} published in {found.card.source}\n{table(rows)}\n"
+        f"{verdict}: the largest difference is {found.largest:.4f}, the tolerance {found.tolerance:.3g} ({weights})"
+        f"{order}"
     )
-
-
-def _pairs(found: "Comparison") -> Iterator[tuple[str, str, float, float]]:
-    for row, query in enumerate(found.card.queries):
-        for column, document in enumerate(found.card.documents):
-            yield query, document, found.card.scores[row][column], float(found.computed[row, column])
 
 
 def _as_json(found: "Verification") -> dict[str, Any]:
@@ -147,15 +148,23 @@ def _as_json(found: "Verification") -> dict[str, Any]:
         published = {
             "source": found.comparison.card.source,
             "reproduced": found.comparison.reproduced,
+            "same_order": found.comparison.same_order,
             "largest_difference": found.comparison.largest,
             "tolerance": found.comparison.tolerance,
-            "similarities": [
+            found.numbers: [
                 {"query": query, "document": document, "published": published, "computed": ours}
-                for query, document, published, ours in _pairs(found.comparison)
+                for query, document, published, ours in found.comparison.rows
             ],
         }
     checks = [asdict(check) for check in found.checks]
-    return {"model": found.name, "bits": found.bits, "passed": found.passed, "checks": checks, "published": published}
+    return {
+        "model": found.name,
+        "kind": found.kind,
+        "bits": found.bits,
+        "passed": found.passed,
+        "checks": checks,
+        "published": published,
+    }
 
 
 DOCTOR = Command(
@@ -170,17 +179,19 @@ Exits with 1 if a check fails; warnings do not count. Nothing is downloaded.
 texts with the same weights on plain MLX, in another process without our BLAS, and scales that time to 32 texts.""",
 )
 VERIFY = Command(
-    "check a model: against its published similarities, and for properties of every model",
+    "check a model: against its published similarities or scores, and for properties of every model",
     _add_verify_arguments,
     _verify,
     "akidb-embed verify qwen3-0.6b-4bit",
     """\
-Works for every model. A text must give the same vector alone, in a padded batch, in any order, and twice. Vectors must
-be finite, have length 1, and differ where texts differ. Texts beyond the limit must be flagged. With last-token
-pooling, the pooled token must be the right one.
+Works for every model. A text must give the same vector alone, in a padded batch, in any order, on any thread, and
+twice. Vectors must be finite, have length 1, and differ where texts differ. Texts beyond the limit must be flagged.
+With last-token pooling, the pooled token must be the right one. The same holds for pairs and scores of rerankers.
 
 If similarities are published for the model, prints by how much ours differ. Rounding explains 0.005 for weights that
-are not quantized, 0.01 for 8 bits, 0.03 for 6, 0.06 for 5, 0.1 for 4 and fewer. Only this comparison shows whether the
-model is pooled as it was trained: for a converted folder, name the model with --card. Vectors are computed as the model
-was trained, whatever the configuration says. Exits with 1 if anything fails.""",
+are not quantized, 0.01 for 8 bits, 0.03 for 6, 0.06 for 5, 0.1 for 4 and fewer. Of a reranker's published scores, it
+explains that share of their spread: 0.02, 0.02 for 8 bits, 0.05 for 6, 0.1 for 5, 0.2 for 4 and fewer; and the order
+must be the same. Only this comparison shows whether the model is pooled, or its head computed, as it was trained: for a
+converted folder, name the model with --card. Numbers are computed as the model was trained, whatever the configuration
+says. Exits with 1 if anything fails.""",
 )

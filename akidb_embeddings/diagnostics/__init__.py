@@ -1,5 +1,7 @@
-"""Diagnosing this machine (``doctor``, ``findings``, ``measure``) and a model (``verify``, ``checks``, ``quality``).
+"""Diagnosing this machine (``doctor``, ``measure``) and a model (``verify``, ``quality``).
 
-``quality`` compares a converted model with its original, ``stored_weights`` the weights with what MLX reads of them;
-``sample_texts`` are texts for the checks and comparisons.
+``doctor`` makes ``findings`` about the machine, and with ``configured`` about what is configured. ``verify`` runs
+``vector_checks`` or ``score_checks``, which share ``checks``, and makes a ``comparison`` with published numbers.
+``quality`` and ``score_quality`` compare a converted model with its original, ``stored_weights`` the weights with what
+MLX reads of them; ``sample_texts`` are texts for the checks and comparisons.
 """

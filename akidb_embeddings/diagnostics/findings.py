@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 FindingStatus = Literal["ok", "warn", "fail"]
 
@@ -24,6 +24,15 @@ class Finding:
     text: str
     remedy: str = ""
     causes: tuple[str, ...] = field(default=(), compare=False)
+
+
+class Result(NamedTuple):
+    """What an examination found: a ``Finding`` without its name."""
+
+    status: FindingStatus
+    text: str
+    remedy: str = ""
+    causes: tuple[str, ...] = ()
 
 
 def cause_of(error: BaseException) -> str:

@@ -164,7 +164,7 @@ def _run_plain(texts: int, tokens: int) -> dict[str, object]:
     from akidb_embeddings.compute.backend import Backend, WeightStorage
     from akidb_embeddings.compute.fused import FUSED
     from akidb_embeddings.compute.runtime import mx
-    from akidb_embeddings.engine.model import MLXEmbeddingModel
+    from akidb_embeddings.engine.model import MLXModel
     from akidb_embeddings.engine.planner import pad
 
     files = resolve_model(BUNDLED)
@@ -181,7 +181,7 @@ def _run_plain(texts: int, tokens: int) -> dict[str, object]:
         tokens_per_batch=texts * tokens,
         cache_limit=1 << 30,
     )
-    model = MLXEmbeddingModel(checkpoint, backend)
+    model = MLXModel(checkpoint, backend)
     model.start([pad([rows[0][:8]], "mean")])()  # touches every weight once
     batch = [pad(rows, "mean")]
     start = time.perf_counter()

@@ -1,7 +1,7 @@
 """Sample texts of many kinds: queries, prose, languages, scripts, code, numbers, a single word, a few pages.
 
-They were written for this library. ``quality`` uses all of them, ``checks`` a few. Changing them changes the figures
-that ``convert`` prints.
+They were written for this library. ``quality`` and ``score_quality`` use all of them, the checks a few. Changing them
+changes the figures that ``convert`` prints.
 """
 
 QUERIES = (
@@ -112,4 +112,54 @@ DOCUMENTS = (
     _REPORT,
     _LOG,
     "\n\n".join((*_LANGUAGES, *_PROSE)),
+)
+
+# Documents for queries, the best one first, the last one about something else.
+RANKINGS = (
+    (
+        QUERIES[0],
+        (
+            "Hard-boiled eggs keep for a week in the refrigerator, peeled ones for two days at most.",
+            "Boil the eggs for ten minutes, then put them into cold water.",
+            "A fridge should be set to four degrees or less.",
+            _PROSE[3],
+        ),
+    ),
+    (
+        QUERIES[2],
+        (
+            "The sleeper leaves Vienna at seven in the evening and reaches Rome at nine; a seat costs 39 euros.",
+            "Flights from Vienna to Rome take an hour and a half.",
+            _LANGUAGES[0],
+            "Rome was not built in a day.",
+        ),
+    ),
+    (
+        QUERIES[1],
+        (
+            "A tuple cannot be changed after it is made; a list can grow and shrink.",
+            "A list is written in square brackets.",
+            _CODE_AND_NUMBERS[0],
+            "The python is a snake of Africa, Asia and Australia.",
+        ),
+    ),
+    (
+        QUERIES[4],
+        (
+            "Den Pass beantragt man persönlich beim Bürgeramt, mit einem Foto; nach drei Wochen liegt er bereit.",
+            "An der Grenze wurden die Pässe aller Reisenden kontrolliert.",
+            "Wer seinen Führerschein verliert, meldet das der Behörde.",
+            _PROSE[9],
+        ),
+    ),
+    (
+        QUERIES[6],
+        (
+            "揺れを感じたら、まず机の下に入って頭を守り、おさまるまで待ちます。",
+            "昨日の夜、北の町で小さな地震がありました。",
+            "火事のときは、低い姿勢で外へ逃げてください。",
+            _LANGUAGES[6],
+        ),
+    ),
+    ("why do some people still draw maps by hand", (_ESSAY, "Maps are drawn from satellite pictures.", _REPORT, _LOG)),
 )

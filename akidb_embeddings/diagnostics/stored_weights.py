@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.safetensors import Location
 
 _TENSORS_PER_KIND = 16
@@ -76,7 +76,7 @@ class StoredNumbers:
         return self._headers[file]
 
 
-def misread_tensor(checkpoint: Checkpoint) -> str:
+def misread_tensor(checkpoint: BaseCheckpoint) -> str:
     """A tensor that MLX gives other numbers for than its file has, in words; "" if there is none."""
     from akidb_embeddings.compute.runtime import mx
     from akidb_embeddings.compute.weights import load_tensors
@@ -99,7 +99,7 @@ def misread_tensor(checkpoint: Checkpoint) -> str:
     return ""
 
 
-def changed_matrix(original: Checkpoint, converted: Checkpoint) -> str:
+def changed_matrix(original: BaseCheckpoint, converted: BaseCheckpoint) -> str:
     """A tensor that a conversion changed by more than rounding explains, in words; "" if there is none."""
     numbers = StoredNumbers()
     for name, location in _sample(original):
@@ -120,13 +120,13 @@ def changed_matrix(original: Checkpoint, converted: Checkpoint) -> str:
     return ""
 
 
-def _sample(checkpoint: Checkpoint) -> Iterator[tuple[str, Location]]:
-    """Some tensors of each dtype and number of axes, evenly spread over the model."""
-    kinds: dict[tuple[str, int], list[tuple[str, Location]]] = defaultdict(list)
-    for name, location in sorted(checkpoint.tensors.items()):
-        is_used = not name.startswith(checkpoint.architecture.ignored)
-        if is_used and location.dtype in _DTYPES and 0 not in location.shape:
-            kinds[location.dtype, len(location.shape)].append((name, location))
+def _sample(checkpoint: BaseCheckpoint) -> Iterator[tuple[str, Location]]:
+    """Some tensors of each dtype and number of axes, evenly spread over the model; and all of a reranker's head."""
+    kinds: dict[tuple[str, int, bool], list[tuple[str, Location]]] = defaultdict(list)
+    for name, location in sorted(checkpoint.used_tensors.items()):
+        if location.dtype in _DTYPES and 0 not in location.shape:
+            in_head = name.rpartition(".")[0] in checkpoint.head_layers
+            kinds[location.dtype, len(location.shape), in_head].append((name, location))
     for found in kinds.values():
         yield from found[:: -(-len(found) // _TENSORS_PER_KIND)]
 
@@ -137,7 +137,7 @@ def _runs(size: int, unit: int = 1) -> list[int]:
     return sorted({0, last // 2 // unit * unit, last // unit * unit})
 
 
-def _dequantized_row(converted: Checkpoint, numbers: StoredNumbers, layer: str, row: int) -> tuple[Values, Values]:
+def _dequantized_row(converted: BaseCheckpoint, numbers: StoredNumbers, layer: str, row: int) -> tuple[Values, Values]:
     """One row of a packed matrix as numbers, and how much rounding may change each."""
     entry = converted.quantization.get(layer)
     quantization = entry if isinstance(entry, Mapping) else converted.quantization

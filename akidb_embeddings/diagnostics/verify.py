@@ -1,65 +1,38 @@
-"""Verifying a model: it must reproduce the similarities that its authors published, and pass all ``checks``."""
+"""Verifying a model: it must reproduce the numbers that its authors published, and pass all checks."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
-
-from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.kinds import kind_of, read_model
+from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
 from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.diagnostics.checks import Check, run_checks
+from akidb_embeddings.config.rerank import RerankConfig
+from akidb_embeddings.diagnostics.checks import Check
+from akidb_embeddings.diagnostics.comparison import (
+    Comparison,
+    ScoreComparison,
+    SimilarityComparison,
+    score_tolerance,
+    tolerance,
+)
+from akidb_embeddings.diagnostics.score_checks import check_scores
 from akidb_embeddings.diagnostics.stored_weights import misread_tensor
+from akidb_embeddings.diagnostics.vector_checks import check_vectors
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.hub.download import get_model_info, resolve_model
+from akidb_embeddings.hub.either import resolve_either
 from akidb_embeddings.hub.names import find_spec
-from akidb_embeddings.registry import MODELS, CardExample
+from akidb_embeddings.registry import MODELS, RERANKERS, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
+from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.service.service import EmbeddingService
-from akidb_embeddings.vectors.precision import Similarities, similarity
+from akidb_embeddings.vectors.precision import similarity
 
-# Cards give four digits, but from runs in bfloat16, whose own error is 3e-3.
-_TOLERANCE = 0.005
-# Tolerances by bits per weight. Measured with all-MiniLM-L6-v2, as the largest difference on its card and the root mean
-# square over all pairs of 43 texts: 8 bits 0.002 and 0.002, 6 bits 0.011 and 0.006, 5 bits 0.014 and 0.017, 4 bits
-# 0.022 and 0.036. Each limit is about three times the latter. Mistakes are still visible at 8 bits: pooling the last
-# token instead of the mean gives 0.13 on that card, the first token 0.61. Below 4 bits (3 bits: 0.11, 2 bits: 0.26),
-# similarities no longer match the published ones, so the limit does not grow further.
-_TOLERANCES = {8: 0.01, 6: 0.03, 5: 0.06}
-_COARSEST = 0.1
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Published and computed similarities.
-
-    Attributes:
-        card: The texts and the published similarities.
-        computed: float32 [queries, documents].
-        tolerance: The largest difference that rounding explains.
-    """
-
-    card: CardExample
-    computed: Similarities
-    tolerance: float
-
-    @property
-    def published(self) -> Similarities:
-        """The authors' similarities, float32 [queries, documents]."""
-        return np.array(self.card.scores, dtype=np.float32)
-
-    @property
-    def differences(self) -> Similarities:
-        """Computed minus published similarities, float32 [queries, documents]."""
-        return self.computed - self.published
-
-    @property
-    def largest(self) -> float:
-        """The largest absolute difference."""
-        return float(np.abs(self.differences).max())
-
-    @property
-    def reproduced(self) -> bool:
-        """Whether every difference is within the tolerance."""
-        return self.largest <= self.tolerance
+Kind = Literal["embedding", "reranker"]
+# Of pairs.
+_MAX_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -68,45 +41,50 @@ class Verification:
 
     Attributes:
         name: The model's name.
+        kind: Whether it makes vectors or scores.
+        is_kind_assumed: Whether that is a guess, because neither the model's files nor the caller say it.
         bits: Bits per weight; None if the weights are not quantized.
-        comparison: None if no similarities are published, or the vectors are not finite.
-        checks: Results of the checks that every model must pass.
+        comparison: None if no numbers are published, or the model's are not finite.
+        checks: Results of the checks that every model of its kind must pass.
     """
 
     name: str
+    kind: Kind
+    is_kind_assumed: bool
     bits: int | None
     comparison: Comparison | None
     checks: tuple[Check, ...]
 
     @property
+    def numbers(self) -> str:
+        """What is published for models of this kind, in words."""
+        return "similarities" if self.kind == "embedding" else "scores"
+
+    @property
     def passed(self) -> bool:
-        """Whether all checks passed, and the published similarities, if any, were reproduced."""
+        """Whether all checks passed, and the published numbers, if any, were reproduced."""
         return all(check.passed for check in self.checks) and (self.comparison is None or self.comparison.reproduced)
-
-
-def tolerance(bits: int | None) -> float:
-    """Return the largest difference from published similarities that rounding explains.
-
-    Args:
-        bits: Bits per weight; None for weights that are not quantized.
-    """
-    return _TOLERANCE if bits is None else _TOLERANCES.get(bits, _COARSEST)
 
 
 def verify(
     name: str,
     *,
     card: str | None = None,
+    kind: type[Spec] = Spec,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     auto_download: bool = True,
 ) -> Verification:
-    """Compute the similarities on a model's card, and run all checks. The user's configuration is not used.
+    """Compute the similarities or scores on a model's card, and run all checks.
+
+    The user's configuration is not used.
 
     Args:
         name: A registry name, a repository or a folder.
         card: Registry name of the model whose card to use, for a folder or repository with the same model; None for
             the model's own card, if it has one.
+        kind: ``RerankerSpec`` or ``ModelSpec``, for a folder that does not say of which kind it is; ``Spec`` for the
+            card's kind or, without a card, what the folder says.
         revision: Branch, tag or commit of the repository.
         cache_dir: Where models are cached; None for the default.
         auto_download: Whether the model may be downloaded.
@@ -115,49 +93,101 @@ def verify(
         The results.
 
     Raises:
-        ConfigurationError: No similarities are published for ``card``.
-        EmbeddingError: What ``EmbeddingService`` raises.
+        ConfigurationError: Nothing is published for ``card``, or it is of another kind than the model.
+        EmbeddingError: What ``EmbeddingService`` or ``RerankService`` raises.
     """
-    example = _model_card(name, revision, cache_dir) if card is None else _registry_card(card)
-    config = EmbeddingConfig(
-        model_name=name, revision=revision, cache_dir=cache_dir, auto_download=auto_download, normalize=True
-    )
-    service, assumed = _open_service(config)
-    with service:
-        bits = service.checkpoint.quantization.get("bits")
-        checks = (*assumed, *run_checks(service), _check_reading(service.checkpoint))
-        comparison = None
-        if example and all(check.passed for check in checks if check.name == "finite"):
-            queries = service.encode(example.queries, prompt_name=example.query_prompt_name).vectors
-            documents = service.encode(example.documents, prompt_name=example.document_prompt_name).vectors
-            comparison = Comparison(example, similarity(queries, documents), tolerance(bits))
-    return Verification(name, bits, comparison, checks)
+    named = None if card is None else _registry_spec(card)
+    location: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "auto_download": auto_download}
+    files = resolve_either(name, **location)
+    found = kind_of(files.path, files.spec)
+    if named is not None:
+        _check_kind_of_card(named, name, found)
+        kind = type(named)
+    checkpoint, spec = read_model(files.path, files.spec, kind), named or files.spec
+    if isinstance(checkpoint, RerankerCheckpoint):
+        # The checks need no longer pairs, and those of 8192 tokens would take minutes on a CPU.
+        max_tokens = min(_MAX_TOKENS, checkpoint.max_tokens)
+        with RerankService(config=RerankConfig(model_name=name, max_tokens=max_tokens, **location)) as reranker:
+            return _verify_scores(reranker, spec if isinstance(spec, RerankerSpec) else None)
+    pooling = "mean" if checkpoint.pooling is None else "auto"
+    config = EmbeddingConfig(model_name=name, normalize=True, pooling=pooling, **location)
+    with EmbeddingService(config=config) as service:
+        result = _verify_vectors(service, spec if isinstance(spec, ModelSpec) else None)
+    return replace(result, is_kind_assumed=found is kind is Spec)
 
 
-def _open_service(config: EmbeddingConfig) -> tuple[EmbeddingService, list[Check]]:
-    """Open the service. If the model does not say how it is pooled, the mean is used, and a failed check returned."""
-    files = resolve_model(
-        config.model_name, revision=config.revision, cache_dir=config.cache_dir, auto_download=config.auto_download
-    )
-    if read_checkpoint(files.path, files.spec).pooling is not None:
-        return EmbeddingService(config=config), []
-    text = "the folder does not say mean, cls or last; the following is computed with mean"
-    return EmbeddingService(config=config.with_values(pooling="mean")), [Check("pooling", False, text)]
+def _verify_vectors(service: EmbeddingService, spec: ModelSpec | None) -> Verification:
+    checkpoint, example = service.checkpoint, _card(spec)
+    bits = checkpoint.quantization.get("bits")
+    checks = (*_check_pooling(checkpoint), *check_vectors(service), _check_reading(checkpoint))
+    comparison = None
+    if isinstance(example, CardExample) and _is_finite(checks):
+        queries = service.encode(example.queries, prompt_name=example.query_prompt_name).vectors
+        documents = service.encode(example.documents, prompt_name=example.document_prompt_name).vectors
+        comparison = SimilarityComparison(example, similarity(queries, documents), tolerance(bits))
+    return Verification(service.config.model_name, "embedding", False, bits, comparison, checks)
 
 
-def _check_reading(checkpoint: Checkpoint) -> Check:
+def _verify_scores(service: RerankService, spec: RerankerSpec | None) -> Verification:
+    checkpoint, example, labels = service.checkpoint, _card(spec), service.labels
+    bits = checkpoint.quantization.get("bits")
+    if example is not None and len(labels) > 1:
+        raise ConfigurationError(
+            field="card",
+            reason=f"has one score for each pair, but {service.config.model_name} gives {len(labels)}: "
+            f"{', '.join(labels)}.",
+        )
+    checks = (*check_scores(service), *_check_activation(checkpoint, spec), _check_reading(checkpoint))
+    comparison = None
+    if isinstance(example, RerankExample) and _is_finite(checks):
+        pairs = [(example.query, document) for document in example.documents]
+        scores = service.score(pairs, activation=example.activation)
+        comparison = ScoreComparison(example, scores, score_tolerance(example, bits))
+    return Verification(service.config.model_name, "reranker", False, bits, comparison, checks)
+
+
+def _is_finite(checks: Iterable[Check]) -> bool:
+    return all(check.passed for check in checks if check.name == "finite")
+
+
+def _check_pooling(checkpoint: Checkpoint) -> Iterator[Check]:
+    if checkpoint.pooling is None:
+        yield Check("pooling", False, "the folder does not say mean, cls or last; the following is computed with mean")
+
+
+def _check_activation(checkpoint: RerankerCheckpoint, spec: RerankerSpec | None) -> Iterator[Check]:
+    """The card does not show which activation the folder gives: its own numbers may be from before the activation."""
+    if spec is not None and spec.activation is not None:
+        passed = checkpoint.activation == spec.activation
+        text = f"{checkpoint.activation}, as sentence-transformers applies"
+        if not passed:
+            text = f"the folder gives {checkpoint.activation}; sentence-transformers applies {spec.activation}"
+        yield Check("activation", passed, f"{text} to {spec.repo}")
+
+
+def _check_reading(checkpoint: BaseCheckpoint) -> Check:
     fault = misread_tensor(checkpoint)
     return Check("weights as stored", not fault, fault or "NumPy reads the same numbers from the files")
 
 
-def _model_card(name: str, revision: str | None, cache_dir: str | Path | None) -> CardExample | None:
-    spec = get_model_info(name, revision=revision, cache_dir=cache_dir).spec
-    return spec.card if spec else None
+def _card(spec: ModelSpec | RerankerSpec | None) -> CardExample | RerankExample | None:
+    return None if spec is None else spec.card
 
 
-def _registry_card(name: str) -> CardExample:
+def _registry_spec(name: str) -> ModelSpec | RerankerSpec:
+    """The entry whose card is to be used."""
     spec = find_spec(name)
-    if spec is None or spec.card is None:
-        known = ", ".join(spec.name for spec in MODELS.values() if spec.card is not None)
-        raise ConfigurationError(field="card", reason=f"is {name!r}; similarities are only published for {known}.")
-    return spec.card
+    if not isinstance(spec, ModelSpec | RerankerSpec) or spec.card is None:
+        known = [one.name for one in MODELS.values() if one.card] + [one.name for one in RERANKERS.values() if one.card]
+        raise ConfigurationError(
+            field="card", reason=f"is {name!r}; similarities and scores are only published for {', '.join(known)}."
+        )
+    return spec
+
+
+def _check_kind_of_card(named: Spec, model: str, kind: type[Spec]) -> None:
+    if kind not in (Spec, type(named)):
+        names = {ModelSpec: "an embedding model", RerankerSpec: "a reranker"}
+        raise ConfigurationError(
+            field="card", reason=f"is {named.name!r}, {names[type(named)]}, but {model} is {names[kind]}."
+        )

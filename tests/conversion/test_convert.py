@@ -123,7 +123,7 @@ def test_mixed_keeps_the_token_embeddings_of_every_architecture_at_8_bits(tmp_pa
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     width = tensors[f"{table}.scales"].shape[1] * 64
     assert tensors[f"{table}.weight"].shape == (words, width * 8 // 32)
-    assert result.quality is not None
+    assert isinstance(result.quality, quality.Quality)
     assert result.quality.mean > 0.5
 
 

@@ -11,8 +11,9 @@ from safetensors.numpy import load_file, save_file
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.compute import masks
-from akidb_embeddings.diagnostics.checks import Check, run_checks
-from akidb_embeddings.service.job import Job
+from akidb_embeddings.diagnostics.checks import Check
+from akidb_embeddings.diagnostics.vector_checks import check_vectors
+from akidb_embeddings.service.vectors_job import VectorsJob
 from tests.fixtures import copy_model, model_path
 from tests.random_models import BERT, CONFIGS, random_model
 
@@ -20,7 +21,7 @@ from tests.random_models import BERT, CONFIGS, random_model
 def checks(folder: Path, **options: Any) -> dict[str, Check]:
     options = {"pooling": "auto", **options}
     with EmbeddingService(str(folder), normalize=True, **options) as service:
-        return {check.name: check for check in run_checks(service)}
+        return {check.name: check for check in check_vectors(service)}
 
 
 def failed(folder: Path, **options: Any) -> set[str]:
@@ -50,6 +51,7 @@ def test_every_architecture_passes(name: str, pooling: str, tmp_path: Path) -> N
     found = checks(folder, pooling=pooling)
     assert {check.name for check in found.values() if not check.passed} <= {"final token"}
     assert set(found) >= {"finite", "alone and in a batch", "in another order", "length 1", "long texts are flagged"}
+    assert "on several threads" in found
     assert ("final token" in found) == (pooling == "last")
 
 
@@ -76,12 +78,12 @@ def test_padding_that_is_seen_is_found(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_rows_that_are_mixed_up_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def shift(job: Job) -> None:
+    def shift(job: VectorsJob) -> None:
         take(job)
         job.vectors = np.roll(job.vectors, 1, axis=0)
 
-    take = Job._store_oldest
-    monkeypatch.setattr(Job, "_store_oldest", shift)
+    take = VectorsJob._store_oldest
+    monkeypatch.setattr(VectorsJob, "_store_oldest", shift)
     found = failed(random_model(tmp_path / "model", BERT))
     assert found >= {"alone and in a batch", "in another order"}
 

@@ -22,7 +22,7 @@ from akidb_embeddings.diagnostics.findings import Finding
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.hub import cache
 from tests.conftest import REPOSITORY
-from tests.fixtures import BUNDLED
+from tests.fixtures import BUNDLED, model_path
 from tests.hub_server import isolate
 
 ASK_QUERIES = doctor._ask_queries
@@ -123,6 +123,28 @@ def test_a_configuration_that_the_model_cannot_follow_fails() -> None:
     check = find("model")
     assert check.status == "fail"
     assert "dimensions is 512; this model gives 384 at most" in check.text
+
+
+def test_a_configured_reranker_is_examined(home: Path) -> None:
+    assert "reranker" not in {check.name for check in examine()}
+    path = model_path("tiny-xlm-roberta-reranker")
+    file = Path("embedding_config.yaml")
+    file.write_text(f"embedding: {{model_name: minilm-l6-v2}}\nrerank: {{model_name: {path}, max_tokens: 99}}")
+    checks = {check.name: check for check in examine()}
+    assert list(checks) == [*NAMES[:8], "reranker", *NAMES[8:]]
+    assert checks["configuration"].text == f"model_name, rerank: model_name, rerank: max_tokens from {home / file}"
+    assert checks["reranker"] == Finding("reranker", "ok", f"{path} (folder): at most 99 tokens, scores by sigmoid")
+    file.write_text("rerank: {model_name: bge-reranker-base}")
+    assert find("reranker").text == "bge-reranker-base is not on this machine, a download of 1134 MB"
+    for settings, words in (
+        (f"model_name: {path}, max_tokens: 5000", "max_tokens is 5000; the limit of"),
+        (f"model_name: {path}, instruction: find", "instruction is 'find', but this xlm-roberta model takes none"),
+        ("model_name: minilm-l6-v2", "'minilm-l6-v2', an embedding model: it does not score pairs"),
+    ):
+        file.write_text(f"rerank: {{{settings}}}")
+        assert (find("reranker").status, words in find("reranker").text) == ("fail", True)
+    file.write_text("rerank: {model: x}")
+    assert (find("configuration").status, "unknown key 'model'" in find("configuration").text) == ("fail", True)
 
 
 def test_a_damaged_model_fails_and_its_cache_warns(home: Path) -> None:

@@ -41,8 +41,8 @@ def test_a_mixed_conversion_of_the_real_model_loses_less(tmp_path: Path) -> None
         for mixed in (False, True)
     ]
     plain, mixed = qualities
-    assert plain
-    assert mixed
+    assert isinstance(plain, Quality)
+    assert isinstance(mixed, Quality)
     assert 0.97 > mixed.mean > plain.mean > 0.93
     assert 0.95 > mixed.worst > plain.worst > 0.8
 
@@ -52,7 +52,7 @@ def test_more_bits_lose_less(tmp_path: Path) -> None:
     means = []
     for bits in (8, 6, 4):
         quality = convert(source, tmp_path / str(bits), bits=bits, measure=True).quality
-        assert quality
+        assert isinstance(quality, Quality)
         means.append(quality.mean)
     assert 1 > means[0] > means[1] > means[2] > 0.9
 
@@ -82,7 +82,7 @@ def test_pooling_that_nobody_knows_is_assumed_and_said(tmp_path: Path) -> None:
     source = random_model(tmp_path / "model", BERT)
     shutil.rmtree(source / "1_Pooling")
     result = convert(source, tmp_path / "out", measure=True).quality
-    assert result is not None
+    assert isinstance(result, Quality)
     assert (result.pooling, result.assumed) == ("mean", True)
 
 

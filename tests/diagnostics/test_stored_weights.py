@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from akidb_embeddings.checkpoint import checkpoint as checkpoint_module
+from akidb_embeddings.checkpoint import base as base_module
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.kinds import read_model
 from akidb_embeddings.checkpoint.safetensors import Location
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
@@ -18,8 +19,9 @@ from akidb_embeddings.conversion.convert import BITS, convert
 from akidb_embeddings.diagnostics.stored_weights import StoredNumbers, changed_matrix, misread_tensor
 from akidb_embeddings.diagnostics.verify import verify
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.registry import RerankerSpec
 from tests.checkpoint.test_dtypes import fp8, store_as
-from tests.fixtures import BUNDLED, copy_model
+from tests.fixtures import BUNDLED, copy_model, model_path
 from tests.random_models import BERT, random_model
 
 
@@ -32,7 +34,7 @@ def test_fp8_that_is_read_as_integers(tmp_path: Path, monkeypatch: pytest.Monkey
     """As it was before dtypes were checked: the conversion's quality was 1.000000."""
     folder = copy_model("tiny-bert", tmp_path / "model")
     store_as(folder / "model.safetensors", "F8_E4M3", "encoder.layer.0.output.dense.weight", fp8)
-    monkeypatch.setattr(checkpoint_module, "check_dtypes", lambda *arguments: None)
+    monkeypatch.setattr(base_module, "check_dtypes", lambda *arguments: None)
     monkeypatch.setattr(Weights, "_pop", lambda self, name, shape, kind: self._tensors.pop(name))
     passed, text = reading(folder)
     assert not passed
@@ -88,3 +90,24 @@ def test_every_code_of_eight_bits(tmp_path: Path) -> None:
     halves = (codes.astype(np.uint16) << 8).view(np.float16)  # E5M2 is float16 without its last byte
     np.testing.assert_array_equal(found["F8_E5M2"], halves.astype(np.float64))
     np.testing.assert_array_equal(numbers.read(Location(file, "F8_E5M2", (256,), "F8_E5M2"), 250, 9).shape, (6,))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("tiny-bert-reranker", "pooler.dense.weight"),
+        ("tiny-modernbert-reranker-cls", "head.dense.weight"),
+        ("tiny-xlm-roberta-reranker", "classifier.out_proj.weight"),
+        ("tiny-qwen3-reranker-untied", "lm_head.weight"),
+    ],
+)
+def test_a_head_is_read_too(name: str, tensor: str, tmp_path: Path) -> None:
+    """Embedding models do not use tensors of these names."""
+    source = read_model(model_path(name), kind=RerankerSpec)
+    out = convert(source.path, tmp_path / "out", kind=RerankerSpec).path
+    assert misread_tensor(source) == changed_matrix(source, read_model(out)) == ""
+    tensors = load_file(out / "model.safetensors")
+    [key] = [key for key in tensors if key.endswith(tensor)]
+    tensors[key][0, 0] += 1
+    save_file(tensors, out / "model.safetensors")
+    assert changed_matrix(source, read_model(out)).startswith(f"{tensor}: its number 0 was ")

@@ -10,7 +10,8 @@ import pytest
 from akidb_embeddings import registry
 from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.diagnostics import verify
-from akidb_embeddings.diagnostics.verify import Comparison, Verification, tolerance
+from akidb_embeddings.diagnostics.comparison import Comparison, tolerance
+from akidb_embeddings.diagnostics.verify import Verification
 from akidb_embeddings.errors import ConfigurationError, ModelNotFoundError
 from akidb_embeddings.registry import BUNDLED, MODELS, CardExample
 from tests.diagnostics.test_checks import with_nan
@@ -104,11 +105,13 @@ def test_a_model_without_published_similarities_is_checked() -> None:
     found = verify.verify(str(model_path("tiny-qwen3")))
     assert found.comparison is None
     assert found.passed
-    assert len(found.checks) == 9
+    assert len(found.checks) == 10
 
 
 def test_a_card_of_a_model_that_has_none() -> None:
-    with pytest.raises(ConfigurationError, match="card is 'nothing'; similarities are only published for ") as error:
+    with pytest.raises(
+        ConfigurationError, match="card is 'nothing'; similarities and scores are only published for "
+    ) as error:
         verify.verify(BUNDLED, card="nothing")
     assert all(spec.name in str(error.value) for spec in registry.MODELS.values() if spec.card)
 
@@ -116,7 +119,7 @@ def test_a_card_of_a_model_that_has_none() -> None:
 def test_cards_name_their_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     text = ("a small example",)
     example = CardExample(text, text, ((1.0,),), "https://example.org")
-    monkeypatch.setattr(verify, "_model_card", lambda *_: example)
+    monkeypatch.setattr(verify, "_card", lambda *_: example)
     path = str(model_path("tiny-gemma3"))
     assert compared(verify.verify(path)).largest > 1e-3  # a query and a document have different prompts
     example = dataclasses.replace(example, query_prompt_name=None, document_prompt_name=None)
