@@ -1,6 +1,5 @@
 """Options and fixtures of the suite, and the report at its end."""
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
-from akidb_embeddings.errors import EmbeddingError
 from bench.figures import Recorder
 from bench.machine import OtherPrograms, describe_machine, device_name, is_apple_silicon, load, slug
-from bench.models import Model, choose_model
+from bench.models import Model, choose_model, wrong_usage
 from bench.report import Report
 from bench.scale import CORPUS_TOKENS, FULL, QUICK, Scale
 from bench.targets import Judgement, judge
@@ -22,7 +20,10 @@ from bench.texts import BUILT_IN, Texts, exact_tokenizer, spread_evenly
 
 _HERE = Path(__file__).parent
 # The order of the report. Memory and cold start have processes of their own and disturb nobody.
-_ORDER = ("latency", "open_loop", "throughput", "concurrency", "server", "neighbours", "memory", "cold_start", "peers")
+_ORDER = (
+    "latency", "open_loop", "throughput", "reranking", "concurrency", "server", "neighbours", "memory", "cold_start",
+    "peers",
+)  # fmt: skip
 _LONGEST_TEST = 6 * 3600
 
 _recorder = pytest.StashKey[Recorder]()
@@ -41,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="a registry name, a repository, a folder, random:qwen3-0.6b-4bit or random:gemma-300m-4bit "
         "(default: the configured model if it is on this machine, else the bundled one)",
+    )
+    group.addoption(
+        "--reranker",
+        metavar="NAME",
+        help="a registry name, a repository or a folder (default: random weights of ms-marco-MiniLM-L6's dimensions)",
     )
     group.addoption("--corpus", type=Path, metavar="FILE", help='texts: JSON lines with "text", or plain lines')
     group.addoption("--peers", action="store_true", help="compare with other libraries, side by side")
@@ -72,15 +78,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(_LONGEST_TEST + 120 * (config.option.soak or 0)))
 
 
-@contextlib.contextmanager
-def _wrong_usage() -> Iterator[None]:
-    """End the run with the one error, where otherwise every test would have it."""
-    try:
-        yield
-    except (EmbeddingError, pytest.UsageError) as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
 @pytest.fixture(scope="session")
 def record(pytestconfig: pytest.Config) -> Recorder:
     return pytestconfig.stash[_recorder]
@@ -93,13 +90,13 @@ def scale(pytestconfig: pytest.Config) -> Scale:
 
 @pytest.fixture(scope="session")
 def texts(pytestconfig: pytest.Config) -> Texts:
-    with _wrong_usage():
+    with wrong_usage():
         return Texts(pytestconfig.option.corpus)
 
 
 @pytest.fixture(scope="session")
 def model(pytestconfig: pytest.Config) -> Model:
-    with _wrong_usage():
+    with wrong_usage():
         chosen = choose_model(pytestconfig.option.model, with_peers=pytestconfig.option.peers)
     pytestconfig.stash[_model] = chosen
     return chosen
@@ -108,7 +105,7 @@ def model(pytestconfig: pytest.Config) -> Model:
 @pytest.fixture(scope="session")
 def service(pytestconfig: pytest.Config, model: Model) -> Iterator[EmbeddingService]:
     """The measured model with its configured limit of tokens, warm."""
-    with _wrong_usage():
+    with wrong_usage():
         service = EmbeddingService(config=model.config)
     with service:
         service.embed(["warm up"] * 8)

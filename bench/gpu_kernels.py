@@ -82,14 +82,14 @@ def thousand(task: Mapping[str, Any]) -> None:
 
     from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
     from akidb_embeddings.compute.devices import select_backend
-    from akidb_embeddings.engine.model import MLXEmbeddingModel
+    from akidb_embeddings.engine.model import MLXModel
     from akidb_embeddings.engine.planner import MicroBatch
     from akidb_embeddings.hub.resolve import find_model
 
     found = find_model(task["model"])
     assert found
     checkpoint = read_checkpoint(found.path, found.spec)
-    model = MLXEmbeddingModel(checkpoint, select_backend())
+    model = MLXModel(checkpoint, select_backend())
 
     def forward(rows: int, length: int) -> None:
         lengths = np.full(rows, length, dtype=np.int32)

@@ -1,6 +1,8 @@
 """Which model is measured: the configured one if it is here, else the bundled one, or what ``--model`` names."""
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import is_model_cached
 from akidb_embeddings.hub.resolve import find_model
@@ -40,6 +43,15 @@ class Model:
     def is_bundled(self) -> bool:
         """Whether it is the model that is always there."""
         return self.label == BUNDLED
+
+
+@contextlib.contextmanager
+def wrong_usage() -> Iterator[None]:
+    """End the run with the one error, where otherwise every test would have it."""
+    try:
+        yield
+    except (EmbeddingError, pytest.UsageError) as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 def choose_model(name: str | None, *, with_peers: bool = False) -> Model:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from unittest import mock
 
-from akidb_embeddings.engine.model import MLXEmbeddingModel
+from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.vectors.finish import Vectors
 
@@ -27,12 +27,12 @@ class Padding:
 def observed() -> Iterator[Padding]:
     """Count the padding of every forward meanwhile; it costs microseconds a micro-batch."""
     found = Padding()
-    start = MLXEmbeddingModel.start
+    start = MLXModel.start
 
-    def counted(model: MLXEmbeddingModel, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
+    def counted(model: MLXModel, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
         found.computed += sum(batch.ids.size for batch in batches)
         found.real += sum(int(batch.lengths.sum()) for batch in batches)
         return start(model, batches)
 
-    with mock.patch.object(MLXEmbeddingModel, "start", counted):
+    with mock.patch.object(MLXModel, "start", counted):
         yield found

@@ -4,6 +4,7 @@ It imports nothing of this package, so that it runs where only the peer is insta
 
     {"do": "load", "peer": NAME, "model": FOLDER, "max_tokens": 256, "threads": 2}  ->  {"version": …} | {"absent": …}
     {"do": "embed", "texts": […]}                                   ->  {"seconds": …, "vectors": base64 of float32}
+    {"do": "score", "pairs": [[…, …], …]}                           ->  {"seconds": …, "vectors": base64 of float32}
 
 ``"device": "cuda", "dtype": "bfloat16"`` puts sentence-transformers on a GPU.
 
@@ -48,6 +49,25 @@ class SentenceTransformers:
         return self._model.encode(
             texts, batch_size=self._batch, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
         )
+
+
+class CrossEncoder:
+    """sentence-transformers' class for rerankers; scores are the model's own."""
+
+    distribution = "sentence-transformers"
+
+    def __init__(self, folder: str, max_tokens: int, threads: int, device: str = "cpu", dtype: str = "float32") -> None:
+        import sentence_transformers
+        import torch
+
+        torch.set_num_threads(threads)
+        self._batch = _BATCH if device == "cpu" else _GPU_BATCH
+        self._model = sentence_transformers.CrossEncoder(
+            folder, device=device, max_length=max_tokens, model_kwargs={"dtype": getattr(torch, dtype)}
+        )
+
+    def score(self, pairs: list[list[str]]) -> Any:
+        return self._model.predict(pairs, batch_size=self._batch, convert_to_numpy=True, show_progress_bar=False)
 
 
 class OnnxRuntime:
@@ -239,7 +259,10 @@ class MlxLm:
 
 _PEERS: dict[str, Any] = {
     peer.distribution: peer for peer in (SentenceTransformers, OnnxRuntime, FastEmbed, MlxEmbeddings, MlxLm, Ours)
-}
+} | {"CrossEncoder": CrossEncoder}
+
+
+_REQUESTS = {"load": "load", "embed": "embed", "score": "score"}
 
 
 class _Session:
@@ -256,10 +279,16 @@ class _Session:
         return {"version": version}
 
     def embed(self, texts: list[str]) -> dict[str, Any]:
+        return self._timed("embed", texts)
+
+    def score(self, pairs: list[list[str]]) -> dict[str, Any]:
+        return self._timed("score", pairs)
+
+    def _timed(self, method: str, inputs: list[Any]) -> dict[str, Any]:
         import numpy as np
 
         start = time.perf_counter()
-        vectors = self._peer.embed(texts)
+        vectors = getattr(self._peer, method)(inputs)
         seconds = time.perf_counter() - start
         packed = base64.b64encode(np.ascontiguousarray(vectors, dtype=np.float32).tobytes()).decode()
         return {"seconds": seconds, "vectors": packed}
@@ -273,7 +302,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = getattr(session, {"load": "load", "embed": "embed"}[request.pop("do")])(**request)
+            answer = getattr(session, _REQUESTS[request.pop("do")])(**request)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)

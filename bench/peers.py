@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from akidb_embeddings.vectors.finish import Vectors, row_cosines
 
@@ -47,6 +46,8 @@ PEERS: Sequence[Kind] = (
     Kind("mlx-embeddings", "pip install mlx-embeddings 'mlx[cpu]' (on macOS without [cpu])", is_mlx=True),
     Kind("mlx-lm", "pip install mlx-lm 'mlx[cpu]' (on macOS without [cpu])", ("qwen3",), is_mlx=True),
 )
+CROSS_ENCODER = Kind("CrossEncoder", "pip install sentence-transformers", gpus=PEERS[0].gpus)
+"""The peer for rerankers: sentence-transformers' class."""
 
 
 class PeerError(Exception):
@@ -88,9 +89,17 @@ class Peer:
 
     def embed(self, texts: list[str]) -> tuple[float, Vectors]:
         """Seconds, as the peer measured them, and its vectors."""
-        answer = self._ask(do="embed", texts=texts)
-        vectors: NDArray[np.float32] = np.frombuffer(base64.b64decode(answer["vectors"]), dtype=np.float32)
-        return float(answer["seconds"]), vectors.reshape(len(texts), -1)
+        seconds, values = self._compute(do="embed", texts=texts)
+        return seconds, values.reshape(len(texts), -1)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> tuple[float, Vectors]:
+        """Seconds, as the peer measured them, and its scores of pairs, float32 [n]."""
+        return self._compute(do="score", pairs=pairs)
+
+    def _compute(self, **request: Any) -> tuple[float, Vectors]:
+        answer = self._ask(**request)
+        values: Vectors = np.frombuffer(base64.b64decode(answer["vectors"]), dtype=np.float32)
+        return float(answer["seconds"]), values
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -6,11 +6,8 @@ do not know this form get an expanded copy: float32 weights, the very ones that 
 """
 
 import itertools
-import json
 import math
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.model_folders import staged, write_json, write_tensors
 from bench.random_tokenizers import write_tokenizer
 
 _BITS, _GROUP = 4, 64
 # Uniform over 0..15, as random bits are.
 _DEVIATION = math.sqrt((16**2 - 1) / 12)
 _VERSION = 1
-_TYPES = {"uint32": "U32", "float16": "F16", "float32": "F32"}
 
 QWEN3: dict[str, Any] = {
     "model_type": "qwen3", "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16,
@@ -127,81 +124,52 @@ def random_model(name: str, cache: Path, *, expanded: bool = False) -> Path:
 
 def write_model(folder: Path, recipe: Recipe, seed: int = 5, *, expanded: bool = False) -> None:
     """Write a whole model folder. It appears under its name when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     generator = np.random.default_rng(seed)
-    try:
+    with staged(folder) as staging:
         write_tokenizer(staging, recipe.config["model_type"])
         if expanded:
             _write_expanded(staging, recipe, generator)
         else:
             quantization = {"group_size": _GROUP, "bits": _BITS}
-            _write_json(staging / "config.json", {**recipe.config, "quantization": quantization})
+            write_json(staging / "config.json", {**recipe.config, "quantization": quantization})
             _write_packed(staging / "model.safetensors", list(_tensors(recipe)), generator)
-        staging.rename(folder)
-    except BaseException:
-        shutil.rmtree(staging)
-        if not folder.is_dir():  # else another process was faster, and its model is as good
-            raise
 
 
 def _write_packed(file: Path, tensors: list[_Tensor], generator: np.random.Generator) -> None:
     parts = [part for tensor in tensors for part in tensor.parts]
-    _write_tensors(file, parts, (values for tensor in tensors for values in tensor.values(generator)))
+    write_tensors(file, parts, (values for tensor in tensors for values in tensor.values(generator)))
 
 
 def _write_expanded(folder: Path, recipe: Recipe, generator: np.random.Generator) -> None:
     """The layout of sentence-transformers: the encoder, pooling, dense layers and normalization."""
     config = {**recipe.config, "dtype": "float32"}
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     tensors = list(_tensors(recipe))
     encoder = [tensor for tensor in tensors if tensor.name.startswith("model.")]
     values = (tensor.expand(tensor.values(generator)) for tensor in tensors)  # in the order in which they are packed
-    _write_tensors(folder / "model.safetensors", [_expanded_part(tensor) for tensor in encoder], values)
+    write_tensors(folder / "model.safetensors", [_expanded_part(tensor) for tensor in encoder], values)
     kinds = ["Transformer", "Pooling", *["Dense"] * len(recipe.dense), "Normalize"]
     paths = ["", *(f"{index}_{kind}" for index, kind in enumerate(kinds) if index)]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (kind, path) in enumerate(zip(kinds, paths, strict=True))
     ]
-    _write_json(folder / "modules.json", modules)
+    write_json(folder / "modules.json", modules)
     is_mean = config["model_type"] == "gemma3_text"
     pooling = {"pooling_mode_mean_tokens": is_mean, "pooling_mode_lasttoken": not is_mean}
-    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": config["hidden_size"], **pooling})
+    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": config["hidden_size"], **pooling})
     for (inputs, outputs), path in zip(recipe.dense, paths[2:], strict=False):
         identity = "torch.nn.modules.linear.Identity"
         layer = {"in_features": inputs, "out_features": outputs, "bias": False, "activation_function": identity}
-        _write_json(folder / path / "config.json", layer)
+        write_json(folder / path / "config.json", layer)
         part = ("linear.weight", "float32", (outputs, inputs))
-        _write_tensors(folder / path / "model.safetensors", [part], itertools.islice(values, 1))
+        write_tensors(folder / path / "model.safetensors", [part], itertools.islice(values, 1))
 
 
 def _expanded_part(tensor: _Tensor) -> tuple[str, str, tuple[int, ...]]:
     if isinstance(tensor, _Vector):
         return tensor.name.removeprefix("model."), "float32", (tensor.size,)
     return f"{tensor.name.removeprefix('model.')}.weight", "float32", (tensor.rows, tensor.columns)
-
-
-def _write_json(file: Path, content: object) -> None:
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-
-def _write_tensors(
-    file: Path, parts: Iterable[tuple[str, str, tuple[int, ...]]], values: Iterator[NDArray[Any]]
-) -> None:
-    """The safetensors format, one tensor in memory at a time; ``values`` may have more than ``parts`` asks for."""
-    header: dict[str, Any] = {}
-    end = 0
-    for name, kind, shape in parts:
-        begin, end = end, end + math.prod(shape) * np.dtype(kind).itemsize
-        header[name] = {"dtype": _TYPES[kind], "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for array in itertools.islice(values, len(header)):
-            stream.write(array.tobytes())
 
 
 def _tensors(recipe: Recipe) -> Iterator[_Tensor]:

@@ -5,17 +5,25 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.checkpoint.tokenizer import Tokenized, Tokenizer
 
 BUILT_IN = "Python's language reference (pydoc_data)"
 
 _SEED = 7
 # One token in every vocabulary, also after others.
 _FILLER = "a"
+
+
+class Counter(Protocol):
+    """What says how many tokens texts have: a tokenizer."""
+
+    def encode(self, texts: list[str]) -> Tokenized:
+        """The texts' tokens, and their numbers."""
 
 
 class Texts:
@@ -37,12 +45,12 @@ class Texts:
         begin = generator.randrange(len(self._words))
         return " ".join(itertools.islice(itertools.cycle(self._words), begin, begin + words))
 
-    def exact(self, tokenizer: Tokenizer, tokens: int, count: int, seed: int = _SEED) -> list[str]:
+    def exact(self, tokenizer: Counter, tokens: int, count: int, seed: int = _SEED) -> list[str]:
         """``count`` different texts of exactly ``tokens`` tokens, special tokens included."""
         generator = random.Random(seed + tokens)
         return list(itertools.islice(self._exact(tokenizer, tokens, generator), count))
 
-    def _exact(self, tokenizer: Tokenizer, tokens: int, generator: random.Random) -> Iterator[str]:
+    def _exact(self, tokenizer: Counter, tokens: int, generator: random.Random) -> Iterator[str]:
         for _ in itertools.repeat(None, 1_000_000):
             text = _fit(tokenizer, self._cut(generator, tokens).split(), tokens)
             if text is not None:
@@ -63,7 +71,7 @@ def exact_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return Tokenizer(checkpoint, checkpoint.max_tokens)
 
 
-def _fit(tokenizer: Tokenizer, words: Sequence[str], tokens: int) -> str | None:
+def _fit(tokenizer: Counter, words: Sequence[str], tokens: int) -> str | None:
     """As many of the words as fit, filled up with a word of one token; None where that word turns out to be more."""
 
     def count(text: str) -> int:

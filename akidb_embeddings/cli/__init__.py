@@ -20,6 +20,7 @@ from akidb_embeddings.cli import (
     evaluate,
     file,
     models,
+    rerank,
     serve,
     similarity,
 )
@@ -33,6 +34,7 @@ COMMANDS: Mapping[str, Command] = {
     "embed": embed.EMBED,
     "file": file.FILE,
     "similarity": similarity.SIMILARITY,
+    "rerank": rerank.RERANK,
     "models": models.MODELS_COMMAND,
     "download": models.DOWNLOAD,
     "info": models.INFO,

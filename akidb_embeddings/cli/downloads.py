@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from akidb_embeddings.cli.command import PROGRAM
 from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.hub.download import Download, find_download
-from akidb_embeddings.registry import BUNDLED
+from akidb_embeddings.registry import BUNDLED, ModelSpec, RerankerSpec, Spec
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Container
@@ -27,7 +28,7 @@ def add_yes_option(container: "Container") -> None:
     )
 
 
-def confirm_download(config: EmbeddingConfig, options: Namespace) -> None:
+def confirm_download(config: EmbeddingConfig | RerankConfig, options: Namespace) -> None:
     """Say what will be downloaded, if anything. On a terminal and without ``--yes``, ask before a large download.
 
     Args:
@@ -50,32 +51,42 @@ def confirm_download(config: EmbeddingConfig, options: Namespace) -> None:
             "this is no terminal (--no-download never downloads)"
         )
     elif not _agrees(f"{config.model_name} is not on this machine. Download {_amount(found)}?"):
-        print_message(_alternatives(found, options))
+        print_message(f"nothing was downloaded. {_alternatives(config, found, options)}")
         raise SystemExit(1)
 
 
 def announce_download(
-    config: EmbeddingConfig, *, force: bool = False, tell: Callable[[str], object] = print_message
+    config: EmbeddingConfig | RerankConfig,
+    *,
+    kind: type[Spec] | None = None,
+    force: bool = False,
+    tell: Callable[[str], object] = print_message,
 ) -> None:
     """Say what will be downloaded, if anything, where nobody is to be asked.
 
     Args:
         config: The model, its revision, the cache, and whether it may be downloaded.
+        kind: The kind of the model, ``Spec`` for either; None for the one that the configuration is for.
         force: Whether what is in a cache is downloaded again.
         tell: Called with the message.
 
     Raises:
         EmbeddingError: As in ``download_model``.
     """
-    found = _find(config, force=force)
+    found = _find(config, kind=kind, force=force)
     if found is not None:
         tell(f"{config.model_name}: downloading {_amount(found)}")
 
 
-def _find(config: EmbeddingConfig, *, force: bool = False) -> Download | None:
+def _find(
+    config: EmbeddingConfig | RerankConfig, *, kind: type[Spec] | None = None, force: bool = False
+) -> Download | None:
     if not config.auto_download:
         return None
-    return find_download(config.model_name, revision=config.revision, cache_dir=config.cache_dir, force=force)
+    kind = kind or (RerankerSpec if isinstance(config, RerankConfig) else ModelSpec)
+    return find_download(
+        config.model_name, kind=kind, revision=config.revision, cache_dir=config.cache_dir, force=force
+    )
 
 
 def _amount(found: Download) -> str:
@@ -96,10 +107,10 @@ def _agrees(question: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _alternatives(found: Download, options: Namespace) -> str:
+def _alternatives(config: EmbeddingConfig | RerankConfig, found: Download, options: Namespace) -> str:
+    ways = f"`{found.command}` downloads this one, and --yes does it without asking"
+    if isinstance(config, RerankConfig):  # none is bundled
+        return f"`{PROGRAM} models` lists other rerankers; {ways}"
     model_option = options.names.get("model_name")
     bundled = f"{model_option} {BUNDLED}" if model_option else BUNDLED
-    return (
-        f"nothing was downloaded. The model {bundled} is bundled and works offline; `{PROGRAM} models` lists others; "
-        f"`{found.command}` downloads this one, and --yes does it without asking"
-    )
+    return f"The model {bundled} is bundled and works offline; `{PROGRAM} models` lists others; {ways}"

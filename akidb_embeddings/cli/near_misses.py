@@ -27,8 +27,11 @@ _OTHER_WORDS = {
     "start": "serve",
     "benchmark": "bench",
     "check": "doctor",
+    "rank": "rerank",
+    "score": "rerank",
 }
-_COMMANDS_WITH_MODEL = ("file", "similarity", "evaluate", "serve")
+_COMMANDS_WITH_MODEL = ("file", "similarity", "rerank", "evaluate", "serve")
+_COMMANDS_ON_TEXTS = ("similarity", "rerank")
 _SHORTEST_ABBREVIATION = 3
 _CUTOFF = 0.75
 _LONGEST_NAME = 255
@@ -77,16 +80,24 @@ def _note_command(word: str, near: str) -> None:
     )
 
 
-def note_file_names(texts: Sequence[str]) -> None:
-    """Print a note if all texts are names of files, since their content is not read."""
+def note_file_names(texts: Sequence[str], done: str, advice: str = "") -> None:
+    """Print a note if all texts are names of files, since their content is not read.
+
+    Args:
+        texts: The texts.
+        done: What is done with them: ``compared``.
+        advice: How to do it with what is in a single file, with its quoted name as ``{}``.
+    """
     if texts and all(map(_exists, texts)):
         names = " and ".join(map(repr, texts[:2]))
-        print_message(f"note: the names {names} are compared, not what is in the files")
+        many = f"the names {names} are {done}, not what is in the files"
+        one = f"the name {names} is {done}, not what is in the file. {advice.format(shlex.quote(texts[0]))}"
+        print_message(f"note: {one.rstrip() if len(texts) == 1 else many}")
 
 
 def _check_near(texts: Sequence[str], near: str, option: str) -> None:
     first, rest = texts[0], texts[1:]
-    fits = bool(rest) if near == "similarity" else any(map(_is_object, rest))
+    fits = bool(rest) if near in _COMMANDS_ON_TEXTS else any(map(_is_object, rest))
     if not fits:
         _note_command(first, near)
         return

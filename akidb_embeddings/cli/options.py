@@ -1,30 +1,53 @@
-"""The options for model and vectors that the commands share, and the configuration that they give.
+"""The options for models that the commands share, and the configurations that they give.
 
-An option that sets a field of ``EmbeddingConfig`` has the field's name as its ``dest``, and no default.
+An option that sets a field of ``EmbeddingConfig`` or ``RerankConfig`` has the field's name as its ``dest``, and no
+default.
 """
 
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.downloads import add_yes_option, confirm_download
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, EmbeddingConfig
+from akidb_embeddings.config.rerank import DEFAULT_PAIR_TOKENS, RerankConfig
+from akidb_embeddings.config.rerank import FIELDS as RERANK_FIELDS
+from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.vectors import WITHOUT_RANGES
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer as Container
 
+    from akidb_embeddings.reranking.service import RerankService
     from akidb_embeddings.service.service import EmbeddingService
 
-_DEFAULT = EmbeddingConfig
+    Add = Callable[..., None]
+
 _CONFIG_LOCATIONS = "$AKIDB_CONFIG, ./embedding_config.yaml, ~/.config/akidb/embedding_config.yaml"
+LOCATION_FIELDS = ("auto_download", "cache_dir")
+"""The fields of the options of ``add_location_options``, which are for every model of a command."""
 
 
 def add_model_options(parser: ArgumentParser) -> None:
     """Add the options for the model and the vectors. An option that is not given leaves the configured value."""
+    add = _model_group(parser, "model and vectors", EmbeddingConfig)
+    _add_vector_options(add)
+    _add_limit_options(add, EmbeddingConfig, "text", f"prompt included (default: {DEFAULT_MAX_TOKENS}")
+    add_location_options(parser)
+
+
+def add_reranker_options(parser: ArgumentParser) -> None:
+    """Add the options for a reranker. An option that is not given leaves the configured value."""
+    add = _model_group(parser, "reranker", RerankConfig)
+    _add_limit_options(add, RerankConfig, "pair", f"query included (default: {DEFAULT_PAIR_TOKENS}")
+    add_location_options(parser)
+
+
+def _model_group(parser: ArgumentParser, title: str, default: "type[EmbeddingConfig | RerankConfig]") -> "Add":
+    """A group of options, beginning with the model's name and revision. Returns what adds an option to it."""
     group = parser.add_argument_group(
-        "model and vectors", "These override the configuration file; `akidb-embed config` shows the effective values."
+        title, "These override the configuration file; `akidb-embed config` shows the effective values."
     )
 
     def add(option: str, text: str, **settings: Any) -> None:
@@ -32,20 +55,18 @@ def add_model_options(parser: ArgumentParser) -> None:
 
     add(
         "--model",
-        f"a name of `akidb-embed models`, a Hugging Face repository or a folder (default: {_DEFAULT.model_name})",
+        f"a name of `akidb-embed models`, a Hugging Face repository or a folder (default: {default.model_name})",
         dest="model_name",
         metavar="NAME",
     )
     add_revision_option(group)
-    _add_vector_options(add)
-    _add_limit_options(add)
-    add_location_options(parser)
+    return add
 
 
-def _add_vector_options(add: Callable[..., None]) -> None:
+def _add_vector_options(add: "Add") -> None:
     add(
         "--pooling",
-        f"how hidden states become one vector; auto is as the model was trained (default: {_DEFAULT.pooling})",
+        f"how hidden states become one vector; auto is as the model was trained (default: {EmbeddingConfig.pooling})",
         choices=("auto", *POOLINGS),
     )
     add(
@@ -66,32 +87,32 @@ def _add_vector_options(add: Callable[..., None]) -> None:
     )
 
 
-def _add_limit_options(add: Callable[..., None]) -> None:
+def _add_limit_options(add: "Add", default: "type[EmbeddingConfig | RerankConfig]", unit: str, limit: str) -> None:
     add(
         "--max-tokens",
-        f"longest text in tokens, prompt included (default: {DEFAULT_MAX_TOKENS}, or the model's limit if less)",
+        f"longest {unit} in tokens, {limit}, or the model's limit if less)",
         type=int,
         metavar="N",
     )
     add(
         "--truncate",
-        f"for a longer text, end cuts and flags it, error rejects it (default: {_DEFAULT.truncate})",
+        f"for a longer {unit}, end cuts and flags it, error rejects it (default: {default.truncate})",
         choices=("end", "error"),
     )
     add(
         "--batch-size",
-        f"most texts in one micro-batch on a CPU, 1 to 128 (default: {_DEFAULT.batch_size})",
+        f"most {unit}s in one micro-batch on a CPU, 1 to 128 (default: {default.batch_size})",
         type=int,
         metavar="N",
     )
     add(
         "--memory",
-        f"compact takes less memory and more time (default: {_DEFAULT.memory})",
+        f"compact takes less memory and more time (default: {default.memory})",
         choices=("fast", "compact"),
     )
     add(
         "--compute",
-        f"strict computes in float32 on GPUs, too; CPUs always do (default: {_DEFAULT.compute})",
+        f"strict computes in float32 on GPUs, too; CPUs always do (default: {default.compute})",
         choices=("fast", "strict"),
     )
 
@@ -171,13 +192,53 @@ def configuration(options: Namespace) -> EmbeddingConfig:
     Raises:
         ConfigurationError: A file, key or value is not allowed.
     """
-    given = {name: value for name, value in vars(options).items() if name in FIELDS}
-    return EmbeddingConfig.resolve(None, options.config, **given)
+    return EmbeddingConfig.resolve(None, options.config, **_given(options, FIELDS))
+
+
+def rerank_configuration(options: Namespace, fields: Collection[str] = RERANK_FIELDS, **values: Any) -> RerankConfig:
+    """The configuration of the reranker, with the values given on the command line over it.
+
+    Args:
+        options: The parsed options.
+        fields: The fields whose options are the reranker's: ``LOCATION_FIELDS`` where the others are for vectors.
+        **values: Values of options with names of their own.
+
+    Raises:
+        ConfigurationError: A file, key or value is not allowed.
+    """
+    return RerankConfig.resolve(None, options.config, **_given(options, fields), **values)
+
+
+def _given(options: Namespace, fields: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name in fields}
 
 
 def open_service(config: EmbeddingConfig, options: Namespace) -> "EmbeddingService":
-    """Open a service. If the model must be downloaded first, ``confirm_download`` says so, and may ask."""
+    """Open a service. If the model must be downloaded first, ``confirm_download`` says so, and may ask.
+
+    Raises:
+        EmbeddingError: As in ``EmbeddingService``.
+    """
     from akidb_embeddings.service.service import EmbeddingService
 
     confirm_download(config, options)
     return EmbeddingService(config=config)
+
+
+def open_reranker(config: RerankConfig, options: Namespace) -> "RerankService":
+    """Open a rerank service, as ``open_service`` does.
+
+    Raises:
+        InputError: The model gives several scores to a pair, which make no ranking.
+    """
+    from akidb_embeddings.reranking.service import RerankService
+
+    confirm_download(config, options)
+    service = RerankService(config=config)
+    if len(service.labels) > 1:
+        service.close()
+        raise InputError(
+            f"{config.model_name} gives {len(service.labels)} scores to each pair ({', '.join(service.labels)}), which "
+            "do not say which document is better. RerankService.score(pairs, all_labels=True) returns them"
+        )
+    return service

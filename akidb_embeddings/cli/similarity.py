@@ -40,7 +40,7 @@ def _run(options: Namespace) -> int:
     texts = list(given.items)
     if len(texts) < 2:
         raise InputError(f"similarity needs at least two texts, and got {len(texts)}")
-    note_file_names(options.texts)
+    note_file_names(options.texts, "compared")
     from akidb_embeddings.vectors.precision import similarity
 
     with open_service(configuration(options), options) as service, given.renumber_errors(0):

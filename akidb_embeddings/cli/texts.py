@@ -12,6 +12,8 @@ from akidb_embeddings.cli.command import PROGRAM
 from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.errors import InputError, UnusableVectorError
 
+_FILE_ADVICE = f"To embed a field of JSON lines: `{PROGRAM} file - --text-field NAME --out vectors.jsonl`"
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -19,7 +21,7 @@ class Texts:
 
     Attributes:
         items: The texts.
-        unit: The word that errors use for one of them: ``text`` or ``line``.
+        unit: The word that errors use for one of them: ``text`` or ``line``, for example.
     """
 
     items: Iterator[str]
@@ -50,37 +52,39 @@ def stdin_is_terminal() -> bool:
     return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()
 
 
-def read_texts(arguments: list[str]) -> Texts:
+def read_texts(arguments: list[str], unit: str = "text", advice: str = _FILE_ADVICE) -> Texts:
     """The arguments; without any, or for a single ``-``, the lines of standard input.
+
+    Args:
+        arguments: The arguments.
+        unit: What one of them is: ``text`` or ``document``.
+        advice: What to do if the first line is a JSON object, since its fields are not read.
 
     Raises:
         InputError: There are no arguments, and standard input is a terminal.
     """
     if arguments and arguments != ["-"]:
-        return Texts(iter(arguments), "text")
+        return Texts(iter(arguments), unit)
     if not arguments and stdin_is_terminal():
-        raise InputError("no texts: give them as arguments, or on standard input, one per line")
-    return Texts(_lines(sys.stdin.buffer), "line")
+        raise InputError(f"no {unit}s: give them as arguments, or on standard input, one per line")
+    return Texts(_lines(sys.stdin.buffer, advice), "line")
 
 
-def _note_json(line: bytes) -> None:
-    """Print a note if a line is a JSON object, since its fields are not read."""
+def _note_json(line: bytes, advice: str) -> None:
+    """Print a note if a line is a JSON object."""
     try:
         is_object = isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return
     if is_object:
-        print_message(
-            "note: the first line is a JSON object, and lines are taken as they are. To embed a field of JSON lines: "
-            f"`{PROGRAM} file - --text-field NAME --out vectors.jsonl`"
-        )
+        print_message(f"note: the first line is a JSON object, and lines are taken as they are. {advice}".rstrip())
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
+def _lines(stream: BinaryIO, advice: str) -> Iterator[str]:
     """Lines without their ends. A blank line is a text, so that line n of the output belongs to line n of the input."""
     for number, line in enumerate(stream, start=1):
         if number == 1:
-            _note_json(line)
+            _note_json(line, advice)
         encoding = "utf-8-sig" if number == 1 else "utf-8"  # files from Windows may begin with a byte order mark
         try:
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)

@@ -1,5 +1,5 @@
 """Evaluating models on test data.
 
-``tasks`` and ``pairs`` read the data, ``search`` ranks documents exactly, ``metrics`` computes the scores, and
-``mteb_encoder`` is an encoder for MTEB.
+``tasks`` and ``pairs`` read the data, ``search`` ranks documents exactly, ``metrics`` computes the scores,
+``reranking`` those after a reranker, and ``mteb_encoder`` is an encoder for MTEB.
 """

@@ -33,7 +33,7 @@ class Evaluation:
 
     Attributes:
         task: The task's name.
-        kind: ``"retrieval"`` or ``"sts"``.
+        kind: ``"retrieval"``, ``"reranking"`` or ``"sts"``.
         scores: Metrics by name (``ndcg@10``, ``spearman``).
         settings: What the scores were computed with.
     """
@@ -68,18 +68,34 @@ def evaluate_retrieval(
     Raises:
         EmbeddingError: The extra ``evaluate`` is not installed, or what ``EmbeddingService.encode`` raises.
     """
+    return retrieve(service, task, titles=titles, progress=progress)[0]
+
+
+def retrieve(
+    service: EmbeddingService,
+    task: RetrievalTask,
+    *,
+    titles: bool = True,
+    progress: ProgressCallback | None = None,
+    depth: int = 1,
+) -> tuple[Evaluation, NDArray[np.int64]]:
+    """``evaluate_retrieval``, with what was found: places in the corpus, the nearest first, int64 [queries, n].
+
+    ``n`` is ``depth``, but at least what the metrics need, and at most the corpus.
+    """
     require("evaluate", "Evaluation")
     begun = time.monotonic()
     queries = _encode(service, list(task.queries.values()), "query", _labels("query", list(task.queries)), progress)
-    search = TopK(queries.vectors, _SEARCH_DEPTH)
+    search = TopK(queries.vectors, max(_SEARCH_DEPTH, depth))
     truncated, fingerprint, ids = 0, "", task.corpus.ids
     for begin in range(0, len(ids), _BLOCK_DOCUMENTS):
         end = min(begin + _BLOCK_DOCUMENTS, len(ids))
-        texts = task.corpus.texts(begin, end, titles)
+        texts = task.corpus.texts(range(begin, end), titles)
         documents = _encode(service, texts, "document", _labels("document", ids, begin), progress)
         search.add(documents.vectors)
         truncated, fingerprint = truncated + sum(documents.truncated), documents.fingerprint
-    scores = retrieval_scores(search.ranking(), ids, list(task.judgements.values()))
+    ranking = search.ranking()
+    scores = retrieval_scores(ranking, ids, list(task.judgements.values()))
     settings = _common_settings(service) | {
         "prompts": {kind: service.settings.prompt(kind) for kind in ("query", "document")},
         "fingerprints": {"query": queries.fingerprint, "document": fingerprint},
@@ -96,7 +112,7 @@ def evaluate_retrieval(
         "judgements": sum(map(len, task.judgements.values())),
         "seconds": round(time.monotonic() - begun, 3),
     }
-    return Evaluation(task.name, "retrieval", scores, settings)
+    return Evaluation(task.name, "retrieval", scores, settings), ranking
 
 
 def evaluate_pairs(

@@ -5,7 +5,7 @@ A BEIR folder has ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jso
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,12 +41,11 @@ class Corpus:
     offsets: Sequence[int]
     titled: int
 
-    def texts(self, begin: int, end: int, titles: bool) -> list[str]:
-        """Read the texts of ``ids[begin:end]``.
+    def texts(self, places: Iterable[int], titles: bool) -> list[str]:
+        """Read the texts of documents.
 
         Args:
-            begin: Index of the first document.
-            end: Index after the last document.
+            places: Indices into ``ids``.
             titles: Whether to put a document's title and a space before its text.
 
         Returns:
@@ -54,11 +53,12 @@ class Corpus:
         """
         texts = []
         with self.file.open("rb") as stream:
-            for offset in self.offsets[begin:end]:
-                stream.seek(offset)
+            for place in places:
+                stream.seek(self.offsets[place])
                 document = json.loads(stream.readline())
                 title = document.get("title") if titles else None
-                texts.append(f"{title} {document['text']}".strip() if title else document["text"])
+                text = f"{title} {document['text']}" if title else document["text"]
+                texts.append(text.strip())  # as BEIR and MTEB do
         return texts
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.peers import (
+    CROSS_ENCODER,
     PEERS,
     WORKER,
     AbsentError,
@@ -24,6 +25,7 @@ from bench.peers import (
 
 KIND = Kind("fake", "pip install fake")
 VECTORS = np.array([[0.6, 0.8], [1, 0]], dtype=np.float32)
+SCORES = np.array([0.25, -3], dtype=np.float32)
 ANSWERS = f"""
 import json, sys
 for line in sys.stdin:
@@ -31,6 +33,9 @@ for line in sys.stdin:
     if request["do"] == "load":
         told = [request[name] for name in ("model", "max_tokens", "threads")]
         print(json.dumps({{"version": " ".join(map(str, told))}}))
+    elif request["do"] == "score":
+        scores = {base64.b64encode(SCORES.tobytes()).decode()!r}
+        print(json.dumps({{"seconds": len(request["pairs"]) / 4, "vectors": scores}}))
     else:
         vectors = {base64.b64encode(VECTORS.tobytes()).decode()!r}
         print(json.dumps({{"seconds": len(request["texts"]) / 4, "vectors": vectors}}))
@@ -50,6 +55,13 @@ def test_a_peer_loads_and_embeds(tmp_path: Path) -> None:
     assert seconds == 0.5
     np.testing.assert_array_equal(vectors, VECTORS)
     assert peer._process.returncode is not None
+
+
+def test_a_peer_scores_pairs(tmp_path: Path) -> None:
+    with Peer(KIND, sys.executable, worker(tmp_path, ANSWERS)) as peer:
+        seconds, scores = peer.score([("a", "b"), ("a", "c")])
+    assert seconds == 0.5
+    np.testing.assert_array_equal(scores, SCORES)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +88,7 @@ def test_no_such_interpreter() -> None:
         Peer(KIND, "/no/such/python")
 
 
-@pytest.mark.parametrize("kind", PEERS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*PEERS, CROSS_ENCODER], ids=lambda kind: kind.name)
 def test_peers_that_are_not_installed_are_absent(kind: Kind, tmp_path: Path) -> None:
     """The real worker, under an interpreter that finds nothing but the standard library."""
     bare = tmp_path / "python"
@@ -110,6 +122,9 @@ class Noisy:
     def embed(self, texts):
         print("embedding")
         return np.array([[len(text), 1] for text in texts], dtype=np.float64)
+    def score(self, pairs):
+        print("scoring")
+        return np.array([len(query) - len(text) for query, text in pairs], dtype=np.float64)
 
 worker._PEERS["fake"] = Noisy
 worker.main()
@@ -122,10 +137,12 @@ def test_the_real_worker_and_a_library_that_prints(tmp_path: Path) -> None:
             peer.embed(["not loaded yet"])
         assert peer.load(Path("model"), 256, 2) == np.__version__
         seconds, vectors = peer.embed(["a", "bcd"])
+        _, scores = peer.score([("a", "bcd")])
         with pytest.raises(PeerError, match="TypeError"):
             peer.embed([1])  # type: ignore[list-item]
     assert seconds > 0
     np.testing.assert_array_equal(vectors, np.array([[1, 1], [3, 1]], dtype=np.float32))
+    assert scores.tolist() == [-2]
 
 
 def test_ours_and_theirs_take_turns() -> None:

@@ -44,6 +44,21 @@ def test_a_part_of_the_suite_writes_its_report(tmp_path: Path) -> None:
     assert all(figure["summary"]["count"] >= 5 for figure in figures)
 
 
+def test_a_reranker_is_measured(tmp_path: Path) -> None:
+    reranker = str(DATA / "models" / "tiny-bert-reranker")
+    arguments = ("--model", TINY, "--reranker", reranker, "-k", "reranking", "--reports", str(tmp_path), "--peers")
+    done = run_suite(*arguments, "--peers-python", "/no/such/python")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [file] = tmp_path.glob("*.json")
+    figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    assert [figure["name"] for figure in figures] == [
+        "pairs of mixed lengths", "pairs of mixed lengths, tokens",
+        "20 documents of 200 tokens", "100 documents of 200 tokens", "CrossEncoder",
+    ]  # fmt: skip
+    assert all(figure["summary"]["count"] >= 2 for figure in figures[:-1])
+    assert figures[-1]["note"] == "absent; to compare: pip install sentence-transformers"
+
+
 def test_a_target_that_is_missed_fails_only_when_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unreachable.py").write_text(
         "import dataclasses\n"

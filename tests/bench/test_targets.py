@@ -3,6 +3,7 @@ import pytest
 from bench.figures import Recorder
 from bench.targets import (
     AT_RATE,
+    BESIDE_CROSS_ENCODER,
     ERRORS,
     HTTP_ERRORS,
     MEMORY,
@@ -12,6 +13,7 @@ from bench.targets import (
     OVERHEAD,
     PEAK,
     QUERY_BATCH,
+    RERANKING_PEER,
     SATURATION,
     SERVER,
     TARGETS,
@@ -32,6 +34,7 @@ def measured(
     footprint: float = 400,
     overhead: float = 1,
     beside_others: float = 1.1,
+    reranking: float = 1.2,
 ) -> Recorder:
     record = Recorder()
     record.figure(OPEN_LOOP, AT_RATE, "ms", [latency] * 10)
@@ -44,6 +47,7 @@ def measured(
     for name in OVERHEAD.values():
         record.figure(SERVER, name, "ms", [overhead])
     record.figure(NEIGHBOURS, beside(2), "times", [beside_others])
+    record.figure(RERANKING_PEER, BESIDE_CROSS_ENCODER, "times", [reranking])
     return record
 
 
@@ -63,8 +67,9 @@ def verdicts(record: Recorder, machine: bool, model: str) -> list[Judgement]:
     ],
 )
 def test_where_the_targets_apply(machine: bool, model: str, applies: bool) -> None:
-    found = verdicts(measured(), machine, model)
-    assert len(found) == len(TARGETS)
+    *found, reranking = verdicts(measured(), machine, model)
+    assert len(found) == len(TARGETS) - 1
+    assert (reranking.verdict, reranking.reason) == ("PASS", "")  # it is not for --model
     assert {target.verdict for target in found} == {"PASS" if applies else "NOT APPLICABLE"}
     assert all(target.measured for target in found)
     assert all(bool(target.reason) != applies for target in found)
@@ -84,6 +89,8 @@ def test_where_the_targets_apply(machine: bool, model: str, applies: bool) -> No
         (measured(rate=49.9), ["throughput, single queries", "throughput, batch of 32 queries"]),
         (measured(footprint=1000), ["footprint at its peak"]),
         (measured(beside_others=1.5), ["a query beside 2 busy programs"]),
+        (measured(reranking=0.99), ["reranking, CrossEncoder's time to ours"]),
+        (measured(reranking=1), []),
         (measured(overhead=2), [f"server overhead, {name}" for name in OVERHEAD]),
     ],
 )

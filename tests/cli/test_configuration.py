@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akidb_embeddings import EmbeddingConfig
+from akidb_embeddings import EmbeddingConfig, RerankConfig
 from akidb_embeddings.cli import main
 from akidb_embeddings.config.file import as_yaml
 
@@ -58,7 +58,8 @@ def test_every_option_reaches_its_field(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_table_is_a_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--dimensions", "64"]) == 0
     shown = capsys.readouterr().out
-    assert yaml.safe_load(shown) == {"embedding": EmbeddingConfig(dimensions=64).to_dict()}
+    expected = {"embedding": EmbeddingConfig(dimensions=64).to_dict(), "rerank": RerankConfig().to_dict()}
+    assert yaml.safe_load(shown) == expected
     assert "# configuration file: none (looked for $AKIDB_CONFIG" in shown
     assert [line.split() for line in shown.splitlines() if " dimensions:" in line] == [
         ["dimensions:", "64", "#", "command", "line"]
@@ -109,6 +110,25 @@ def test_a_printed_file_takes_options_of_the_command_line(home: Path, capsys: py
     (home / "printed.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
     expected = EmbeddingConfig(model_name="minilm-l6-v2", max_tokens=64, normalize=False)
     assert EmbeddingConfig.from_yaml(home / "printed.yaml") == expected
+
+
+@pytest.mark.parametrize("form", [[], ["--yaml"]], ids=["with comments", "yaml"])
+def test_the_reranker_has_its_section(form: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values: dict[str, Any] = {"model_name": "bge-reranker-v2-m3", "max_tokens": 1024, "instruction": "find: 'it'"}
+    file = home / "own.yaml"
+    file.write_text(yaml.safe_dump({"rerank": values, "embedding": {"max_tokens": 9}}), encoding="utf-8")
+    arguments = ["config", "--config", str(file), "--max-tokens", "7", "--cache-dir", "/c", "--no-download"]
+    assert main([*arguments, *form]) == 0
+    (home / "printed.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    expected = RerankConfig(**values, cache_dir="/c", auto_download=False)
+    assert RerankConfig.from_yaml(home / "printed.yaml") == expected
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["max_tokens"] == {"value": 7, "source": "command line"}
+    assert found["rerank"].keys() == RerankConfig().to_dict().keys()
+    assert found["rerank"]["max_tokens"] == {"value": 1024, "source": str(file)}
+    assert found["rerank"]["cache_dir"] == {"value": "/c", "source": "command line"}
+    assert found["rerank"]["batch_size"] == {"value": 32, "source": "default"}
 
 
 def test_yaml_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.checkpoint.reranker import read_reranker
 from akidb_embeddings.cli import main
 from akidb_embeddings.registry import MODELS
 from tests.cli.tools import TINY
+from tests.diagnostics.rerankers import known
 from tests.fixtures import DATA
 from tests.hub_fixtures import use_registry
 from tests.hub_server import HubServer
@@ -110,3 +112,46 @@ def test_what_cannot_be_converted(
     assert main(["convert", *arguments]) == code
     assert words in capsys.readouterr().err
     assert not Path("new").exists()
+
+
+# Rerankers
+
+
+def test_a_reranker_is_quantized_and_ranks(capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(DATA / "models" / "tiny-bert-reranker")
+    assert main(["convert", source, "small", "--bits", "8", "--group-size", "32"]) == 0
+    printed = capsys.readouterr()
+    assert "converting, then comparing scores" in printed.err
+    shown, quality = printed.out.splitlines()
+    assert shown.endswith(", 15 of 41 tensors quantized to 8 bits, group size 32")
+    assert re.fullmatch(
+        r"quality: 3\d of 36 times two documents are in the order of full precision; logits, which have a spread of "
+        r'10\.40, differ by at most 0\.\d+ \(pair \d+ of 24: ".+", ".+"\)',
+        quality,
+    )
+    assert main(["rerank", "--model", "./small", "a query", "one document", "another one"]) == 0
+    assert main(["verify", "./small"]) == 0
+
+
+def test_a_reranker_of_the_registry_says_in_its_folder_what_only_the_registry_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = DATA / "models" / "tiny-qwen3-reranker"
+    use_registry(monkeypatch, known(source.name, activation="identity", max_tokens=300, instruction="Find proof"))
+    with HubServer() as hub:
+        hub.add("org/tiny", {path.name: path.read_bytes() for path in source.iterdir()})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert main(["convert", "tiny", "new", "--bits", "4", "--group-size", "32", "--no-quality"]) == 0
+    found = read_reranker(Path("new"))
+    assert (found.activation, found.max_tokens, found.default_prompt) == ("identity", 300, "Find proof")
+
+
+def test_a_language_model_that_does_not_say_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(DATA / "models" / "tiny-qwen3-reranker")
+    assert main(["convert", source, "vectors", "--no-quality"]) == 0
+    assert f"note: {source} does not say what it is" in capsys.readouterr().err
+    assert main(["convert", source, "scores", "--no-quality", "--reranker"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["convert", "scores", "again", "--no-quality"]) == 0
+    assert capsys.readouterr().err == ""
+    assert read_reranker(Path("again")).activation == "sigmoid"

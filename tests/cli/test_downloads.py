@@ -13,10 +13,20 @@ from akidb_embeddings.cli import downloads, main
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.server import run as server_run
 from tests.cli.tools import PROCESS, TINY
+from tests.fixtures import model_path
 from tests.hub_server import HubServer
+from tests.task_files import write_beir
 
 REPO = "org/tiny"
-FILES = {path.relative_to(TINY[1]).as_posix(): path.read_bytes() for path in Path(TINY[1]).rglob("*") if path.is_file()}
+RERANKER_REPO, RERANKER = "org/tiny-reranker", model_path("tiny-bert-reranker")
+RERANKED = ("evaluate", "--task", "beir", *TINY)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+FILES = files_of(Path(TINY[1]))
 MODEL = ("--model", REPO)
 # Each command that downloads the model it is given.
 COMMANDS = (
@@ -198,3 +208,58 @@ def test_a_real_terminal_is_asked(hub: HubServer) -> None:
     assert (process.returncode, output) == (1, b"")
     assert b"Download 335 MB from " in seen
     assert hub.requests == []
+
+
+# Those that take embedding models alone.
+@pytest.mark.parametrize("command", COMMANDS[:-2], ids=lambda command: command[0])
+def test_a_reranker_is_refused_before_anything_is_said_of_a_download(
+    command: tuple[str, ...], hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bge-reranker-base" if argument == REPO else argument for argument in command]
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert "is 'bge-reranker-base', a reranker: " in shown
+    assert "downloading" not in shown
+    assert shown.count("\n") == 1
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("rerank", "q", "a", "b", "--model", RERANKER_REPO), (*RERANKED, "--rerank", RERANKER_REPO)],
+    ids=["rerank", "evaluate"],
+)
+def test_a_reranker_is_asked_about_like_any_model(
+    arguments: tuple[str, ...], hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add(RERANKER_REPO, files_of(RERANKER))
+    write_beir(Path("beir"))
+    screen = types(monkeypatch, "n\n")
+    assert main(arguments) == 1
+    question, end = screen.getvalue().split(" [y/N] ")
+    assert question.startswith(f"akidb-embed: {RERANKER_REPO} is not on this machine. Download ")
+    assert end.strip() == (
+        "akidb-embed: nothing was downloaded. `akidb-embed models` lists other rerankers; `akidb-embed download "
+        f"{RERANKER_REPO}` downloads this one, and --yes does it without asking"
+    )
+    assert (capsys.readouterr().out, fetched(hub)) == ("", 0)
+    types(monkeypatch, "y\n")
+    assert main(arguments) == 0
+    assert fetched(hub) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rerank", "q", "a", "--model", "qwen3-0.6b-4bit"), "--model is 'qwen3-0.6b-4bit', an embedding model"),
+        ((*RERANKED, "--rerank", "qwen3-0.6b-4bit"), "--rerank is 'qwen3-0.6b-4bit', an embedding model"),
+    ],
+)
+def test_an_embedding_model_is_no_reranker_and_is_refused_before_anybody_is_asked(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_beir(Path("beir"))
+    screen = types(monkeypatch, "y\n")
+    assert main(arguments) == 2
+    assert message in screen.getvalue()
+    assert "[y/N]" not in screen.getvalue()

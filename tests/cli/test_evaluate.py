@@ -13,6 +13,7 @@ from tests.cli.tools import BUNDLED, TINY
 from tests.fixtures import copy_model, edit_json, model_path
 from tests.task_files import DOCUMENTS, write_beir, write_lines
 
+RERANKER = str(model_path("tiny-bert-reranker"))
 PAIRS = ["A man eats.\tSomeone is eating.\t5", "A cat sleeps.\tA kitten naps.\t4", "It rains.\tHe reads a book.\t0"]
 
 
@@ -111,6 +112,81 @@ def test_a_split_and_a_prompt_are_passed_on(tmp_path: Path, capsys: pytest.Captu
     assert (own["pairs"], own["split"], own["prompts"]) == (3, "test", {"both": "s: "})
     asked = evaluated(capsys, *arguments, "--split", "dev", "--prompt", "other")["tasks"][0]["settings"]
     assert (asked["pairs"], asked["split"], asked["prompts"]) == (4, "dev", {"both": "o: "})
+
+
+def test_a_reranker_gives_a_second_row_and_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--task", str(write_beir(tmp_path / "tiny")), "--rerank", RERANKER]
+    assert main(["evaluate", *arguments, *BUNDLED]) == 0
+    heading, before, after, blank, name, *settings = capsys.readouterr().out.splitlines()
+    assert heading.split()[:2] == ["TASK", "NDCG@10"]
+    assert before.split() == ["tiny", *["1.0000"] * 5]
+    assert after.split()[:2] == ["tiny,", "reranked"]
+    assert len(after.split()) == 7
+    assert (blank, name) == ("", "tiny")
+    own = settings[settings.index("tiny, reranked") :]
+    shown = {label: value.strip() for label, value in (line.strip().split("  ", 1) for line in own[1:])}
+    assert shown["model"] == RERANKER
+    assert (shown["top"], shown["pairs"], shown["max tokens"]) == ("100", "12", "512")
+    assert shown["fingerprint, pair"].startswith("bert-identity-")
+
+
+def test_json_has_the_figures_before_and_after_reranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--task", str(write_beir(tmp_path / "tiny")), *BUNDLED]
+    plain = evaluated(capsys, *arguments)["tasks"]
+    found = evaluated(capsys, *arguments, "--rerank", RERANKER, "--rerank-top", "2")["tasks"]
+    assert [(task["task"], task["kind"]) for task in found] == [("tiny", "retrieval"), ("tiny", "reranking")]
+    assert found[0]["scores"] == plain[0]["scores"]
+    assert found[1]["scores"].keys() == plain[0]["scores"].keys()
+    assert (found[1]["settings"]["top"], found[1]["settings"]["pairs"]) == (2, 6)
+
+
+def test_the_reranker_has_its_section_and_its_instruction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_lines(tmp_path / "own.yaml", ["rerank: {max_tokens: 400, instruction: from the file}"])
+    arguments = ["--task", str(write_beir(tmp_path / "tiny")), *TINY, "--config", str(file), "--max-tokens", "33"]
+    arguments += ["--rerank", str(model_path("tiny-qwen3-reranker"))]
+    settings = evaluated(capsys, *arguments)["tasks"][1]["settings"]
+    assert (settings["max_tokens"], settings["instruction"]) == (400, "from the file")
+    settings = evaluated(capsys, *arguments, "--rerank-instruction", "Match")["tasks"][1]["settings"]
+    assert settings["instruction"] == "Match"
+
+
+def test_pairs_that_were_cut_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_lines(tmp_path / "own.yaml", ["rerank: {max_tokens: 9}"])
+    beir = str(write_beir(tmp_path / "tiny"))
+    assert main(["evaluate", "--task", beir, *BUNDLED, "--config", str(file), "--rerank", RERANKER]) == 0
+    assert capsys.readouterr().err == "akidb-embed: warning: 12 pairs of tiny were cut at 9 tokens\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rerank-top", "5"], "--rerank-top is for --rerank NAME, which is not given"),
+        (["--rerank-instruction", "x"], "--rerank-instruction is for --rerank NAME, which is not given"),
+        (["--rerank", "RERANKER", "--rerank-top", "0"], "--rerank-top is 0; it must be at least 1"),
+        (["--rerank", "RERANKER", "--rerank-top", "-3"], "--rerank-top is -3; it must be at least 1"),
+        (["--rerank", "RERANKER", "--rerank-top", "some"], "--rerank-top: invalid int value: 'some'"),
+        (["--rerank", "RERANKER", "--task", "pairs.tsv"], "is for retrieval, and pairs has sentence pairs"),
+        (["--rerank", "minilm-l6-v2"], "--rerank is 'minilm-l6-v2', an embedding model"),
+        (["--rerank", "RERANKER", "--rerank-instruction", "x"], "--rerank-instruction is 'x', but this bert model"),
+        (["--rerank", str(model_path("tiny-bert-labels"))], "gives 3 scores to each pair"),
+    ],
+)
+def test_wrong_usage_of_a_reranker_is_told_in_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_beir(tmp_path / "tiny")
+    write_lines(tmp_path / "pairs.tsv", PAIRS)
+    arguments = [RERANKER if word == "RERANKER" else word for word in arguments]
+    assert main(["evaluate", "--task", "tiny", *arguments, *TINY]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
 
 
 @pytest.mark.parametrize(

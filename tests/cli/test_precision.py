@@ -64,7 +64,7 @@ def test_a_numpy_file_has_the_precisions_type(precision: str, capsys: pytest.Cap
 def test_a_numpy_file_of_no_texts_has_the_type_and_the_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("akidb_embeddings.cli.texts._lines", lambda stream: iter(()))
+    monkeypatch.setattr("akidb_embeddings.cli.texts._lines", lambda stream, advice: iter(()))
     assert main(["embed", "-", "--precision", "ubinary", "--format", "npy", "--output", "v.npy", *ODD, *TINY]) == 0
     found = np.load("v.npy")
     assert (found.shape, found.dtype) == ((0, 3), np.uint8)

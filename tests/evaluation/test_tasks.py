@@ -18,7 +18,7 @@ def read(folder: Path, split: str | None = None) -> RetrievalTask:
 def texts(task: RetrievalTask, titles: bool) -> dict[str, str]:
     """Each id with the text that stands at its place, read in two blocks."""
     ids = task.corpus.ids
-    found = task.corpus.texts(0, 1, titles) + task.corpus.texts(1, len(ids), titles)
+    found = task.corpus.texts([0], titles) + task.corpus.texts(range(1, len(ids)), titles)
     return dict(zip(ids, found, strict=True))
 
 
@@ -38,6 +38,12 @@ def test_titles_stand_before_texts_or_not(tmp_path: Path) -> None:
     assert texts(task, titles=True) == {
         key: f"{title} {text}" if title else text for key, (title, text) in DOCUMENTS.items()
     }
+
+
+def test_space_around_a_document_is_left_out_as_in_beir_and_mteb(tmp_path: Path) -> None:
+    task = read(write_beir(tmp_path, {"moon": ("", " a \n"), "cat": ("T", "b "), "bread": (" T", "c")}))
+    assert texts(task, titles=True) == {"moon": "a", "cat": "T b", "bread": "T c"}
+    assert texts(task, titles=False) == {"moon": "a", "cat": "b", "bread": "c"}
 
 
 def test_the_order_of_the_file_changes_nothing(tmp_path: Path) -> None:
