@@ -41,6 +41,8 @@ demo:
 	@echo "  . $(VENV)/bin/activate"
 	@echo "  python examples/search_python_docs.py \"your own question\""
 	@echo "  akidb-embed similarity --model minilm-l6-v2 \"a cat\" \"a kitten\" \"a contract\""
+	@echo "  python integrations/langchain/examples/rerank_documents.py  # a reranker, which is downloaded: 92 MB"
+	@echo "  python integrations/llama-index/examples/rerank_nodes.py    # the same one"
 	@echo "  akidb-embed models              # other models, also multilingual ones"
 	@echo "  pip install -e '.[$(MLX),server]' && akidb-embed serve --model minilm-l6-v2   # then open http://127.0.0.1:8080/"
 	@echo "  examples/ and docs/recipes/     # short programs to start from"

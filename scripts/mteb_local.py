@@ -23,7 +23,7 @@ _TOLERANCE = 5e-5
 
 def local_task(task: RetrievalTask, titles: bool) -> Any:
     """An ``AbsTaskRetrieval`` of a folder's queries, documents and judgements."""
-    documents = task.corpus.texts(0, len(task.corpus.ids), titles)
+    documents = task.corpus.texts(range(len(task.corpus.ids)), titles)
 
     class LocalTask(AbsTaskRetrieval):  # type: ignore[misc]  # mteb is not installed where types are checked
         metadata = TaskMetadata(

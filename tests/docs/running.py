@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.conftest import LONG, REPOSITORY
 from tests.docs import stand_ins
 from tests.docs.pages import COMMANDS, PYTHON, Block, blocks
-from tests.docs.workspace import make_workspace
+from tests.docs.workspace import make_workspace, write_cache
 from tests.server.conftest import Running
 
 # Functions win over programs of the same name.
@@ -43,6 +43,7 @@ def folder_for(folder: Path) -> Path:
     """A folder with what a page's blocks need before the first of them."""
     folder.mkdir(exist_ok=True)
     make_workspace(folder)
+    write_cache(folder.parent / "cache")
     return folder
 
 

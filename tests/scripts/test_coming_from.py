@@ -1,8 +1,5 @@
 """The page for those who come from another library is what the adapters say of each argument."""
 
-from langchain_akidb.arguments import MOVING as LANGCHAIN
-from llama_index.embeddings.akidb.arguments import MOVING as LLAMA_INDEX
-
 from scripts import coming_from
 
 
@@ -11,7 +8,7 @@ def test_the_page_is_what_the_script_makes() -> None:
 
 
 def test_every_argument_of_every_class_is_there() -> None:
-    for classes in (LANGCHAIN, LLAMA_INDEX):
+    for framework, classes in coming_from.CLASSES.items():
         for name, arguments in classes.items():
-            section = coming_from.page().split(f": {name}\n")[1].split("\n## ")[0]
+            section = coming_from.page().split(f"\n## {framework}: {name}\n")[1].split("\n## ")[0]
             assert not [argument for argument in arguments if f"`{argument}`" not in section], name
