@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cohere
 import pytest
 
 from akidb_embeddings import RerankService
@@ -14,9 +15,6 @@ from tests.conftest import LONG, run_python
 from tests.docs.pages import blocks
 from tests.fixtures import model_path
 from tests.server.conftest import RERANKER, Running, server_here
-
-# Without types of its own for mypy where it is not installed.
-cohere: Any = pytest.importorskip("cohere")
 
 QUERY = "how do the plants make sugar"
 TEXTS = ["Plants make sugar from light.", "", "Über den Wolken 🦊 東京", "word " * 700, "Snow is cold."]
