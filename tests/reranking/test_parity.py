@@ -29,8 +29,7 @@ from tests.reranking.models import (
 HOST = mx.Device(mx.cpu)
 
 
-@pytest.mark.cores
-@pytest.mark.parametrize("memory", ["fast", "compact"])
+@pytest.mark.parametrize("memory", ["fast", pytest.param("compact", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ONE_SCORE)
 def test_scores_are_those_of_the_authors(name: str, memory: str) -> None:
     expected, (places, pairs) = golden(name), chosen(name)
@@ -115,7 +114,7 @@ def test_quantized_weights_score_as_what_they_stand_for(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", ALL)
 def test_gpu_code_in_16_bits_keeps_near(name: str) -> None:
     """The encoder in float16, the head in float32; on this machine's CPU."""
-    _, pairs = chosen(name, 8)
+    _, pairs = chosen(name, 20)
     expected = logits(folder(name), cpu(), pairs)
     for backend in (metal(HOST), cuda(HOST)):
         scores = logits(folder(name), backend, pairs, rows=5)
