@@ -4,6 +4,7 @@ Only JSON files and headers are read here, without MLX; the engine reads the wei
 a conversion dropped files, the registry fills in, then the architecture's default.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from akidb_embeddings.registry.architectures import Architecture
 
 
 @dataclass(frozen=True)
-class BaseCheckpoint:
+class BaseCheckpoint(ABC):
     """The contents of a model folder, completed from the registry.
 
     Attributes:
@@ -60,9 +61,9 @@ class BaseCheckpoint:
         return str(vars(self)["_digest"])
 
     @property
+    @abstractmethod
     def after_encoder(self) -> Hashable:
         """What is computed of the encoder's hidden states, for comparison."""
-        raise NotImplementedError
 
     @property
     def head_layers(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Published numbers beside our own: similarities of an embedding model, scores of a reranker."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ _COARSEST_SCORES = 0.2
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(ABC):
     """Published and computed numbers of a model of either kind.
 
     Attributes:
@@ -71,9 +72,9 @@ class Comparison:
         return self.same_order and self.largest <= self.tolerance
 
     @property
+    @abstractmethod
     def pairs(self) -> Iterator[tuple[str, str]]:
         """The query and the document of each number, in the numbers' order."""
-        raise NotImplementedError
 
     @property
     def rows(self) -> Iterator[tuple[str, str, float, float]]:

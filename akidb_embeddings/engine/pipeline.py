@@ -131,7 +131,7 @@ class Pipeline:
         started_at = time.monotonic()
         try:
             finish = self._model.start(batches)
-        except Exception as error:  # as in finish_oldest
+        except Exception as error:  # MLX's errors fail these requests, not the thread
             self._fail(groups, error)
             return
         self._steps.append(_Step(groups, started_at, finish))

@@ -131,7 +131,7 @@ class Servicer:
             models = [pb.Model(**model) for model in info["models"]]
             rerankers = [pb.Reranker(**reranker) for reranker in info["rerankers"]]
             return pb.InfoResponse(version=info["version"], limits=info["limits"], models=models, rerankers=rerankers)
-        except Exception as error:
+        except Exception as error:  # as in ``_logged``, without a request to count
             await abort(context, _log_if_internal(error, {"request_id": request_id}), request_id)
 
     async def _stream_respond(self, message: bytes, context: Context) -> pb.EmbedStreamResponse:
@@ -171,7 +171,7 @@ def _logged(method: str, request_id: str) -> Iterator[dict[str, object]]:
     try:
         yield fields
         label = "ok"
-    except Exception as error:
+    except Exception as error:  # whatever fails, the client gets an error with a kind
         response_error = _log_if_internal(error, fields)
         label = response_error.kind.label
         raise response_error from error.__cause__

@@ -59,9 +59,9 @@ _SCRIPTS = [text for text in SHORT_TEXTS if text.strip() and len(text) < 130]
 SCRIPT_PAIRS: list[Pair] = [
     *((QUESTION, text) for text in _SCRIPTS),
     *((text, ANSWER) for text in _SCRIPTS),
-    ("今天天气怎么样？", "今天天气很好，我们去公园散步吧。"),  # noqa: RUF001
+    ("今天天气怎么样？", "今天天气很好，我们去公园散步吧。"),  # noqa: RUF001 - full-width signs are meant
     ("كيف الطقسُ", "الطقسُ جميلٌ اليومَ"),
-    ("שלום", "abc \u202bשלום עולם\u202c 123"),  # noqa: RUF001
+    ("שלום", "abc \u202bשלום עולם\u202c 123"),  # noqa: RUF001 - marks of direction are meant
     ("caf\u00e9", "cafe\u0301"),
     ("\U0001f44d\U0001f3fd", "\U0001f44d"),
     ("एक छोटा पुस्तकालय", "पुस्तकालय में किताबें हैं।"),

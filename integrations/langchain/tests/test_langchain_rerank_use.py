@@ -46,7 +46,7 @@ def test_what_is_no_list_of_documents_is_refused(compress: Call, given: Any, mes
 def test_a_query_is_one_string(compress: Call) -> None:
     for query in (None, 5, [QUERY]):
         with pytest.raises(InputError, match="string"):
-            compress(reranker(), documents(), query)  # type: ignore[arg-type]
+            compress(reranker(), documents(), query)  # type: ignore[arg-type]  # the error is tested
 
 
 @ways
