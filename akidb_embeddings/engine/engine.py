@@ -204,6 +204,7 @@ class Engine:
         try:
             model = self._load()
             self._window_scale = model.window_scale
+            self._idle_work.is_gpu = model.is_gpu
             self._running = True
             if not self._ready.done():
                 self._ready.set_result(None)

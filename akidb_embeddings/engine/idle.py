@@ -23,10 +23,12 @@ class IdleWork:
     """Forward passes whose vectors nobody needs. Another thread may ask for them; the engine's thread does them.
 
     Attributes:
+        is_gpu: Whether the loaded model is on a GPU; False before it is loaded. Nothing is done on a CPU.
         seconds: The time spent on warming up.
     """
 
     def __init__(self) -> None:
+        self.is_gpu = False
         self.seconds = 0.0
         self._pooling: str | None = None
         self._batches: deque[MicroBatch] | None = None
@@ -36,8 +38,8 @@ class IdleWork:
 
     @property
     def warming_up(self) -> bool:
-        """Whether warming up was asked for and is not done."""
-        return self._pooling is not None and (self._batches is None or bool(self._batches))
+        """Whether a GPU was asked to warm up and is not done."""
+        return self.is_gpu and self._pooling is not None and (self._batches is None or bool(self._batches))
 
     def warm_up(self, pooling: str) -> None:
         """Ask for the shapes of queries to be computed once."""
@@ -56,16 +58,16 @@ class IdleWork:
         if self.warming_up:
             return 0.0
         due = self._last + _KEEP_WARM_INTERVAL
-        return max(0.0, due - time.monotonic()) if due <= self._warm_until else None
+        return max(0.0, due - time.monotonic()) if self.is_gpu and due <= self._warm_until else None
 
     def do(self, model: Model) -> None:
         """Compute one micro-batch. A failure is logged and ends the warm-up, not the thread."""
         if self.warming_up and self._batches is None:
             assert self._pooling is not None
-            self._batches = deque(_warm_up_batches(self._pooling, model.few_shapes) if model.is_gpu else ())
+            self._batches = deque(_warm_up_batches(self._pooling, model.few_shapes))
         started = self._last = time.monotonic()
         batch = self._batches.popleft() if self._batches else self._smallest
-        if batch is None or not model.is_gpu:
+        if batch is None:
             return
         is_warm_up = batch is not self._smallest
         try:

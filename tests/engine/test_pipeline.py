@@ -165,10 +165,17 @@ def test_a_warm_up_that_fails_harms_nobody(start: Start, caplog: pytest.LogCaptu
 
 
 def test_a_cpu_does_not_warm_up(start: Start) -> None:
+    """Nor does it say so while it computes the first texts."""
     engine = start(model := FakeModel())
+    model.hold()
+    future = submit(engine, [5])
+    model.entered()
     engine.warm_up("mean")
-    assert eventually(lambda: not engine.statistics.warming_up)
-    assert not model.forwards
+    assert not engine.statistics.warming_up
+    model.release()
+    check(future, [5])
+    check(submit(engine, [6]), [6])  # the thread had nothing to do in between
+    assert len(model.forwards) == 2
 
 
 def test_a_gpu_is_kept_warm_for_as_long_as_asked(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
