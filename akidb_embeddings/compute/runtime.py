@@ -1,13 +1,15 @@
 """MLX, with its matrix products redirected to a fast BLAS. Modules import ``mx`` from here, never from ``mlx``."""
 
 import os
+import threading
 from typing import Any
 
 from akidb_embeddings.compute import blas
+from akidb_embeddings.compute.heap import limit_arenas
 from akidb_embeddings.extras import install_command
 from akidb_embeddings.hub.cache import get_cache_dir
 
-__all__ = ["BLAS", "import_nn", "mx"]
+__all__ = ["BLAS", "import_nn", "mx", "thread_streams"]
 
 try:
     import mlx.core as mx
@@ -33,7 +35,17 @@ def _set_environment_defaults() -> None:
 
 
 _set_environment_defaults()
+limit_arenas()  # before MLX's and the BLAS's threads
 BLAS = blas.use_openblas()
+_local = threading.local()
+
+
+def thread_streams(device: mx.Device, count: int) -> list[mx.Stream]:
+    """Streams of the current thread, the same ones for every model that it runs: MLX never frees those of a CPU."""
+    made: dict[str, list[mx.Stream]] = _local.__dict__.setdefault("streams", {})
+    streams = made.setdefault(str(device), [])
+    streams += [mx.new_stream(device) for _ in range(count - len(streams))]
+    return streams[:count]
 
 
 def import_nn() -> tuple[Any, Any]:

@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from akidb_embeddings.engine import threads
 from akidb_embeddings.engine.idle import IdleWork
 from akidb_embeddings.engine.pipeline import Model, Pipeline
 from akidb_embeddings.engine.scheduler import Item, Request, Scheduler, VectorsFuture
@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 _MAX_CONSECUTIVE_DEATHS = 3
 # Requests of at most this many tokens, a query or a page, go before larger ones.
 _SMALL_REQUEST_TOKENS = 512
-_THREAD = "akidb-mlx"
 
 
 class Engine:
@@ -50,7 +49,7 @@ class Engine:
         self._deaths = self._texts_at_death = 0
         self._counts = Counts()
         self._idle_work = IdleWork()
-        self._window_scale = 1
+        self._window_scale, self._weight_bytes = 1, 0
         self._ready: Future[None] = Future()
         self._start()
 
@@ -68,6 +67,11 @@ class Engine:
     def window_scale(self) -> int:
         """By which factor the windows of a long list are larger than a CPU's."""
         return self._window_scale
+
+    @property
+    def weight_bytes(self) -> int:
+        """The memory that the weights take; 0 before they are loaded."""
+        return self._weight_bytes
 
     def warm_up(self, pooling: str) -> None:
         """Compute the shapes of queries once while nothing waits, on GPUs only. A second call does nothing."""
@@ -157,14 +161,13 @@ class Engine:
         with self._condition:
             self._closing = True
             waiting = self._scheduler.drain()
-            thread = self._thread
+            job = self._job
             self._condition.notify()
         for request in waiting:
             request.fail(WorkerError("The engine was closed while this request waited."))
         # The garbage collector may close a service on this or another engine's thread. Joining there could deadlock.
-        if threading.current_thread().name != _THREAD:
-            thread.join()
-            _wait_for_end(thread)
+        if not threads.is_mlx_thread():
+            job.wait()
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -194,16 +197,14 @@ class Engine:
             )
 
     def _start(self) -> None:
-        # A daemon, so that a program that does not call close() still ends; ``table`` stops the thread at exit.
-        self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
-        self._thread.start()
+        self._job = threads.start(self._run)
 
     def _run(self) -> None:
         """The thread's main function: load and serve; on any error, fail the requests."""
         model: Model | None = None
         try:
             model = self._load()
-            self._window_scale = model.window_scale
+            self._window_scale, self._weight_bytes = model.window_scale, model.weight_bytes
             self._idle_work.is_gpu = model.is_gpu
             self._running = True
             if not self._ready.done():
@@ -262,15 +263,3 @@ class Engine:
             request.fail(WorkerError(f"The MLX thread died while it had this request: {error!r}"))
         if not self._ready.done():
             self._ready.set_exception(failure)
-
-
-def _wait_for_end(thread: threading.Thread) -> None:
-    """Wait at most one second until the system has ended a thread that Python has joined.
-
-    If the thread ran functions of ``mx.compile``, as mlx-lm does, MLX acquires the GIL when the thread exits, and
-    aborts the process if the interpreter has been finalized. From Python 3.13 on, ``join`` waits for that. In earlier
-    versions, only Linux shows whether the thread still exists.
-    """
-    task, end = Path(f"/proc/self/task/{thread.native_id}"), time.monotonic() + 1.0
-    while task.exists() and time.monotonic() < end:
-        time.sleep(0.0005)

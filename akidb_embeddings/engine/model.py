@@ -11,7 +11,9 @@ from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.compute.core_sharing import CoreSharing
 from akidb_embeddings.compute.devices import free_memory, wire_memory
-from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.compute.footprint import array_bytes
+from akidb_embeddings.compute.heap import trim_heap, weights_apart
+from akidb_embeddings.compute.runtime import mx, thread_streams
 from akidb_embeddings.compute.sizing import Demand, count_weights, fit
 from akidb_embeddings.compute.weights import Weights, load_tensors
 from akidb_embeddings.engine.planner import MicroBatch
@@ -36,8 +38,8 @@ class MLXModel:
         self._cores = None if backend.is_gpu else CoreSharing()
         mx.set_cache_limit(backend.cache_limit)
         wire_memory(backend)
-        self._streams = [mx.new_stream(backend.device) for _ in range(backend.streams)]
-        with mx.stream(self._streams[0]):
+        self._streams = thread_streams(backend.device, backend.streams)
+        with mx.stream(self._streams[0]), weights_apart():
             try:
                 self._build(checkpoint, dtype)
             except CheckpointError as error:
@@ -46,6 +48,7 @@ class MLXModel:
                 # A setting of a type that the architecture does not check.
                 raise CheckpointError(f"{checkpoint.path / 'config.json'} cannot be used: {error!r}") from error
         mx.clear_cache()
+        self.weight_bytes = array_bytes(self._encoder, self._readout)
 
     def _build(self, checkpoint: BaseCheckpoint, dtype: mx.Dtype) -> None:
         weights = Weights(load_tensors(checkpoint.tensors), checkpoint.quantization, self._backend, dtype)
@@ -79,6 +82,7 @@ class MLXModel:
             self._cores.close()
         del self._encoder, self._readout
         mx.clear_cache()
+        trim_heap()
 
     @property
     def lone_threads(self) -> int:

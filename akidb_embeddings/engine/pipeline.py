@@ -28,6 +28,7 @@ class Model(Protocol):
         ahead: How many times micro-batches are started before the oldest ones are read.
         few_shapes: Whether a new shape is slow, so that the number of texts is rounded up.
         is_gpu: Whether the device is a GPU.
+        weight_bytes: The memory that the weights take.
     """
 
     streams: int
@@ -37,6 +38,7 @@ class Model(Protocol):
     ahead: int
     few_shapes: bool
     is_gpu: bool
+    weight_bytes: int
 
     @property
     def lone_threads(self) -> int:

@@ -89,6 +89,21 @@ def _release_pending() -> None:
             engine.close()
 
 
+def expected_weight_bytes(checkpoint: BaseCheckpoint, memory: str, compute: str = "fast") -> int:
+    """About how much memory an engine's weights will take.
+
+    Raises:
+        ConfigurationError: The device cannot compute so.
+        WorkerError: MLX cannot be loaded.
+    """
+    try:
+        from akidb_embeddings.compute.devices import select_backend
+        from akidb_embeddings.compute.footprint import expected_weight_bytes
+    except ImportError as error:
+        raise WorkerError(str(error)) from error
+    return expected_weight_bytes(checkpoint, select_backend(memory, compute))
+
+
 def _load(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Model:
     """Load the model. Called on the engine's thread, the only one that imports and uses MLX."""
     try:

@@ -127,6 +127,7 @@ def test_a_gpu_warms_up_when_nothing_waits_and_says_so(start: Start, caplog: pyt
     caplog.set_level("INFO")
     model = Device(few_shapes=True)
     engine = start(model)
+    engine.wait_until_loaded()  # before that, nobody knows that it is a GPU
     assert not engine.statistics.warming_up
     engine.warm_up("mean")
     assert eventually(lambda: not engine.statistics.warming_up)
