@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from akidb_embeddings.errors import DownloadError as DownloadError
     from akidb_embeddings.errors import EmbeddingError as EmbeddingError
     from akidb_embeddings.errors import InputError as InputError
+    from akidb_embeddings.errors import MemoryLimitError as MemoryLimitError
     from akidb_embeddings.errors import ModelNotFoundError as ModelNotFoundError
     from akidb_embeddings.errors import NonFiniteVectorError as NonFiniteVectorError
     from akidb_embeddings.errors import OverloadError as OverloadError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from akidb_embeddings.hub.download import get_model_info as get_model_info
     from akidb_embeddings.hub.download import is_model_cached as is_model_cached
     from akidb_embeddings.hub.download import list_cached_models as list_cached_models
+    from akidb_embeddings.pool.model import ModelState as ModelState
+    from akidb_embeddings.pool.model import PooledModel as PooledModel
+    from akidb_embeddings.pool.pool import ModelPool as ModelPool
     from akidb_embeddings.registry import MODELS as MODELS
     from akidb_embeddings.registry import RERANKERS as RERANKERS
     from akidb_embeddings.reranking.result import Hit as Hit
@@ -60,6 +64,7 @@ _NAMES_BY_MODULE = {
         "DownloadError",
         "EmbeddingError",
         "InputError",
+        "MemoryLimitError",
         "ModelNotFoundError",
         "NonFiniteVectorError",
         "DeadlineError",
@@ -69,6 +74,8 @@ _NAMES_BY_MODULE = {
         "ZeroVectorError",
     ),
     "hub.download": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
+    "pool.model": ("ModelState", "PooledModel"),
+    "pool.pool": ("ModelPool",),
     "vectors.precision": ("from_base64", "quantize", "similarity", "to_base64"),
     "registry": ("MODELS", "RERANKERS"),
     "reranking.result": ("Hit", "ScoreResult"),

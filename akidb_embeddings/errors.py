@@ -125,6 +125,21 @@ class DeadlineError(OverloadError):
     """The call was not done by its deadline."""
 
 
+class MemoryLimitError(EmbeddingError, MemoryError):
+    """A model does not fit below a pool's ``max_memory``, whatever other models leave.
+
+    Attributes:
+        model: The model's name in the pool.
+        limit: The pool's ``max_memory`` in bytes.
+        needed: The bytes that the model needs.
+        taken: The bytes that pinned models take.
+    """
+
+    def __init__(self, text: str = "", *, model: str = "", needed: int = 0, taken: int = 0, **attributes: Any) -> None:
+        super().__init__(text, **attributes)
+        self.model, self.needed, self.taken = model, needed, taken
+
+
 class WorkerError(EmbeddingError, RuntimeError):
     """The MLX thread failed, died, was closed, or belongs to another process."""
 

@@ -73,6 +73,7 @@ class FakeModel:
         self.streams, self.tokens_per_batch, self.dimension = streams, tokens_per_batch, dimension
         self.obeys_batch_size, self.window_scale, self.ahead = True, 1, 0
         self.few_shapes = self.is_gpu = False
+        self.weight_bytes = 0
         self.lone_threads = self.thread_drops = 0
         self.faults: dict[int, BaseException] = {}
         self.spoilt: set[int] = set()

@@ -21,7 +21,7 @@ FLOORS = (
     ("distributed",),
     ("conversion",),
     ("diagnostics", "mteb_encoder"),
-    ("evaluation",),
+    ("evaluation", "pool"),
     ("reranking",),
     ("service",),
     ("engine",),

@@ -43,6 +43,11 @@ class Location:
     shape: tuple[int, ...]
     dtype: str
 
+    @property
+    def size(self) -> int:
+        """The number of bytes that it has in the file."""
+        return math.prod(self.shape) * _BITS[self.dtype] // 8
+
 
 Tensors = Mapping[str, Location]
 

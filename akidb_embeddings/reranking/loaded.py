@@ -11,7 +11,7 @@ class LoadedReranker(OpenModel):
     """A reranker that stays loaded until it is closed or garbage-collected."""
 
     def __init__(self, resources: RerankResources) -> None:
-        super().__init__(resources.engine, resources.config.memory, resources.config.compute)
+        super().__init__(resources.engine, resources.checkpoint.path, resources.config.memory, resources.config.compute)
         self._resources = resources
 
     @property

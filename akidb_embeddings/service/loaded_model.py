@@ -15,7 +15,7 @@ class LoadedModel(OpenModel):
     """An embedding model that stays loaded until it is closed or garbage-collected."""
 
     def __init__(self, resources: Resources) -> None:
-        super().__init__(resources.engine, resources.config.memory, resources.config.compute)
+        super().__init__(resources.engine, resources.checkpoint.path, resources.config.memory, resources.config.compute)
         self._resources = resources
 
     @property

@@ -2,8 +2,10 @@
 
 import asyncio
 import weakref
+from pathlib import Path
 from typing import Self
 
+from akidb_embeddings.checkpoint.folder import tokenizer_bytes
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.engine.table import release_engine
@@ -15,12 +17,13 @@ class OpenModel:
 
     Args:
         engine: The engine, acquired once for this object.
+        folder: The model's folder.
         memory: The configured "memory".
         compute: The configured "compute".
     """
 
-    def __init__(self, engine: Engine, memory: str, compute: str) -> None:
-        self._engine, self._computed = engine, (memory, compute)
+    def __init__(self, engine: Engine, folder: Path, memory: str, compute: str) -> None:
+        self._engine, self._folder, self._computed = engine, folder, (memory, compute)
         self._release = weakref.finalize(self, release_engine, engine)
 
     @property
@@ -34,6 +37,11 @@ class OpenModel:
     def statistics(self) -> Statistics:
         """What the MLX thread did so far and what waits for it; services that share the thread share the figures."""
         return self._engine.statistics
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory that the model takes while it is loaded: its weights', and about what its tokenizer's is."""
+        return self._engine.weight_bytes + tokenizer_bytes(self._folder)
 
     @property
     def alive(self) -> bool:

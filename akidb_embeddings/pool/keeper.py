@@ -1,0 +1,126 @@
+"""What the calls of a pool do to its models."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+from akidb_embeddings.compute.heap import limit_arenas, trim_heap
+from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.pool.closer import Closer
+from akidb_embeddings.pool.loader import Loader, Open
+from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service
+from akidb_embeddings.pool.slot import Slot
+from akidb_embeddings.pool.slots import Slots, closed, fail, take_waiters, unknown
+
+
+class Keeper:
+    """The models of a pool, what loads them and what closes them."""
+
+    def __init__(self, open_service: Open, expected_bytes: Callable[[AnyConfig], int]) -> None:
+        limit_arenas()  # before the first thread
+        self._slots = Slots()
+        self._condition = self._slots.condition
+        self._loader = Loader(self._slots, open_service, expected_bytes)
+        self._closer = Closer(self._slots, self._loader.start)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models' names."""
+        return self._slots.names
+
+    def model(self, name: str) -> PooledModel:
+        """What the pool was told of a model."""
+        with self._condition:
+            return self._slots.slot(name).model
+
+    def replace(self, models: Mapping[str, PooledModel], limit: int | None) -> None:
+        """Have other models, or another limit."""
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            reason = f"is {limit!r}; it must be a number of bytes of at least 1, or None."
+            raise ConfigurationError(field="max_memory", reason=reason)
+        with self._condition:
+            self._slots.check_open()
+            lost = self._slots.replace(models)
+            self._slots.limit = math.inf if limit is None else limit
+            self._slots.shrink()
+            self._condition.notify_all()
+        for waiting in lost:
+            fail([waiting], unknown(waiting[0], models))
+
+    def enter(self, name: str) -> tuple[Slot, Future[Service]]:
+        """Begin a call that uses a model. Unless it is loaded, it will be.
+
+        Returns:
+            The slot, and the future of the service. Each call must ``leave``, or ``give_up`` if it gets no service.
+        """
+        future: Future[Service] = Future()
+        with self._condition:
+            slot = self._slots.slot(name)
+            service = slot.service
+            if slot.state != "loaded" or service is None:
+                slot.waiters.append(future)
+                if slot.state == "unloaded":
+                    self._loader.start(slot)
+                return slot, future
+            slot.begin()
+        future.set_result(service)
+        return slot, future
+
+    def leave(self, slot: Slot, keep_alive: float | None) -> None:
+        """End a call that used a model."""
+        with self._condition:
+            slot.end(keep_alive)
+            if slot.users:
+                return
+            expires_at = time.monotonic() + slot.expires_in
+            if slot.state == "unloading" or self._loader.is_waiting or expires_at < self._slots.wakes_at:
+                self._condition.notify_all()
+
+    def give_up(self, slot: Slot, future: Future[Service]) -> None:
+        """End a call that did not wait for its model, or whose model could not be loaded."""
+        if not future.cancel() and future.exception() is None:
+            self.leave(slot, None)
+
+    def unload(self, name: str) -> bool:
+        """Unload a model once the calls that use it are done. Returns whether it was loaded."""
+        with self._condition:
+            slot = self._slots.slot(name)
+            while slot.state == "loading" and not self._slots.is_closed:
+                self._condition.wait()
+            if slot.state == "unloaded":
+                return False
+            count = slot.unloads
+            self._slots.expel(slot)
+            while slot.unloads == count and not self._slots.is_closed:
+                self._condition.wait()
+            return True
+
+    def states(self) -> dict[str, ModelState]:
+        """What each model does now."""
+        with self._condition:
+            return self._slots.states()
+
+    def services(self) -> dict[str, Service]:
+        """The services of the models that are loaded now."""
+        with self._condition:
+            return self._slots.services()
+
+    def close(self) -> None:
+        """Unload all models, whoever uses them; fail the calls that wait."""
+        with self._condition:
+            self._slots.is_closed = True
+            slots = self._slots.all()
+            waiting = [one for slot in slots for one in take_waiters(slot)]
+            services = [slot.service for slot in slots if slot.service is not None]
+            self._condition.notify_all()
+        fail(waiting, closed())
+        self._closer.join()
+        for service in services:
+            service.close()
+        with self._condition:
+            for slot in slots:
+                if slot.state != "loading":  # its thread finds the pool closed, and closes what it has loaded
+                    slot.unloaded()
+        services.clear()
+        trim_heap()

@@ -1,0 +1,193 @@
+"""``ModelPool``: models by name, loaded when they are asked for, below one limit of memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
+
+from akidb_embeddings.errors import DeadlineError
+from akidb_embeddings.pool.keeper import Keeper
+from akidb_embeddings.pool.loader import Open
+from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive
+from akidb_embeddings.pool.opening import expected_bytes, open_service
+
+
+class ModelPool:
+    """Models of either kind by name. Each is loaded by the first call that uses it, on a thread of its own.
+
+    It leaves after ``keep_alive`` seconds without a call, or when another model needs its memory: the least recently
+    used one first, and never while a call uses it. All methods may be called from any thread and event loop. Use the
+    pool as a context manager, or ``close`` it, to free all weights.
+
+    Args:
+        models: The models by name; a configuration alone stands for a model that stays, unless memory is needed.
+        max_memory: The most bytes that all loaded models may take, with about what their tokenizers take; None for any.
+            Micro-batches need some in addition.
+        open_service: What loads the model of a configuration.
+
+    Raises:
+        ConfigurationError: ``max_memory`` or a model's ``keep_alive`` is not allowed.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, PooledModel | AnyConfig],
+        *,
+        max_memory: int | None = None,
+        open_service: Open = lambda _, config: open_service(config),
+    ) -> None:
+        self._keeper = Keeper(open_service, expected_bytes)
+        self.replace(models, max_memory=max_memory)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models' names, in the order in which they were given."""
+        return self._keeper.names
+
+    def model(self, name: str) -> PooledModel:
+        """What the pool was told of a model.
+
+        Raises:
+            ModelNotFoundError: The pool has no model of that name.
+        """
+        return self._keeper.model(name)
+
+    @contextmanager
+    def use(self, name: str, *, keep_alive: float | None = None, timeout: float | None = None) -> Iterator[Service]:
+        """The service of a model, which stays loaded meanwhile. Do not close it.
+
+        Args:
+            name: The model's name.
+            keep_alive: For how many seconds the model stays loaded after this call, unless a later one says otherwise;
+                None for as the pool was told, ``math.inf`` or a negative number for ever.
+            timeout: The most seconds to wait until it is loaded; None for any.
+
+        Raises:
+            ModelNotFoundError: The pool has no model of that name.
+            MemoryLimitError: The model does not fit below ``max_memory``.
+            DeadlineError: It was not loaded in time; loading goes on.
+            EmbeddingError: Loading failed, as in ``EmbeddingService``; the next call tries again.
+            WorkerError: The pool is closed.
+        """
+        keep_alive = check_keep_alive(keep_alive)
+        slot, future = self._keeper.enter(name)
+        try:
+            service = future.result(timeout)
+        except TimeoutError:
+            self._keeper.give_up(slot, future)
+            if not future.cancelled():  # it is the error of loading
+                raise
+            raise _late(name, timeout) from None
+        except BaseException:  # KeyboardInterrupt included
+            self._keeper.give_up(slot, future)
+            raise
+        try:
+            yield service
+        finally:
+            self._keeper.leave(slot, keep_alive)
+
+    @asynccontextmanager
+    async def ause(
+        self, name: str, *, keep_alive: float | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Service]:
+        """``use`` for event loops: loading does not block the loop."""
+        keep_alive = check_keep_alive(keep_alive)
+        slot, future = self._keeper.enter(name)
+        try:
+            service = await _result(future, timeout)
+        except TimeoutError:
+            self._keeper.give_up(slot, future)
+            if not future.cancelled():  # it is the error of loading
+                raise
+            raise _late(name, timeout) from None
+        except BaseException:  # a cancelled task
+            self._keeper.give_up(slot, future)
+            raise
+        try:
+            yield service
+        finally:
+            self._keeper.leave(slot, keep_alive)
+
+    def load(self, name: str, *, timeout: float | None = None) -> None:
+        """Load a model, unless it is loaded.
+
+        Raises:
+            EmbeddingError: As in ``use``.
+        """
+        with self.use(name, timeout=timeout):
+            pass
+
+    async def aload(self, name: str, *, timeout: float | None = None) -> None:
+        """``load`` for event loops."""
+        async with self.ause(name, timeout=timeout):
+            pass
+
+    def unload(self, name: str) -> bool:
+        """Unload a model, pinned or not, once the calls that use it are done; until then it takes no new ones.
+
+        Returns:
+            Whether it was loaded.
+
+        Raises:
+            ModelNotFoundError: The pool has no model of that name.
+        """
+        return self._keeper.unload(name)
+
+    async def aunload(self, name: str) -> bool:
+        """``unload`` for event loops."""
+        return await asyncio.to_thread(self.unload, name)
+
+    def states(self) -> dict[str, ModelState]:
+        """What each model does now."""
+        return self._keeper.states()
+
+    def services(self) -> dict[str, Service]:
+        """The services of the models that are loaded now, to look at their statistics."""
+        return self._keeper.services()
+
+    def replace(self, models: Mapping[str, PooledModel | AnyConfig], *, max_memory: int | None = None) -> None:
+        """Have other models, or another limit. Those with an unchanged configuration stay as they are.
+
+        Models that are no longer there leave once the calls that use them are done.
+
+        Raises:
+            ConfigurationError: As in the constructor; nothing has changed then.
+        """
+        told = {name: one if isinstance(one, PooledModel) else PooledModel(one) for name, one in models.items()}
+        self._keeper.replace(told, max_memory)
+
+    def close(self) -> None:
+        """Unload all models. Calls that wait, and later ones, fail with WorkerError. Closing twice does nothing."""
+        self._keeper.close()
+
+    async def aclose(self) -> None:
+        """``close`` for event loops."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{name}: {state.state}" for name, state in self.states().items())
+        return f"ModelPool({states})"
+
+
+async def _result(future: Future[Service], timeout: float | None) -> Service:
+    if future.done():  # what is loaded costs no turn of the loop
+        return future.result()
+    async with asyncio.timeout(timeout):
+        return await asyncio.wrap_future(future)
+
+
+def _late(name: str, timeout: float | None) -> DeadlineError:
+    return DeadlineError(f"{name} was not loaded within {timeout:g} s; loading goes on, so try again.")

@@ -1,0 +1,150 @@
+"""All loaded models together stay below the limit, and who needs memory gets it in turn."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from akidb_embeddings import ModelPool, PooledModel
+from akidb_embeddings.errors import CheckpointError, ConfigurationError, MemoryLimitError
+from tests.conftest import LONG, eventually
+from tests.pool.conftest import NAMES, Opening, config, configs, sizes
+
+A, B, C = NAMES
+_SIZES = sizes()
+# Two of them fit, whichever, and never three.
+_TWO = sum(sorted(_SIZES.values())[1:])
+
+
+def loaded(pool: ModelPool) -> set[str]:
+    return {name for name, state in pool.states().items() if state.state == "loaded"}
+
+
+def taken(pool: ModelPool) -> int:
+    return sum(service.memory_bytes for service in pool.services().values())
+
+
+@pytest.fixture
+def small(opening: Opening) -> Iterator[ModelPool]:
+    """Three models, and memory for two."""
+    assert sum(_SIZES.values()) > _TWO
+    with ModelPool(configs(), max_memory=_TWO, open_service=opening) as made:
+        yield made
+
+
+def test_the_least_recently_used_one_leaves(small: ModelPool) -> None:
+    small.load(A)
+    small.load(B)
+    small.load(A)
+    small.load(C)
+    assert loaded(small) == {A, C}
+    small.load(B)
+    assert loaded(small) == {C, B}
+    assert taken(small) <= _TWO
+
+
+def test_a_model_in_use_stays_and_the_other_waits(small: ModelPool) -> None:
+    small.load(B)
+    with small.use(A):
+        small.load(C)
+        assert loaded(small) == {A, C}
+
+
+def test_all_in_use_and_who_waits_for_long_gets_the_place_of_one_that_takes_no_more_calls(small: ModelPool) -> None:
+    begin = time.monotonic()
+    waiting = threading.Thread(target=small.load, args=[C])
+    with small.use(A), small.use(B):
+        waiting.start()
+        time.sleep(0.5)
+        with small.use(A, timeout=0.2):  # until then, calls come and go
+            pass
+        assert eventually(lambda: "unloading" in {state.state for state in small.states().values()})
+        assert time.monotonic() - begin > 0.9
+        again = threading.Thread(target=small.load, args=[B])
+        again.start()
+    waiting.join(LONG)
+    again.join(LONG)
+    assert {B, C} == loaded(small) or {A, B} == loaded(small)
+    assert small.states()[C].loads == 1
+    assert taken(small) <= _TWO
+
+
+def test_a_call_that_ends_makes_room_at_once(small: ModelPool) -> None:
+    waiting = threading.Thread(target=small.load, args=[C])
+    with small.use(A):
+        with small.use(B):
+            waiting.start()
+            time.sleep(0.1)
+        waiting.join(0.8)
+        assert not waiting.is_alive()
+        assert loaded(small) == {A, C}
+
+
+def test_a_model_that_never_fits_is_refused_with_figures() -> None:
+    limit = _SIZES[A] - 1
+    with ModelPool(configs(), max_memory=limit) as pool:
+        with pytest.raises(MemoryLimitError, match=r"max_memory is 0\.\d MB; tiny-bert needs 0\.\d MB\.") as caught:
+            pool.load(A)
+        error = caught.value
+        assert (error.model, error.needed, error.taken, error.limit) == (A, _SIZES[A], 0, limit)
+        assert "needs" in pool.states()[A].problem
+        with pytest.raises(MemoryLimitError):
+            pool.load(A)
+
+
+def test_pinned_models_stay_and_what_does_not_fit_beside_them_is_refused() -> None:
+    models = {A: PooledModel(config(A), pinned=True), B: PooledModel(config(B)), C: PooledModel(config(C))}
+    with ModelPool(models, max_memory=_SIZES[A] + _SIZES[B]) as pool:
+        pool.load(A)
+        pool.load(B)
+        if _SIZES[C] <= _SIZES[B]:
+            pool.load(C)
+            assert loaded(pool) == {A, C}
+        pool.replace(models, max_memory=_SIZES[A] + 1000)
+        with pytest.raises(MemoryLimitError, match="of which pinned models take") as caught:
+            pool.load(B)
+        assert caught.value.taken == _SIZES[A]
+        assert loaded(pool) == {A}
+
+
+def test_a_lower_limit_lets_the_least_recently_used_ones_leave() -> None:
+    with ModelPool(configs()) as pool:
+        for name in NAMES:
+            pool.load(name)
+        pool.replace(configs(), max_memory=_TWO)
+        assert eventually(lambda: loaded(pool) == {B, C})
+        pool.replace(configs(), max_memory=None)
+        pool.load(A)
+        assert loaded(pool) == set(NAMES)
+
+
+def test_a_model_larger_than_expected_is_found_out(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("akidb_embeddings.pool.pool.expected_bytes", lambda _: 1)
+    with ModelPool(configs(), max_memory=_TWO, open_service=opening) as pool:
+        pool.load(A)
+        pool.load(B)
+        pool.load(C)
+        assert loaded(pool) == {B, C}
+        assert taken(pool) <= _TWO
+    with ModelPool(configs(), max_memory=1000, open_service=opening) as pool:
+        with pytest.raises(MemoryLimitError) as caught:
+            pool.load(A)
+        assert caught.value.needed == _SIZES[A]
+        assert not pool.services()
+
+
+def test_a_failed_load_gives_its_memory_back(small: ModelPool, opening: Opening) -> None:
+    opening.broken = {A}
+    for _ in range(2):
+        with pytest.raises(CheckpointError):
+            small.load(A)
+    small.load(B)
+    small.load(C)
+    assert loaded(small) == {B, C}
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "1GB"])
+def test_a_limit_is_a_number_of_bytes(limit: int) -> None:
+    with pytest.raises(ConfigurationError, match="max_memory"):
+        ModelPool(configs(), max_memory=limit)
