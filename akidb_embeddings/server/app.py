@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import cohere, openai, rest, tei, telemetry
+from akidb_embeddings.server import cohere, docs, openai, rest, tei, telemetry
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
@@ -44,10 +44,12 @@ def describe() -> FastAPI:
         title="akidb-embeddings",
         version=__version__,
         summary="Text embeddings and reranking with MLX",
+        docs_url=None,  # FastAPI's loads its scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,  # /embed/ is not a route: 404
         exception_handlers={HTTPException: _raise_api_error},
     )
+    app.include_router(docs.ROUTER)
     for api in (rest.API, tei.API, cohere.API, openai.API):
         app.include_router(api.router)
     return app

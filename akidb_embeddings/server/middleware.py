@@ -8,6 +8,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from akidb_embeddings.server import docs
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.content_encoding import content_encoding, decompress, too_large
@@ -17,7 +18,7 @@ from akidb_embeddings.server.responses import Api, ClientDisconnectedError, erro
 
 # The status in log and metrics if the client disconnected before the response, as in nginx.
 CLIENT_CLOSED_REQUEST = 499
-_ALWAYS_PUBLIC = {"/", "/docs", "/openapi.json"}
+_ALWAYS_PUBLIC = {"/", "/openapi.json", *docs.PATHS}
 _HEALTH = {"/livez", "/readyz", "/metrics"}
 
 
