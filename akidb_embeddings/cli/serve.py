@@ -2,6 +2,7 @@
 
 import functools
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
@@ -84,13 +85,26 @@ def _add_server_options(group: "Container") -> None:
     add("--log-format", f"the format of the log (default: {default.log_format})", choices=("plain", "json"))
 
 
+def server_configuration(options: Namespace, environment: Mapping[str, str] | None = None) -> ServerConfig:
+    """The server's settings, with the values given on the command line over the others.
+
+    Args:
+        options: The parsed options of this command.
+        environment: The environment; None for the one of this process.
+
+    Raises:
+        ConfigurationError: A file, key or value is not allowed.
+    """
+    flags = {name: value for name, value in vars(options).items() if name in FIELDS}
+    return ServerConfig.resolve(options.config, environment, **flags)
+
+
 def _run(options: Namespace) -> int:
     require("server", "The server")
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.run import serve
 
-    flags = {name: value for name, value in vars(options).items() if name in FIELDS}
-    config = ServerConfig.resolve(options.config, **flags)
+    config = server_configuration(options)
     embedding, rerank = configuration(options), rerank_configuration(options)
     logs.configure(config.log_format)
     serve(config, embedding, rerank, functools.partial(announce_download, tell=logs.LOG.info))

@@ -124,13 +124,16 @@ class ServerConfig:
             )
 
     @classmethod
-    def resolve(cls, config_path: str | Path | None = None, **flags: Any) -> Self:
+    def resolve(
+        cls, config_path: str | Path | None = None, environment: Mapping[str, str] | None = None, /, **flags: Any
+    ) -> Self:
         """Combine the sources of settings: ``flags``, then the environment, then the file, then the defaults.
 
         An environment variable is called ``AKIDB_SERVER_`` and the field's name in capitals; its value is YAML.
 
         Args:
             config_path: The YAML file; None for the one that ``EmbeddingConfig.from_yaml`` finds.
+            environment: The environment variables; None for those of this process.
             **flags: Fields of ``ServerConfig``.
 
         Raises:
@@ -141,7 +144,7 @@ class ServerConfig:
         values = {} if file is None else read_section(file, "server", FIELDS)
         for name, value in values.items():
             _RULES[name].check(name, value, f"{file}: server")
-        return cls(**(values | _from_environment() | flags))
+        return cls(**(values | _from_environment(os.environ if environment is None else environment) | flags))
 
     @property
     def limits(self) -> dict[str, int | float]:
@@ -150,10 +153,10 @@ class ServerConfig:
         return {name: getattr(self, name) for name in [*names, "request_seconds"]}
 
 
-def _from_environment() -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     given = {
         name.removeprefix(ENVIRONMENT_PREFIX).lower(): (name, text)
-        for name, text in os.environ.items()
+        for name, text in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
     check_keys({key: text for key, (_, text) in given.items()}, FIELDS, f"{ENVIRONMENT_PREFIX}…")
