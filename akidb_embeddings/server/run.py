@@ -98,6 +98,9 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
                 lifespan="off",
                 ws="none",
                 server_header=False,
+                # uvicorn's default would believe every client on this machine.
+                proxy_headers=bool(config.trusted_proxies),
+                forwarded_allow_ips=list(config.trusted_proxies),
                 timeout_keep_alive=75,
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
