@@ -1,11 +1,14 @@
 """`akidb-embed service` with supervisors that record what they are asked; for one test they start a real server."""
 
+import contextlib
 import json
 import os
 import platform
+import signal
 import stat
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +16,14 @@ import psutil
 import pytest
 
 from akidb_embeddings.cli import main, service
+from akidb_embeddings.cli.serve import SERVE
+from akidb_embeddings.cli.service_checks import readiness
+from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.supervision.here import supervisor
 from tests.cli.tools import BUNDLED
 from tests.conftest import LONG, REPOSITORY, eventually
+from tests.conftest import service as embedding_service
+from tests.server.conftest import server_here
 
 SYSTEMS = {"Linux": "systemctl", "Darwin": "launchctl"}
 UNIT = "akidb-embeddings.service"
@@ -41,7 +49,7 @@ class Fake(NamedTuple):
 
 
 @pytest.fixture(params=SYSTEMS)
-def fake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """A system of each kind, with a home and a working folder without configuration."""
     folder = tmp_path / "fake"
     folder.mkdir()
@@ -63,7 +71,11 @@ def fake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     for name in [name for name in os.environ if name.startswith("AKIDB_") or name == "HF_TOKEN"]:
         monkeypatch.delenv(name)
-    return Fake(request.param, folder)
+    made = Fake(request.param, folder)
+    yield made
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if pid := made.pid:
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -271,3 +283,21 @@ def test_other_systems_and_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "launchd" in capsys.readouterr().err
     for arguments in ([], ["start"], ["status", "--port", "1"], ["uninstall", "--dry-run"]):
         assert main(["service", *arguments]) == 2
+
+
+def test_an_answer_that_needs_a_key_is_an_answer_and_not_ready_is_not_ready() -> None:
+    with embedding_service() as one:
+        with server_here({"m": one}, keys=ApiKeys(["a-key"]), protect_health=True) as here:
+            options = SERVE.parse("serve", ["--port", here.url.rpartition(":")[2]])
+            assert readiness(options, {}) == (True, f"{here.url}/readyz has status 401")
+        with server_here({"m": one}) as here:
+            options = SERVE.parse("serve", ["--host", "0.0.0.0", "--port", here.url.rpartition(":")[2]])
+            assert readiness(options, {}) == (True, f"{here.url}/readyz is ready")
+            assert here.handler is not None
+            here.handler.draining = True
+            assert readiness(options, {}) == (False, f"{here.url}/readyz has status 503")
+    is_ready, answer = readiness(options, {})
+    assert not is_ready
+    assert answer.startswith(f"none from {here.url}/readyz: ")
+    assert readiness(SERVE.parse("serve", ["--port", "0"]), {})[0] is False
+    assert "not allowed any more" in readiness(options, {"AKIDB_SERVER_MAX_TEXTS": "0"})[1]
