@@ -39,6 +39,7 @@ _MODULES: Mapping[str, Mapping[str, str]] = {
     "ray": {"ray": "ray"},
     "server": {
         "fastapi": "fastapi",
+        "fastapi_offline": "fastapi-offline",
         "uvicorn": "uvicorn",
         "grpc": "grpcio",
         "grpc_health": "grpcio-health-checking",

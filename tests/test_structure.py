@@ -30,7 +30,7 @@ FLOORS = (
     ("hub",),
     ("checkpoint",),
     ("config",),
-    ("vectors", "registry"),
+    ("vectors", "registry", "supervision"),
     ("extras", "__init__"),
     ("errors",),
 )

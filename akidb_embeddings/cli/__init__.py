@@ -22,6 +22,7 @@ from akidb_embeddings.cli import (
     models,
     rerank,
     serve,
+    service,
     similarity,
 )
 from akidb_embeddings.cli.command import PROGRAM, Command, Parser
@@ -45,6 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "verify": diagnose.VERIFY,
     "evaluate": evaluate.EVALUATE,
     "serve": serve.SERVE,
+    "service": service.SERVICE,
     "bench": bench.BENCH,
 }
 _USAGE_ERRORS = (ConfigurationError, InputError)

@@ -57,7 +57,7 @@ class Command(NamedTuple):
             The parsed arguments. ``names`` maps the library's names of arguments to the options that set them.
         """
         parser = self.parser(name)
-        parser.set_defaults(names=_option_names(parser))
+        parser.set_defaults(names=option_names(parser))
         if not self.takes_texts:
             return parser.parse_args(arguments)
         # Texts may stand before and after options. argparse's intermixed parsing would take a text after "--" for an
@@ -76,7 +76,7 @@ class Command(NamedTuple):
         return parser
 
 
-def _option_names(parser: argparse.ArgumentParser) -> dict[str, str | None]:
+def option_names(parser: argparse.ArgumentParser) -> dict[str, str | None]:
     """The options by the library's names of the arguments they set: ``{"model_name": "--model"}``."""
     return _NO_NAMES | {
         name: action.option_strings[0]

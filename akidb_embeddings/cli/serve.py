@@ -2,6 +2,7 @@
 
 import functools
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
@@ -68,6 +69,14 @@ def _add_server_options(group: "Container") -> None:
     add("--tls-certificate", "PEM file of the certificate chain (default: no TLS)", metavar="FILE")
     add("--tls-key", "PEM file of the certificate's private key", metavar="FILE")
     add(
+        "--trusted-proxy",
+        "a proxy's address or network, such as 10.0.0.0/8, whose X-Forwarded-For names the client for the log; may be "
+        "repeated (default: none)",
+        dest="trusted_proxies",
+        action="append",
+        metavar="ADDRESS",
+    )
+    add(
         "--cors-origin",
         "an origin whose pages may call the server; may be repeated (default: none)",
         dest="cors_origins",
@@ -82,6 +91,21 @@ def _add_server_options(group: "Container") -> None:
         metavar="NAME",
     )
     add("--log-format", f"the format of the log (default: {default.log_format})", choices=("plain", "json"))
+    add("--access-log", "log a line for each request (default: yes)", action=BooleanOptionalAction)
+
+
+def server_configuration(options: Namespace, environment: Mapping[str, str] | None = None) -> ServerConfig:
+    """The server's settings, with the values given on the command line over the others.
+
+    Args:
+        options: The parsed options of this command.
+        environment: The environment; None for the one of this process.
+
+    Raises:
+        ConfigurationError: A file, key or value is not allowed.
+    """
+    flags = {name: value for name, value in vars(options).items() if name in FIELDS}
+    return ServerConfig.resolve(options.config, environment, **flags)
 
 
 def _run(options: Namespace) -> int:
@@ -89,10 +113,9 @@ def _run(options: Namespace) -> int:
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.run import serve
 
-    flags = {name: value for name, value in vars(options).items() if name in FIELDS}
-    config = ServerConfig.resolve(options.config, **flags)
+    config = server_configuration(options)
     embedding, rerank = configuration(options), rerank_configuration(options)
-    logs.configure(config.log_format)
+    logs.configure(config.log_format, access_log=config.access_log)
     serve(config, embedding, rerank, functools.partial(announce_download, tell=logs.LOG.info))
     return 0
 

@@ -1,5 +1,6 @@
 """The server's settings. Flags override the environment, which overrides the YAML file's section ``server:``."""
 
+import ipaddress
 import math
 import os
 import re
@@ -31,6 +32,18 @@ def _is_list_of_headers(value: list[Any]) -> bool:
     return all(isinstance(item, str) and _HEADER.fullmatch(item) for item in value)
 
 
+def _is_list_of_networks(value: list[Any]) -> bool:
+    return all(isinstance(item, str) and _is_network(item) for item in value)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 _RULES: Mapping[str, Rule] = {
     "models": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
     "rerankers": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
@@ -52,6 +65,8 @@ _RULES: Mapping[str, Rule] = {
     "cors_origins": Rule(list, "a list of origins such as https://example.org", _is_list_of_texts),
     "cors_headers": Rule(list, "a list of names of headers such as X-Team, or * for all", _is_list_of_headers),
     "log_format": choice("plain", "json"),
+    "access_log": BOOLEAN,
+    "trusted_proxies": Rule(list, "a list of addresses or networks such as 10.0.0.0/8", _is_list_of_networks),
 }
 FIELDS = tuple(_RULES)
 """The names of ``ServerConfig``'s fields."""
@@ -84,6 +99,8 @@ class ServerConfig:
         cors_origins: Origins whose pages may call the server from a browser.
         cors_headers: Headers that these pages may send, besides those that every page may; "*" for any header.
         log_format: "plain" or "json".
+        access_log: Whether each request is logged; successful health checks never are.
+        trusted_proxies: Addresses and networks of proxies whose ``X-Forwarded-For`` names the client for the log.
 
     Raises:
         ConfigurationError: A value is not allowed.
@@ -109,6 +126,8 @@ class ServerConfig:
     cors_origins: list[str] | tuple[str, ...] = ()
     cors_headers: list[str] | tuple[str, ...] = ("*",)
     log_format: str = "plain"
+    access_log: bool = True
+    trusted_proxies: list[str] | tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -124,13 +143,16 @@ class ServerConfig:
             )
 
     @classmethod
-    def resolve(cls, config_path: str | Path | None = None, **flags: Any) -> Self:
+    def resolve(
+        cls, config_path: str | Path | None = None, environment: Mapping[str, str] | None = None, /, **flags: Any
+    ) -> Self:
         """Combine the sources of settings: ``flags``, then the environment, then the file, then the defaults.
 
         An environment variable is called ``AKIDB_SERVER_`` and the field's name in capitals; its value is YAML.
 
         Args:
             config_path: The YAML file; None for the one that ``EmbeddingConfig.from_yaml`` finds.
+            environment: The environment variables; None for those of this process.
             **flags: Fields of ``ServerConfig``.
 
         Raises:
@@ -141,7 +163,7 @@ class ServerConfig:
         values = {} if file is None else read_section(file, "server", FIELDS)
         for name, value in values.items():
             _RULES[name].check(name, value, f"{file}: server")
-        return cls(**(values | _from_environment() | flags))
+        return cls(**(values | _from_environment(os.environ if environment is None else environment) | flags))
 
     @property
     def limits(self) -> dict[str, int | float]:
@@ -150,10 +172,10 @@ class ServerConfig:
         return {name: getattr(self, name) for name in [*names, "request_seconds"]}
 
 
-def _from_environment() -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     given = {
         name.removeprefix(ENVIRONMENT_PREFIX).lower(): (name, text)
-        for name, text in os.environ.items()
+        for name, text in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
     check_keys({key: text for key, (_, text) in given.items()}, FIELDS, f"{ENVIRONMENT_PREFIX}…")

@@ -3,8 +3,9 @@
 The modules use only the library's services, configuration and errors. ``handler`` handles requests of all protocols:
 ``admission`` has the limits, ``models`` the models, ``embed_call`` and ``rerank_call`` what clients ask for, and
 ``api_error`` the form of errors. ``auth``, ``metrics``, ``logs`` and ``health`` are what their names say. HTTP:
-``app``, its ``middleware``, ``parsing`` and the schemas for bodies, ``responses`` for what all routes share, and the
-routes, one module for each API: ``rest``, ``openai``, ``tei`` (Text Embeddings Inference) and ``cohere``. gRPC:
-``rpc``, with the methods in ``servicer`` and their messages in ``messages``. ``run`` starts and stops the server,
-``loading`` its models.
+``app``, its ``middleware`` and ``access`` log, ``parsing`` and the schemas for bodies, ``responses`` for what all
+routes share, and the routes, one module for each API: ``rest``, ``openai``, ``tei`` (Text Embeddings Inference) and
+``cohere``; ``docs`` has Swagger UI. gRPC: ``rpc``, with the methods in ``servicer`` and their messages in ``messages``.
+OpenTelemetry: ``telemetry`` has traces, ``metrics_export`` metrics. ``run`` starts and stops the server, ``loading``
+its models.
 """

@@ -8,7 +8,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import cohere, openai, rest, tei, telemetry
+from akidb_embeddings.server import cohere, docs, openai, rest, tei, telemetry
+from akidb_embeddings.server.access import AccessLogMiddleware
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
@@ -26,6 +27,7 @@ def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
     app.state.handler, app.state.health = handler, Health(handler)
     # Each middleware wraps those added before it.
     app.add_middleware(RequestMiddleware, handler=handler, keys=keys, apis=_APIS)
+    app.add_middleware(AccessLogMiddleware)
     telemetry.trace(app)
     if handler.config.cors_origins:
         app.add_middleware(
@@ -44,10 +46,12 @@ def describe() -> FastAPI:
         title="akidb-embeddings",
         version=__version__,
         summary="Text embeddings and reranking with MLX",
+        docs_url=None,  # FastAPI's loads its scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,  # /embed/ is not a route: 404
         exception_handlers={HTTPException: _raise_api_error},
     )
+    app.include_router(docs.ROUTER)
     for api in (rest.API, tei.API, cohere.API, openai.API):
         app.include_router(api.router)
     return app

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from akidb_embeddings.server.metrics_export import export, recorder
 from akidb_embeddings.server.models import Service
 
 _BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -25,18 +26,15 @@ class Metrics:
         self._http = Counter(
             "akidb_http_responses", "HTTP responses of all paths by status", ["status"], registry=self._registry
         )
-        self._seconds = Histogram(
-            "akidb_request_seconds",
-            "Seconds from a request's arrival to its response",
-            ["protocol"],
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
+        name, text = "akidb_request_seconds", "Seconds from a request's arrival to its response"
+        self._seconds = Histogram(name, text, ["protocol"], buckets=_BUCKETS, registry=self._registry)
+        self._record_seconds = recorder(name, text, _BUCKETS)
         self._texts = Counter("akidb_texts", "Texts of successful requests", ["model"], registry=self._registry)
         self._truncated = Counter(
             "akidb_truncated_texts", "Texts of which only a part was read", ["model"], registry=self._registry
         )
         self._tokens = Counter("akidb_tokens", "Tokens of successful requests", ["model"], registry=self._registry)
+        export(self._registry)
 
     def count_http_response(self, status: int) -> None:
         """Count an HTTP response; the status is 499 if the client disconnected before it."""
@@ -46,6 +44,7 @@ class Metrics:
         """Count a request; ``outcome`` is "ok", "cancelled" or the kind of error."""
         self._requests.labels(protocol, outcome).inc()
         self._seconds.labels(protocol).observe(seconds)
+        self._record_seconds(seconds, {"protocol": protocol})
 
     def count_texts(self, model: str, token_counts: Sequence[int], truncated: Sequence[bool]) -> None:
         """Count the texts of a successful request, or its pairs with a query: all, the truncated ones, and tokens."""

@@ -1,31 +1,26 @@
-"""Middleware for every HTTP request: its id, API key, body (limited and decompressed), log entry, and errors.
+"""Middleware for every HTTP request: its id, API key, body (limited and decompressed), and errors.
 
 All errors become responses here, in the form of the API that the request belongs to.
 """
 
 import asyncio
-import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from akidb_embeddings.server import docs
+from akidb_embeddings.server.access import CLIENT_CLOSED_REQUEST, HEALTH_PATHS
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.content_encoding import content_encoding, decompress, too_large
 from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
+from akidb_embeddings.server.logs import LOG, ensure_request_id
 from akidb_embeddings.server.responses import Api, ClientDisconnectedError, error_response
 
-# The status in log and metrics if the client disconnected before the response, as in nginx.
-CLIENT_CLOSED_REQUEST = 499
-_ALWAYS_PUBLIC = {"/", "/docs", "/openapi.json"}
-_HEALTH = {"/livez", "/readyz", "/metrics"}
+_ALWAYS_PUBLIC = {"/", "/openapi.json", *docs.PATHS}
 
 
 class RequestMiddleware:
-    """ASGI middleware.
-
-    It adds ``request_id`` and ``fields`` to ``scope["state"]``; endpoints add fields of the log entry to the latter.
-    """
+    """ASGI middleware. It adds ``request_id`` to ``scope["state"]``."""
 
     def __init__(self, app: ASGIApp, handler: Handler, keys: ApiKeys, apis: tuple[Api, ...]) -> None:
         """Wrap an application.
@@ -47,9 +42,8 @@ class RequestMiddleware:
             return
         headers = dict(scope["headers"])
         request_id = ensure_request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
-        fields: dict[str, object] = {}
-        scope.setdefault("state", {}).update(request_id=request_id, fields=fields)
-        begin, status = time.monotonic(), 0
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -76,11 +70,9 @@ class RequestMiddleware:
                 await error_response(response_error, request_id, api)(scope, receive, send_with_id)
         finally:
             self._metrics.count_http_response(status)
-            what = f"{scope['method']} {scope['path']}"[:200]
-            log_request("http", what, str(status), time.monotonic() - begin, request_id=request_id, **fields)
 
     def _authorize(self, path: str, headers: dict[bytes, bytes]) -> None:
-        if path in _ALWAYS_PUBLIC or (path in _HEALTH and not self._config.protect_health):
+        if path in _ALWAYS_PUBLIC or (path in HEALTH_PATHS and not self._config.protect_health):
             return
         self._keys.check(headers.get(b"authorization"))
 

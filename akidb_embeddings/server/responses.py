@@ -14,6 +14,7 @@ from akidb_embeddings.server import parsing, schemas
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.logs import work_fields
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 
 T = TypeVar("T")
@@ -67,7 +68,9 @@ async def embed_call(request: Request, call: EmbedCall, protocol: str) -> EmbedO
         ClientDisconnectedError: The client disconnected.
     """
     outcome = await _while_connected(request, handler_of(request).embed(call, protocol))
-    request.state.fields.update(model=outcome.model, texts=len(call.texts), tokens=sum(outcome.token_counts))
+    request.state.fields.update(
+        work_fields(protocol, outcome.model, outcome.token_counts, outcome.truncated, outcome.timings)
+    )
     return outcome
 
 
@@ -79,8 +82,10 @@ async def rerank_call(request: Request, call: RerankCall, protocol: str) -> Rera
         ClientDisconnectedError: The client disconnected.
     """
     outcome = await _while_connected(request, handler_of(request).rerank(call, protocol))
-    tokens = sum(outcome.result.token_counts)
-    request.state.fields.update(model=outcome.model, texts=len(call.documents), tokens=tokens)
+    result = outcome.result
+    request.state.fields.update(
+        work_fields(protocol, outcome.model, result.token_counts, result.truncated, result.timings)
+    )
     return outcome
 
 

@@ -18,7 +18,7 @@ from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.listening import Address, addresses, bind_error, is_absent, listening_error
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
-from akidb_embeddings.server.servicer import SERVICE, Servicer, abort
+from akidb_embeddings.server.servicer import SERVICE, Servicer, abort, client_of
 
 _HEALTH_SECONDS = 0.5
 _GRACE_SECONDS = 1.0
@@ -145,7 +145,8 @@ def _abort_handler(error: ApiError, method: str) -> grpc.RpcMethodHandler:
 
     async def end(_: object, context: Context) -> AsyncIterator[bytes]:
         request_id = ensure_request_id(None)
-        log_request("grpc", method[:200], error.kind.label, 0.0, request_id=request_id)
+        client = client_of(context.peer())
+        log_request("grpc", method[:200], error.kind.label, 0.0, client=client, request_id=request_id)
         await abort(context, error, request_id)
         yield b""  # never reached; it makes this a generator, which OpenTelemetry's interceptor needs
 

@@ -54,9 +54,8 @@ def serve(
         ConfigurationError: A file for API keys or TLS cannot be used.
         EmbeddingError: The server cannot listen on a port, or a model cannot be loaded.
     """
-    keys = ApiKeys.read(config.api_keys_file)
-    _check_tls(config)
-    _check_ports(config)
+    keys = check_files(config)
+    check_ports(config)
     if not keys and is_reachable(config.host):
         LOG.warning(
             "Listening on %s without API keys: anyone who can reach this machine can use it. Give --api-keys-file, "
@@ -99,6 +98,9 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
                 lifespan="off",
                 ws="none",
                 server_header=False,
+                # uvicorn's default would believe every client on this machine.
+                proxy_headers=bool(config.trusted_proxies),
+                forwarded_allow_ips=list(config.trusted_proxies),
                 timeout_keep_alive=75,
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
@@ -172,6 +174,17 @@ def _force_exit() -> None:
     os._exit(0)
 
 
+def check_files(config: ServerConfig) -> ApiKeys:
+    """Check the files for API keys and TLS. Returns the keys.
+
+    Raises:
+        ConfigurationError: One of them cannot be used.
+    """
+    keys = ApiKeys.read(config.api_keys_file)
+    _check_tls(config)
+    return keys
+
+
 def _check_tls(config: ServerConfig) -> None:
     if config.tls_certificate is None or config.tls_key is None:
         return
@@ -186,8 +199,12 @@ def _check_tls(config: ServerConfig) -> None:
         ) from error
 
 
-def _check_ports(config: ServerConfig) -> None:
-    """Find a port that is taken before a model is loaded, or downloaded."""
+def check_ports(config: ServerConfig) -> None:
+    """Check the ports, before a model is loaded or downloaded.
+
+    Raises:
+        EmbeddingError: The server cannot listen on one of them.
+    """
     check_port(config.host, config.port, "port")
     if config.grpc_port is None:
         return

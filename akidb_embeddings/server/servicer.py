@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 from grpc.aio import ServicerContext as Context
@@ -12,7 +13,7 @@ from grpc.aio import ServicerContext as Context
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind, api_error
 from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
+from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request, work_fields
 from akidb_embeddings.server.messages import (
     embed_call,
     embed_response,
@@ -29,6 +30,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 _STREAM_DEPTH = 8
 # The message of a status is sent in a header. Clients accept 8 kB of headers, and encoding may triple each byte.
 _MAX_STATUS_BYTES = 1000
+_MAX_AGENT = 200
 
 
 class Servicer:
@@ -63,7 +65,8 @@ class Servicer:
         request = parse(message, pb.EmbedRequest)
         request_id = _request_id(request)
         try:
-            return await self._embed("Embed", request, request_id, context.time_remaining())
+            about = _call_fields(context, message)
+            return await self._embed("Embed", request, request_id, context.time_remaining(), about)
         except ApiError as error:
             await abort(context, error, request_id)
 
@@ -72,13 +75,15 @@ class Servicer:
         request = parse(message, pb.RerankRequest)
         request_id, seconds = _request_id(request), context.time_remaining()
         try:
-            with _logged("Rerank", request_id) as fields:
+            with _logged("Rerank", request_id, _call_fields(context, message)) as fields:
                 if request is None:
                     raise malformed(pb.RerankRequest)
                 outcome = await self._handler.rerank(rerank_call(request), "grpc", seconds)
-                counts = outcome.result.token_counts
-                fields.update(model=outcome.model, texts=len(counts), tokens=sum(counts))
-                return rerank_response(outcome, request_id)
+                result = outcome.result
+                fields.update(work_fields("grpc", outcome.model, result.token_counts, result.truncated, result.timings))
+                response = rerank_response(outcome, request_id)
+                fields["bytes_out"] = response.ByteSize()
+                return response
         except ApiError as error:
             await abort(context, error, request_id)
 
@@ -139,35 +144,44 @@ class Servicer:
         request_id = _request_id(request)
         try:
             seconds = context.time_remaining()
-            return pb.EmbedStreamResponse(response=await self._embed("EmbedStream", request, request_id, seconds))
+            about = _call_fields(context, message)
+            response = await self._embed("EmbedStream", request, request_id, seconds, about)
+            return pb.EmbedStreamResponse(response=response)
         except ApiError as error:
             return pb.EmbedStreamResponse(error=_error(error, request_id))
 
     async def _embed(
-        self, method: str, request: pb.EmbedRequest | None, request_id: str, seconds: float | None
+        self,
+        method: str,
+        request: pb.EmbedRequest | None,
+        request_id: str,
+        seconds: float | None,
+        about: dict[str, object],
     ) -> pb.EmbedResponse:
-        """The response within ``seconds``.
+        """The response within ``seconds``; ``about`` are fields of its log entry.
 
         Raises:
             ApiError: The request failed, for any reason.
         """
-        with _logged(method, request_id) as fields:
+        with _logged(method, request_id, about) as fields:
             if request is None:
                 raise malformed(pb.EmbedRequest)
             outcome = await self._handler.embed(embed_call(request), "grpc", seconds)
-            fields.update(model=outcome.model, texts=len(outcome.token_counts), tokens=sum(outcome.token_counts))
-            return embed_response(outcome, request_id)
+            fields.update(work_fields("grpc", outcome.model, outcome.token_counts, outcome.truncated, outcome.timings))
+            response = embed_response(outcome, request_id)
+            fields["bytes_out"] = response.ByteSize()
+            return response
 
 
 @contextlib.contextmanager
-def _logged(method: str, request_id: str) -> Iterator[dict[str, object]]:
+def _logged(method: str, request_id: str, about: dict[str, object]) -> Iterator[dict[str, object]]:
     """Log a request at its end. Yields further fields of the entry.
 
     Raises:
         ApiError: The request failed, for any reason.
     """
     begin, label = time.monotonic(), "cancelled"
-    fields: dict[str, object] = {"request_id": request_id}
+    fields: dict[str, object] = {"request_id": request_id, **about}
     try:
         yield fields
         label = "ok"
@@ -177,6 +191,22 @@ def _logged(method: str, request_id: str) -> Iterator[dict[str, object]]:
         raise response_error from error.__cause__
     finally:
         log_request("grpc", method, label, time.monotonic() - begin, **fields)
+
+
+def _call_fields(context: Context, message: bytes) -> dict[str, object]:
+    """The fields of a log entry that are known when a message arrives."""
+    agent = dict(context.invocation_metadata() or ()).get("user-agent")
+    return {
+        "client": client_of(context.peer()),
+        "bytes_in": len(message),
+        "user_agent": None if agent is None else str(agent)[:_MAX_AGENT],
+    }
+
+
+def client_of(peer: str) -> str | None:
+    """The address in what gRPC calls a peer: ``ipv4:127.0.0.1:50``, or ``ipv6:[::1]:50``, with %5B for the bracket."""
+    kind, _, rest = peer.partition(":")
+    return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
 
 
 def _request_id(request: pb.EmbedRequest | pb.RerankRequest | None) -> str:

@@ -1,5 +1,6 @@
 """OpenTelemetry, if its packages are installed. Its own environment variables configure the export."""
 
+import functools
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,6 +21,22 @@ def trace(app: FastAPI) -> None:
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
     app.add_middleware(OpenTelemetryMiddleware, excluded_urls=_HEALTH, exclude_spans=["receive", "send"])
+
+
+def trace_id() -> str | None:
+    """The id of the trace that the request belongs to; None if there is none, or nothing is traced."""
+    if not is_traced():
+        return None
+    from opentelemetry import trace as api
+
+    context = api.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+@functools.cache
+def is_traced() -> bool:
+    """Whether OpenTelemetry's API is there."""
+    return is_installed("opentelemetry.trace")
 
 
 def interceptors(service: str) -> list[Any]:

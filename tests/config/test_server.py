@@ -94,6 +94,8 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         "cors_origins": (["https://a.example", "https://b.example"], '["https://a.example", "https://b.example"]'),
         "cors_headers": (["Authorization", "X-Team"], "Authorization, X-Team"),
         "log_format": ("json", "json"),
+        "access_log": (False, "false"),
+        "trusted_proxies": (["10.0.0.0/8", "::1"], "10.0.0.0/8, ::1"),
     }
     assert set(values) == set(FIELDS) == {field.name for field in dataclasses.fields(ServerConfig)}
     expected = ServerConfig(**{name: value for name, (value, _) in values.items()})
@@ -140,6 +142,11 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         ("cors_headers", ["X-One\n"]),
         ("cors_headers", [None]),
         ("log_format", "xml"),
+        ("access_log", "no"),
+        ("trusted_proxies", "10.0.0.1"),
+        ("trusted_proxies", ["*"]),
+        ("trusted_proxies", ["10.0.0.1/8"]),
+        ("trusted_proxies", ["proxy.example.org"]),
     ],
 )
 def test_what_is_not_allowed_is_named_with_what_is(tmp_path: Path, name: str, value: Any) -> None:

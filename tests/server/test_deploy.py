@@ -2,7 +2,6 @@
 
 import json
 import os
-import plistlib
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import yaml
 
 from akidb_embeddings import __version__
 from akidb_embeddings.cli import COMMANDS
+from akidb_embeddings.cli import service as user_service
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
 from akidb_embeddings.server import rpc, run
@@ -66,7 +66,6 @@ IMAGE_VARIABLES = {
     name: value.replace("${MODEL}", "minilm-l6-v2")
     for name, _, value in (pair.partition("=") for pair in argument("ENV").split())
 }
-PLIST = plistlib.loads((DEPLOY / "launchd" / "org.akidb.embeddings.plist").read_bytes())
 
 
 def parsed(arguments: list[str]) -> Namespace:
@@ -251,20 +250,12 @@ def test_every_manifest_is_one_that_kubernetes_takes(version: str) -> None:
     succeeds("kubernetes_validate", "--strict", "--kubernetes-version", version, *files)
 
 
-# A Mac
+# A service of a user
 
 
-def test_launchd_starts_a_command_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    program, command, *flags = PLIST["ProgramArguments"]
-    config = configuration(monkeypatch, PLIST["EnvironmentVariables"], flags)
-    assert (Path(program).name, command) == ("akidb-embed", "serve")
-    assert set(PLIST["EnvironmentVariables"]) <= OTHER_VARIABLES
-    assert (config.host, config.port, config.grpc_port) == ("127.0.0.1", 8080, 50051)
-    assert PLIST["ExitTimeOut"] >= longest_end(config)
-    assert PLIST["Label"] == "org.akidb.embeddings"
-    assert PLIST["KeepAlive"] is PLIST["RunAtLoad"] is True
-    paths = [program, PLIST["WorkingDirectory"], PLIST["StandardErrorPath"], *PLIST["EnvironmentVariables"].values()]
-    assert all(Path(path).is_absolute() for path in paths)  # launchd knows no "~"
+def test_a_service_has_more_time_to_end_than_it_takes() -> None:
+    config = ServerConfig()
+    assert config.drain_seconds + user_service._END_SECONDS >= longest_end(config)
 
 
 # All of them

@@ -11,6 +11,8 @@ import pytest
 from openai import OpenAI
 
 from akidb_embeddings import EmbeddingService
+from akidb_embeddings.cli.serve import SERVE
+from akidb_embeddings.cli.service_checks import readiness
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.api_error import ApiError
@@ -178,3 +180,9 @@ def test_files_of_keys_are_read_or_refused(tmp_path: Path, monkeypatch: pytest.M
             keys.check(b"Bearer " + wrong)
     monkeypatch.setenv("AKIDB_API_KEYS", "third")
     ApiKeys.read(str(file)).check(b"Bearer third")
+
+
+def test_the_status_of_a_service_is_asked_for_over_tls(guarded: Running, certificate: Path) -> None:
+    flags = ["--tls-certificate", str(certificate), "--tls-key", str(certificate.with_name("key.pem"))]
+    options = SERVE.parse("serve", ["--port", guarded.url.rpartition(":")[2], *flags])
+    assert readiness(options, {}) == (True, f"{guarded.url}/readyz has status 401")

@@ -1,6 +1,7 @@
 """Spans of real requests, each test in a process of its own: who records spans is settled once for a process."""
 
 import json
+import re
 from typing import Any
 
 from tests.conftest import run_python
@@ -65,6 +66,21 @@ for span in exporter.get_finished_spans():
         "status": span.status.status_code.name, "attributes": str(dict(span.attributes)),
     }))
 """
+KEEP = """
+import logging
+kept = []
+
+class Keep(logging.Handler):
+    def emit(self, record):
+        kept.append(record.fields)
+
+access = logging.getLogger("akidb_embeddings.server.access")
+access.addHandler(Keep())
+access.setLevel(logging.INFO)
+"""
+TELL_KEPT = """
+print(json.dumps(kept))
+"""
 HIDE = """
 import sys
 
@@ -98,6 +114,16 @@ def test_a_request_is_a_span_and_health_checks_are_none() -> None:
         key=str,
     )
     assert "secret" not in str(spans)
+
+
+def test_the_log_has_the_id_of_the_trace() -> None:
+    kept: list[dict[str, Any]] = json.loads(run_python(SPANS + KEEP + HEALTH + SERVE + TELL_KEPT))
+    found = [(entry["method"], entry["trace_id"]) for entry in kept]
+    of_client = [method for method, identity in found if identity == "a" * 32]
+    assert of_client == ["POST /embed", "POST /rerank", "Embed"]
+    others = {identity for method, identity in found} - {"a" * 32}
+    assert len(others) == 3  # the calls over gRPC whose client told of no trace
+    assert all(re.fullmatch("[0-9a-f]{32}", identity) for identity in others)
 
 
 def test_without_its_packages_nothing_is_traced() -> None:
