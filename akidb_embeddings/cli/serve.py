@@ -32,6 +32,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
         default=SUPPRESS,
         help="a reranker to serve; may be repeated, and the first is the default one (default: none)",
     )
+    parser.add_argument(
+        "--truncate",
+        choices=("end", "error"),
+        default=SUPPRESS,
+        help="for longer texts and pairs, end cuts and tells of them, error rejects them; requests may ask for either "
+        "(default: as in the sections `embedding:` and `rerank:`, else end)",
+    )
     group = parser.add_argument_group(
         "server",
         "Each option is also a key in the `server:` section of the configuration file, and an\nenvironment variable: "

@@ -14,7 +14,7 @@ from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.middleware import RequestMiddleware
-from akidb_embeddings.server.responses import TRUNCATED_HEADER
+from akidb_embeddings.server.truncation import TRUNCATED_HEADER
 
 # In the order of matching: REST has all paths that no other API has.
 _APIS = (tei.API, cohere.API, openai.API, rest.API)

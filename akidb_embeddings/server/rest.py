@@ -9,8 +9,10 @@ from fastapi.responses import HTMLResponse, Response
 
 from akidb_embeddings.server import parsing, schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.prompting import older_prompt
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
@@ -43,7 +45,7 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "d
 async def embed(request: Request) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
     given = parsing.parse(await request.body(), schemas.EmbedRequest)
-    outcome = await embed_call(request, EmbedCall(**given.model_dump(exclude={"encoding_format"})), "rest")
+    outcome = await embed_call(request, _call(given), "rest")
     return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
 
 
@@ -94,6 +96,13 @@ def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
 
 
 API = Api(ROUTER, _error_body)
+
+
+def _call(given: schemas.EmbedRequest) -> EmbedCall:
+    options = given.model_dump(exclude={"encoding_format", "prompt", "prompt_text", "keep_alive"})
+    if given.prompt is not None:
+        options |= older_prompt(given.prompt, given.prompt_name)
+    return EmbedCall(**options, prompt=given.prompt_text, keep_alive=keep_alive_seconds(given.keep_alive))
 
 
 def _health_of(request: Request) -> Health:

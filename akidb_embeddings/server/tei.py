@@ -14,15 +14,14 @@ from akidb_embeddings.server.responses import (
     Api,
     describe_body,
     describe_errors,
-    describe_truncation,
     json_response,
     rerank_call,
-    truncation_headers,
 )
+from akidb_embeddings.server.truncation import describe_truncation, truncation_headers
 
 ROUTER = APIRouter(tags=["rerank"])
 # The names of the arguments in TEI's API. Its "truncate" has other values than ours, of which hints speak.
-_NAMES = {**REQUEST_NAMES, "documents": "texts", "truncate": None}
+_NAMES = {**REQUEST_NAMES, "prompt": None, "documents": "texts", "truncate": None}
 _TRUNCATE = {None: None, True: "end", False: "error"}
 
 

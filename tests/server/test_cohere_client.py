@@ -35,7 +35,7 @@ def test_scores_are_the_librarys(client: Any, reranker: RerankService, top_n: in
     assert [(one.index, one.relevance_score) for one in answer.results] == expected
     assert answer.id
     assert answer.meta.tokens.input_tokens == sum(result.token_counts)
-    assert answer.meta.warnings == ["1 documents were truncated; the header x-akidb-truncated has their indices."]
+    assert answer.meta.warnings == ["1 document was truncated; the header x-akidb-truncated says which."]
 
 
 def test_documents_are_returned_by_the_first_version(server: Running) -> None:

@@ -69,7 +69,7 @@ def test_a_body_is_refused_by_what_is_wrong_with_it(
 def test_nothing_is_read_out_of_a_clients_words(server: Running, word: str) -> None:
     told = refused(post(server, json={"texts": ["a"], "prompt": word}), 422, "invalid", "prompt")
     assert "limit" not in told
-    assert told["error"] == f"prompt is {word!r}; this model has 'document', 'query'."
+    assert told["error"] == f"prompt is {word!r}; this model has 'document', 'query'. Or give prompt_text=TEXT."
     told = refused(post(server, json={"texts": ["a"], "model": word}), 404, "not_found", "model")
     assert "limit" not in told
 
