@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from akidb_embeddings.errors import InputError, UnusableVectorError
-from akidb_embeddings.server.api_error import ApiError, ErrorKind
+from akidb_embeddings.errors import EmbeddingError, InputError, UnusableVectorError
+from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.embed_options import EmbedOptions, check_cuts
 from akidb_embeddings.server.prompting import prompt_of
 from akidb_embeddings.service.result import EmbeddingResult, Timings
@@ -54,6 +54,21 @@ class EmbedOutcome:
     timings: Timings
     also: Mapping[str, Quantized] = field(default_factory=dict)
     load_seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def named(call: EmbedCall) -> Iterator[None]:
+    """Errors call arguments what the client calls them.
+
+    Raises:
+        ApiError: The library's error, if the client has names of its own.
+    """
+    try:
+        yield
+    except EmbeddingError as error:
+        if not call.names:
+            raise
+        raise api_error(error).changed(names=call.names) from error
 
 
 def check_vectors_given(call: EmbedCall) -> None:

@@ -38,7 +38,7 @@ class Handler(Admission):
         Raises:
             ApiError: The request failed, for any reason.
         """
-        with self.handling(protocol):
+        with self.handling(protocol), embed_call.named(call):
             name, service = self.models.embedder(call.model)
             self.check_count("texts", len(call.texts))
             self.check_repeated("prompt", call.prompt or call.task or "", len(call.texts))

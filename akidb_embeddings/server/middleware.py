@@ -18,7 +18,7 @@ from akidb_embeddings.server.responses import Api, ClientDisconnectedError, erro
 # The status in log and metrics if the client disconnected before the response, as in nginx.
 CLIENT_CLOSED_REQUEST = 499
 _ALWAYS_PUBLIC = {"/", "/docs", "/openapi.json"}
-_HEALTH = {"/livez", "/readyz", "/metrics"}
+_HEALTH = {"/livez", "/readyz", "/health", "/metrics"}
 
 
 class RequestMiddleware:
@@ -59,7 +59,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            self._authorize(scope["path"], headers)
+            self._authorize(scope["method"], scope["path"], headers)
             encoding = content_encoding(scope["headers"])
             body = await self._read(headers, receive)
             if encoding:
@@ -79,8 +79,9 @@ class RequestMiddleware:
             what = f"{scope['method']} {scope['path']}"[:200]
             log_request("http", what, str(status), time.monotonic() - begin, request_id=request_id, **fields)
 
-    def _authorize(self, path: str, headers: dict[bytes, bytes]) -> None:
-        if path in _ALWAYS_PUBLIC or (path in _HEALTH and not self._config.protect_health):
+    def _authorize(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        is_public = path in _ALWAYS_PUBLIC and method in ("GET", "HEAD")  # POST / computes vectors
+        if is_public or (path in _HEALTH and not self._config.protect_health):
             return
         self._keys.check(headers.get(b"authorization"))
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from akidb_embeddings.errors import ConfigurationError, InputError
-from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.embed_options import EmbedOptions
 from akidb_embeddings.service.service import EmbeddingService
 
@@ -23,19 +23,14 @@ def prompt_of(service: EmbeddingService, options: EmbedOptions) -> str | None:
     """The prompt's text; None for the model's default prompt.
 
     Raises:
-        ApiError: The model has no prompt of that name.
-        EmbeddingError: More than one prompt is given, or the model takes no task.
+        InputError: More than one prompt is given, or there is no such type of texts.
+        ConfigurationError: The model has no prompt of that name, or takes no task.
     """
     _check_single(options)
     name = options.prompt_name if options.input_type is None else _name(service, options.input_type)
     if options.task is not None:
         return service.resolve_prompt(task=options.task)
-    if name is None:
-        return options.prompt
-    try:
-        return service.resolve_prompt(prompt_name=name)
-    except ConfigurationError as error:
-        raise api_error(error).changed(names=options.names) from error
+    return options.prompt if name is None else service.resolve_prompt(prompt_name=name)
 
 
 def older_prompt(name: str, prompt_name: str | None) -> dict[str, Any]:

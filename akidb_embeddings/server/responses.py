@@ -15,6 +15,7 @@ from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
+from akidb_embeddings.vectors.precision import Quantized
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def vectors_response(
-    body: dict[str, Any], outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
+    body: dict[str, Any] | Quantized, outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The body as JSON. Its arrays have the digits that restore the same float32 values."""
     write = orjson.dumps

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from akidb_embeddings.server import parsing, schemas
+from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
@@ -16,13 +16,14 @@ from akidb_embeddings.server.prompting import older_prompt
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
-    describe_body,
     describe_errors,
     embed_call,
     handler_of,
     json_response,
     vectors_response,
 )
+from akidb_embeddings.server.tei_info import tei_info
+from akidb_embeddings.server.tei_schemas import Info
 from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter()
@@ -35,24 +36,17 @@ _PAGE_POLICY = (
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "description": "Not ready, or not alive"}}
 
 
-@ROUTER.post(
-    "/embed",
-    tags=["embed"],
-    response_model=schemas.EmbedAnswer,
-    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504),
-    openapi_extra=describe_body(schemas.EmbedRequest),
-)
-async def embed(request: Request) -> Response:
+async def embed(request: Request, given: schemas.EmbedRequest) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
-    given = parsing.parse(await request.body(), schemas.EmbedRequest)
     outcome = await embed_call(request, _call(given), "rest")
     return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
 
 
-@ROUTER.get("/info", tags=["about"], response_model=schemas.Info, responses=describe_errors(*ANY_REQUEST))
+@ROUTER.get("/info", tags=["about"], response_model=Info, responses=describe_errors(*ANY_REQUEST))
 async def info(request: Request) -> Response:
-    """Version, limits, and the default options of each model."""
-    return json_response(handler_of(request).info())
+    """Version, limits, and the default options of each model; besides, what Text Embeddings Inference tells there."""
+    handler = handler_of(request)
+    return json_response(tei_info(handler) | handler.info())
 
 
 @ROUTER.get(
@@ -66,6 +60,12 @@ async def livez(request: Request) -> Response:
     return _status("alive", _health_of(request).liveness_problems())
 
 
+@ROUTER.get(
+    "/health",
+    tags=["about"],
+    response_model=schemas.Status,
+    responses=describe_errors(*ANY_REQUEST) | _NOT_READY,
+)
 @ROUTER.get(
     "/readyz",
     tags=["about"],

@@ -188,15 +188,6 @@ class RerankerInfo(BaseModel):
     fingerprint: str
 
 
-class Info(BaseModel):
-    """Version, limits, embedding models and rerankers."""
-
-    version: str
-    limits: dict[str, float]
-    models: list[ModelInfo]
-    rerankers: list[RerankerInfo]
-
-
 class Status(BaseModel):
     """Health."""
 

@@ -11,6 +11,7 @@ from tests.conftest import LONG, REPOSITORY
 from tests.server.conftest import Running
 
 COHERE = ("/v1/rerank", "/v2/rerank")
+TEI = ("/", "/embed", "/embed_all", "/embed_sparse", "/rerank")
 DOCUMENT = REPOSITORY / "docs" / "openapi.json"
 
 
@@ -47,7 +48,9 @@ def refused(response: httpx.Response, status: int, kind: str, field: str | None 
         assert (told["code"], told["param"]) == (kind, field), response.text
     else:
         assert ("message" if path in COHERE else "error") in body
-        assert set(body) <= {"error", "message", "type", "request_id", "field", "limit", "retry_after"}
+        allowed = {"error", "message", "type", "request_id", "field", "limit", "retry_after"}
+        assert set(body) - {"error_type"} <= allowed
+        assert ("error_type" in body) == (path in TEI), response.text
         assert (body["type"], body.get("field")) == (kind, field), response.text
         assert body.get("retry_after") == _number(response.headers.get("retry-after"))
     assert body["request_id"] == response.headers["x-request-id"]
