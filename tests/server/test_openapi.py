@@ -54,6 +54,11 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
     assert found == {
         ("/", "post"),
         ("/embed", "post"),
+        ("/api/embed", "post"),
+        ("/api/embeddings", "post"),
+        ("/api/show", "post"),
+        ("/api/tags", "get"),
+        ("/api/version", "get"),
         ("/rerank", "post"),
         ("/v1/rerank", "post"),
         ("/v2/rerank", "post"),
@@ -72,7 +77,7 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
         wanted = {"200", "400", "401", "413", "415", "500"}
         if "post" in operations:
             assert operation["requestBody"]["required"]
-            wanted |= {"404", "422", "429", "503", "504"}
+            wanted |= {"404", "422"} if path == "/api/show" else {"404", "422", "429", "503", "504"}
         assert wanted <= set(operation["responses"])
         shape = "OpenAIErrorBody" if path.startswith("/v1/") else "ErrorBody"
         shape = "CohereErrorBody" if path in COHERE else "TeiErrorBody" if path in TEI else shape
@@ -94,7 +99,7 @@ def test_what_is_told_of_models_is_described(document: dict[str, Any], server: R
 
 
 def test_answers_without_a_field_for_truncated_texts_have_a_header(document: dict[str, Any]) -> None:
-    for path in ("/", "/embed", "/rerank", "/v1/embeddings", *COHERE):
+    for path in ("/", "/embed", "/api/embed", "/api/embeddings", "/rerank", "/v1/embeddings", *COHERE):
         answer = document["paths"][path]["post"]["responses"]["200"]
         assert answer["headers"]["x-akidb-truncated"]["schema"] == {"type": "string"}
         assert answer["content"]["application/json"]["schema"]

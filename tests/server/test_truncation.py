@@ -51,6 +51,7 @@ DIALECTS = {
     "rest": Dialect("/embed", "texts", {"truncate": "end"}, {"truncate": "error"}, _field),
     "tei": Dialect("/embed", "inputs", {"truncate": True}, {"truncate": False}),
     "tei at the root": Dialect("/", "inputs", {"truncate": True}, {"truncate": False}),
+    "ollama": Dialect("/api/embed", "input", {"truncate": True}, {"truncate": False}),
     "openai": Dialect("/v1/embeddings", "input", {"truncate": "end"}, {"truncate": "error"}),
 }
 each = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
