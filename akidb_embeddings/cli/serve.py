@@ -1,4 +1,4 @@
-"""``akidb-embed serve``: the server for REST, OpenAI's API and gRPC."""
+"""``akidb-embed serve``: the server for REST, others' APIs and gRPC."""
 
 import functools
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace

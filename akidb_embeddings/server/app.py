@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import cohere, ollama, openai, rest, tei, tei_embed, telemetry
+from akidb_embeddings.server import cohere, cohere_embed, ollama, openai, rest, tei, tei_embed, telemetry
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
@@ -17,7 +17,7 @@ from akidb_embeddings.server.middleware import RequestMiddleware
 from akidb_embeddings.server.truncation import TRUNCATED_HEADER
 
 # In the order of matching: REST has all paths that no other API has.
-_APIS = (tei.API, tei_embed.API, ollama.API, cohere.API, openai.API, rest.API)
+_APIS = (tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API, rest.API)
 
 
 def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
@@ -48,7 +48,7 @@ def describe() -> FastAPI:
         redirect_slashes=False,  # /embed/ is not a route: 404
         exception_handlers={HTTPException: _raise_api_error},
     )
-    for api in (rest.API, tei.API, tei_embed.API, ollama.API, cohere.API, openai.API):
+    for api in (rest.API, tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API):
         app.include_router(api.router)
     return app
 

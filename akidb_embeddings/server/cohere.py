@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from akidb_embeddings.errors import Names
 from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
@@ -77,9 +78,14 @@ def _body(outcome: RerankOutcome, documents: list[str] | None, request_id: str) 
     }
 
 
-def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
-    body = {"message": error.message(_NAMES), "type": error.kind.label, "request_id": request_id}
-    return body | error.details(_NAMES)
+def error_body(error: ApiError, request_id: str, names: Names) -> dict[str, Any]:
+    """The JSON object for an error, in Cohere's form."""
+    body = {"message": error.message(names), "type": error.kind.label, "request_id": request_id}
+    return body | error.details(names)
 
 
-API = Api(ROUTER, _error_body)
+def _rerank_error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+    return error_body(error, request_id, _NAMES)
+
+
+API = Api(ROUTER, _rerank_error_body)

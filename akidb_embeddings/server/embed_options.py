@@ -60,7 +60,7 @@ def check_cuts(options: EmbedOptions, service: EmbeddingService) -> None:
     """
     side, wanted = service.truncation_side, options.truncation_direction
     if wanted not in (None, side):
-        reason = f"is {wanted!r}; this model's texts are cut at the {side} side, as in its training."
+        reason = f"asks for the {wanted} side; this model's texts are cut at the {side} side, as in its training."
         raise InputError(field="truncation_direction", reason=reason)
     length, limit = options.max_tokens, service.settings.max_tokens
     if length is not None and length < limit:

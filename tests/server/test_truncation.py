@@ -51,6 +51,8 @@ DIALECTS = {
     "rest": Dialect("/embed", "texts", {"truncate": "end"}, {"truncate": "error"}, _field),
     "tei": Dialect("/embed", "inputs", {"truncate": True}, {"truncate": False}),
     "tei at the root": Dialect("/", "inputs", {"truncate": True}, {"truncate": False}),
+    "cohere": Dialect("/v2/embed", "texts", {"truncate": "END"}, {"truncate": "NONE"}),
+    "cohere 1": Dialect("/v1/embed", "texts", {"truncate": "END"}, {"truncate": "NONE"}),
     "ollama": Dialect("/api/embed", "input", {"truncate": True}, {"truncate": False}),
     "openai": Dialect("/v1/embeddings", "input", {"truncate": "end"}, {"truncate": "error"}),
 }
