@@ -57,6 +57,9 @@ class Tokenizer:
         checkpoint: The checkpoint.
         max_tokens: The length to which texts are truncated, in tokens, special tokens included.
 
+    Attributes:
+        truncation_side: The side from which texts are truncated: "right" or "left".
+
     Raises:
         CheckpointError: tokenizer.json cannot be read, or lacks special tokens.
         ConfigurationError: ``max_tokens`` leaves no room besides the special tokens.
@@ -90,6 +93,7 @@ class Tokenizer:
             )
         tokenizer.enable_truncation(max_tokens, direction=direction)
         self._tokenizer = tokenizer
+        self.truncation_side = direction
         self._long_texts = LongTexts(tokenizer, self._special_tokens)
         self._checkpoint = checkpoint
         self._probe(file)

@@ -1,4 +1,4 @@
-"""``akidb-embed serve``: the server for REST, OpenAI's API and gRPC."""
+"""``akidb-embed serve``: the server for REST, others' APIs and gRPC."""
 
 import functools
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
@@ -32,6 +32,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         default=SUPPRESS,
         help="a reranker to serve; may be repeated, and the first is the default one (default: none)",
+    )
+    parser.add_argument(
+        "--truncate",
+        choices=("end", "error"),
+        default=SUPPRESS,
+        help="for longer texts and pairs, end cuts and tells of them, error rejects them; requests may ask for either "
+        "(default: as in the sections `embedding:` and `rerank:`, else end)",
     )
     group = parser.add_argument_group(
         "server",

@@ -8,7 +8,7 @@ from akidb_embeddings.server.logs import log_request
 
 # The status in log and metrics if the client disconnected before the response, as in nginx.
 CLIENT_CLOSED_REQUEST = 499
-HEALTH_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+HEALTH_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 """What monitoring asks for every few seconds."""
 _MAX_METHOD, _MAX_AGENT = 200, 200
 

@@ -74,15 +74,15 @@ class Admission:
             message = f"There are {count} texts; max_texts is {limit} per request."
             raise ApiError(ErrorKind.INVALID, message, field=field, limit=limit)
 
-    def check_repeated(self, query: str, count: int) -> None:
-        """Check a query that is read once for each of ``count`` texts, as if the request contained it so often.
+    def check_repeated(self, noun: str, text: str, count: int) -> None:
+        """Check a query or prompt that is read once for each of ``count`` texts, as if it were sent so often.
 
         Raises:
             ApiError: It is longer than ``max_body_bytes`` then.
         """
         limit = self.config.max_body_bytes
-        if len(query) * count > limit:
-            message = f"The query is read once for each of the {count} texts, and is longer than max_body_bytes then, "
+        if len(text) * count > limit:
+            message = f"The {noun} is read once for each of the {count} texts, and is longer than max_body_bytes then, "
             raise ApiError(ErrorKind.TOO_LARGE, f"{message}{limit}.", field="max_body_bytes", limit=limit)
 
     def check_queue(self, statistics: Statistics) -> None:

@@ -19,8 +19,10 @@ from akidb_embeddings.errors import (
     WorkerError,
 )
 
-REQUEST_NAMES: Names = {"prompt_name": "prompt", "prompt": None, "vectors": "embeddings"}
-"""The names of the library's arguments in requests. None: requests cannot contain a prompt's text."""
+REQUEST_NAMES: Names = {"prompt": "prompt_text", "vectors": "embeddings"}
+"""The names of the library's arguments in requests of this library's own protocols."""
+
+_NO_NAMES: Names = {}
 
 
 class ErrorKind(Enum):
@@ -58,6 +60,7 @@ class ApiError(EmbeddingError):
         retry_after: Seconds after which the request may be sent again; None if that would not help.
         headers: What goes with it over HTTP.
         cause: The error of the library that has the message; None if it is this error's own.
+        names: What this one request calls arguments, where its protocol has several names for one.
     """
 
     def __init__(
@@ -68,10 +71,11 @@ class ApiError(EmbeddingError):
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
         cause: EmbeddingError | None = None,
+        names: Names = _NO_NAMES,
         **attributes: Any,
     ) -> None:
         super().__init__(text, **attributes)
-        self.kind, self.retry_after, self.cause = kind, retry_after, cause
+        self.kind, self.retry_after, self.cause, self.names = kind, retry_after, cause, names
         self.headers = dict(headers or {})
         if retry_after is not None:
             self.headers["retry-after"] = str(retry_after)
@@ -92,7 +96,12 @@ class ApiError(EmbeddingError):
 
     def message(self, names: Names = REQUEST_NAMES) -> str:
         """See ``EmbeddingError``."""
+        names = {**names, **self.names}
         return super().message(names) if self.cause is None else self.cause.message(names)
+
+    def subject(self, names: Names = REQUEST_NAMES) -> str | None:
+        """See ``EmbeddingError``."""
+        return super().subject({**names, **self.names})
 
     def details(self, names: Names = REQUEST_NAMES) -> dict[str, object]:
         """``field``, ``limit`` and ``retry_after``, as far as the error has them."""

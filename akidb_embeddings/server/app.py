@@ -8,17 +8,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import cohere, docs, openai, rest, tei, telemetry
+from akidb_embeddings.server import cohere, cohere_embed, docs, ollama, openai, rest, tei, tei_embed, telemetry
 from akidb_embeddings.server.access import AccessLogMiddleware
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
 from akidb_embeddings.server.middleware import RequestMiddleware
-from akidb_embeddings.server.responses import TRUNCATED_HEADER
+from akidb_embeddings.server.truncation import TRUNCATED_HEADER
 
 # In the order of matching: REST has all paths that no other API has.
-_APIS = (tei.API, cohere.API, openai.API, rest.API)
+_APIS = (tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API, rest.API)
 
 
 def create_app(handler: Handler, keys: ApiKeys) -> ASGIApp:
@@ -52,7 +52,7 @@ def describe() -> FastAPI:
         exception_handlers={HTTPException: _raise_api_error},
     )
     app.include_router(docs.ROUTER)
-    for api in (rest.API, tei.API, cohere.API, openai.API):
+    for api in (rest.API, tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API):
         app.include_router(api.router)
     return app
 

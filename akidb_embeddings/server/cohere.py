@@ -5,25 +5,24 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from akidb_embeddings.errors import Names
 from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.server.rerank_schemas import CohereAnswer, CohereErrorBody, CohereRerankRequest
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
-    TRUNCATED_HEADER,
     Api,
     describe_body,
     describe_errors,
-    describe_truncation,
     json_response,
     rerank_call,
-    truncation_headers,
 )
+from akidb_embeddings.server.truncation import describe_truncation, truncation_headers, truncation_warning
 
 ROUTER = APIRouter(tags=["rerank"])
 # The names of the arguments in Cohere's API.
-_NAMES = {**REQUEST_NAMES, "top_k": "top_n"}
+_NAMES = {**REQUEST_NAMES, "prompt": None, "top_k": "top_n"}
 _RESPONSES = describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=CohereErrorBody) | describe_truncation()
 
 
@@ -62,14 +61,14 @@ async def rerank(request: Request) -> Response:
 
 
 def _body(outcome: RerankOutcome, documents: list[str] | None, request_id: str) -> dict[str, Any]:
-    tokens, truncated = sum(outcome.result.token_counts), sum(outcome.result.truncated)
+    tokens = sum(outcome.result.token_counts)
     results: list[dict[str, Any]] = [{"index": hit.index, "relevance_score": hit.score} for hit in outcome.hits]
     if documents is not None:
         for result in results:
             result["document"] = {"text": documents[result["index"]]}
     meta: dict[str, Any] = {"tokens": {"input_tokens": tokens, "output_tokens": 0}}
-    if truncated:
-        meta["warnings"] = [f"{truncated} documents were truncated; the header {TRUNCATED_HEADER} has their indices."]
+    if warning := truncation_warning(outcome.result.truncated, "document"):
+        meta["warnings"] = [warning]
     return {
         "id": request_id,
         "model": outcome.model,
@@ -79,9 +78,14 @@ def _body(outcome: RerankOutcome, documents: list[str] | None, request_id: str) 
     }
 
 
-def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
-    body = {"message": error.message(_NAMES), "type": error.kind.label, "request_id": request_id}
-    return body | error.details(_NAMES)
+def error_body(error: ApiError, request_id: str, names: Names) -> dict[str, Any]:
+    """The JSON object for an error, in Cohere's form."""
+    body = {"message": error.message(names), "type": error.kind.label, "request_id": request_id}
+    return body | error.details(names)
 
 
-API = Api(ROUTER, _error_body)
+def _rerank_error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+    return error_body(error, request_id, _NAMES)
+
+
+API = Api(ROUTER, _rerank_error_body)

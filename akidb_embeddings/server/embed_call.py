@@ -1,13 +1,17 @@
 """Embedding requests: what a client asks for, and what it gets; also vectors that it has already."""
 
+import asyncio
 import contextlib
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from akidb_embeddings.errors import InputError, UnusableVectorError
-from akidb_embeddings.server.api_error import ApiError, ErrorKind
+from akidb_embeddings.errors import EmbeddingError, InputError, UnusableVectorError
+from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
+from akidb_embeddings.server.embed_options import EmbedOptions, check_cuts
+from akidb_embeddings.server.prompting import prompt_of
 from akidb_embeddings.service.result import EmbeddingResult, Timings
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import non_finite_rows
@@ -15,33 +19,18 @@ from akidb_embeddings.vectors.precision import Quantized, quantize
 
 
 @dataclass(frozen=True)
-class EmbedCall:
-    """What a client asks for. None means the server's configuration.
+class EmbedCall(EmbedOptions):
+    """What a client asks for.
 
     Attributes:
         texts: The texts.
         embeddings: Vectors that the client has already, one per text or None.
+        also: Precisions in which the vectors are wanted, too.
     """
 
     texts: list[str]
-    model: str | None = None
-    pooling: str | None = None
-    normalize: bool | None = None
-    prompt: str | None = None
-    dimensions: int | None = None
-    truncate: str | None = None
-    precision: str | None = None
     embeddings: list[list[float] | None] | None = None
-
-    @property
-    def form(self) -> str:
-        """The precision in force."""
-        return "float32" if self.precision is None else self.precision
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The arguments of ``EmbeddingService.with_options``."""
-        return {name: getattr(self, name) for name in ("pooling", "normalize", "dimensions", "truncate")}
+    also: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +40,8 @@ class EmbedOutcome:
     Attributes:
         model: The name of the model that computed them.
         dimension: The length of the vectors, also where eight dimensions are packed into a byte.
+        also: The vectors in the further precisions of the call.
+        load_seconds: How long the request waited for the model to be loaded.
     """
 
     model: str
@@ -61,6 +52,23 @@ class EmbedOutcome:
     truncated: list[bool]
     fingerprint: str
     timings: Timings
+    also: Mapping[str, Quantized] = field(default_factory=dict)
+    load_seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def named(call: EmbedCall) -> Iterator[None]:
+    """Errors call arguments what the client calls them.
+
+    Raises:
+        ApiError: The library's error, if the client has names of its own.
+    """
+    try:
+        yield
+    except EmbeddingError as error:
+        if not call.names:
+            raise
+        raise api_error(error).changed(names=call.names) from error
 
 
 def check_vectors_given(call: EmbedCall) -> None:
@@ -83,11 +91,13 @@ async def compute(service: EmbeddingService, call: EmbedCall, seconds: float) ->
     """
     given = call.embeddings or [None] * len(call.texts)
     with _with_options(service, call) as chosen:
+        check_cuts(call, chosen)
+        prompt = prompt_of(chosen, call)
         accepted = _accept(chosen, given, call.form)
         missing = [index for index in range(len(given)) if index not in accepted]
         texts = [call.texts[index] for index in missing]
         try:
-            result = await chosen.aencode(texts, prompt_name=call.prompt, timeout=seconds, precision=call.form)
+            result = await chosen.aencode(texts, prompt=prompt, timeout=seconds, precision=call.form)
         except (InputError, UnusableVectorError) as error:
             if error.index is None:
                 raise
@@ -106,11 +116,32 @@ async def compute(service: EmbeddingService, call: EmbedCall, seconds: float) ->
         return EmbeddingResult(vectors, counts, truncated, result.fingerprint, result.timings)
 
 
+async def convert(
+    service: EmbeddingService, call: EmbedCall, result: EmbeddingResult, seconds: float
+) -> dict[str, Quantized]:
+    """The result's float32 vectors in the further precisions of the call, without computing them again.
+
+    Models whose vectors are integers define their int8 and bits themselves: they do compute again.
+
+    Raises:
+        EmbeddingError: The time is up, or a precision is not allowed.
+    """
+    if not call.also:
+        return {}
+    if not service.settings.integers:
+        return await asyncio.to_thread(lambda: {form: quantize(result.vectors, form) for form in call.also})
+    end = time.monotonic() + seconds - result.timings.total
+    return {
+        form: (await compute(service, replace(call, precision=form, also=()), max(0.0, end - time.monotonic()))).vectors
+        for form in call.also
+    }
+
+
 def _with_options(service: EmbeddingService, call: EmbedCall) -> contextlib.AbstractContextManager[EmbeddingService]:
     """The service itself, or one with the call's options."""
-    if all(value is None for value in call.options.values()):
+    if all(value is None for value in call.changes.values()):
         return contextlib.nullcontext(service)
-    return service.with_options(**call.options)
+    return service.with_options(**call.changes)
 
 
 def _accept(service: EmbeddingService, given: list[list[float] | None], precision: str) -> dict[int, Quantized]:

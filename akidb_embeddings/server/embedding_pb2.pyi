@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EmbedRequest(_message.Message):
-    __slots__ = ("texts", "model", "pooling", "normalize", "prompt", "dimensions", "truncate", "embeddings", "request_id", "precision")
+    __slots__ = ("texts", "model", "pooling", "normalize", "prompt", "dimensions", "truncate", "embeddings", "request_id", "precision", "prompt_name", "prompt_text", "task", "input_type", "keep_alive")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POOLING_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,11 @@ class EmbedRequest(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_NAME_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEXT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
     texts: _containers.RepeatedScalarFieldContainer[str]
     model: str
     pooling: str
@@ -28,7 +33,12 @@ class EmbedRequest(_message.Message):
     embeddings: _containers.RepeatedCompositeFieldContainer[Vector]
     request_id: str
     precision: str
-    def __init__(self, texts: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., prompt: _Optional[str] = ..., dimensions: _Optional[int] = ..., truncate: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[Vector, _Mapping]]] = ..., request_id: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
+    prompt_name: str
+    prompt_text: str
+    task: str
+    input_type: str
+    keep_alive: float
+    def __init__(self, texts: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., prompt: _Optional[str] = ..., dimensions: _Optional[int] = ..., truncate: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[Vector, _Mapping]]] = ..., request_id: _Optional[str] = ..., precision: _Optional[str] = ..., prompt_name: _Optional[str] = ..., prompt_text: _Optional[str] = ..., task: _Optional[str] = ..., input_type: _Optional[str] = ..., keep_alive: _Optional[float] = ...) -> None: ...
 
 class Vector(_message.Message):
     __slots__ = ("values",)
@@ -162,7 +172,7 @@ class InfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Mapping[str, float]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., rerankers: _Optional[_Iterable[_Union[Reranker, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "default", "dimension", "max_tokens", "pooling", "normalize", "truncate", "prompts", "fingerprint")
+    __slots__ = ("name", "default", "dimension", "max_tokens", "pooling", "normalize", "truncate", "prompts", "fingerprint", "model_max_tokens", "architecture")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +182,8 @@ class Model(_message.Message):
     TRUNCATE_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     default: bool
     dimension: int
@@ -181,10 +193,12 @@ class Model(_message.Message):
     truncate: str
     prompts: _containers.RepeatedScalarFieldContainer[str]
     fingerprint: str
-    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., dimension: _Optional[int] = ..., max_tokens: _Optional[int] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., truncate: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    model_max_tokens: int
+    architecture: str
+    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., dimension: _Optional[int] = ..., max_tokens: _Optional[int] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., truncate: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., model_max_tokens: _Optional[int] = ..., architecture: _Optional[str] = ...) -> None: ...
 
 class Reranker(_message.Message):
-    __slots__ = ("name", "default", "max_tokens", "activation", "truncate", "instruction", "fingerprint")
+    __slots__ = ("name", "default", "max_tokens", "activation", "truncate", "instruction", "fingerprint", "model_max_tokens", "architecture")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +206,8 @@ class Reranker(_message.Message):
     TRUNCATE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     default: bool
     max_tokens: int
@@ -199,4 +215,6 @@ class Reranker(_message.Message):
     truncate: str
     instruction: str
     fingerprint: str
-    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., max_tokens: _Optional[int] = ..., activation: _Optional[str] = ..., truncate: _Optional[str] = ..., instruction: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    model_max_tokens: int
+    architecture: str
+    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., max_tokens: _Optional[int] = ..., activation: _Optional[str] = ..., truncate: _Optional[str] = ..., instruction: _Optional[str] = ..., fingerprint: _Optional[str] = ..., model_max_tokens: _Optional[int] = ..., architecture: _Optional[str] = ...) -> None: ...

@@ -11,6 +11,7 @@ from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.models import Models, Service
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
+from akidb_embeddings.server.truncation import TruncationLog
 
 
 class Handler(Admission):
@@ -23,6 +24,7 @@ class Handler(Admission):
     def __init__(self, config: ServerConfig, services: Mapping[str, Service], metrics: Metrics) -> None:
         super().__init__(config, metrics)
         self.models = Models(services)
+        self._truncation_log = TruncationLog()
 
     def info(self) -> dict[str, Any]:
         """Describe version, limits and models, as ``/info`` and the gRPC call ``Info`` do."""
@@ -36,13 +38,16 @@ class Handler(Admission):
         Raises:
             ApiError: The request failed, for any reason.
         """
-        with self.handling(protocol):
+        with self.handling(protocol), embed_call.named(call):
             name, service = self.models.embedder(call.model)
             self.check_count("texts", len(call.texts))
+            self.check_repeated("prompt", call.prompt or call.task or "", len(call.texts))
             embed_call.check_vectors_given(call)
             self.check_queue(service.statistics)
             result = await embed_call.compute(service, call, self.seconds(seconds))
+            also = await embed_call.convert(service, call, result, self.seconds(seconds))
         self.metrics.count_texts(name, result.token_counts, result.truncated)
+        self._truncation_log.tell(name, service.settings.max_tokens, result.truncated)
         return EmbedOutcome(
             model=name,
             dimension=call.dimensions or service.dimension,
@@ -52,6 +57,7 @@ class Handler(Admission):
             truncated=result.truncated,
             fingerprint=result.fingerprint,
             timings=result.timings,
+            also=also,
         )
 
     async def rerank(self, call: RerankCall, protocol: str, seconds: float | None = None) -> RerankOutcome:
@@ -65,8 +71,9 @@ class Handler(Admission):
         with self.handling(protocol):
             name, service = self.models.reranker(call.model)
             self.check_count("documents", len(call.documents))
-            self.check_repeated((call.instruction or "") + call.query, len(call.documents))
+            self.check_repeated("query", (call.instruction or "") + call.query, len(call.documents))
             self.check_queue(service.statistics)
             outcome = await rerank_call.compute(name, service, call, self.seconds(seconds))
         self.metrics.count_texts(name, outcome.result.token_counts, outcome.result.truncated)
+        self._truncation_log.tell(name, service.max_tokens, outcome.result.truncated)
         return outcome

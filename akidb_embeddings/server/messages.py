@@ -8,11 +8,24 @@ from google.protobuf.message import DecodeError, Message
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
+from akidb_embeddings.server.prompting import older_prompt
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.service.result import Timings
 from akidb_embeddings.vectors.precision import little_endian
 
 Schema = TypeVar("Schema", bound=Message)
+_EMBED_OPTIONS = (
+    "model",
+    "pooling",
+    "normalize",
+    "prompt_name",
+    "task",
+    "input_type",
+    "dimensions",
+    "truncate",
+    "precision",
+    "keep_alive",
+)
 
 
 def parse(message: bytes, schema: type[Schema]) -> Schema | None:
@@ -32,8 +45,12 @@ def malformed(schema: type[Message]) -> ApiError:
 def embed_call(request: pb.EmbedRequest) -> EmbedCall:
     """The request as a call of the handler."""
     given = [list(vector.values) or None for vector in request.embeddings]
-    names = ("model", "pooling", "normalize", "prompt", "dimensions", "truncate", "precision")
-    return EmbedCall(list(request.texts), embeddings=given or None, **_given(request, names))
+    options = _given(request, _EMBED_OPTIONS)
+    if request.HasField("prompt_text"):
+        options["prompt"] = request.prompt_text
+    if request.HasField("prompt"):
+        options |= older_prompt(request.prompt, options.get("prompt_name"))
+    return EmbedCall(list(request.texts), embeddings=given or None, **options)
 
 
 def embed_response(outcome: EmbedOutcome, request_id: str) -> pb.EmbedResponse:

@@ -53,7 +53,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            self._authorize(scope["path"], headers)
+            self._authorize(scope["method"], scope["path"], headers)
             encoding = content_encoding(scope["headers"])
             body = await self._read(headers, receive)
             if encoding:
@@ -71,8 +71,9 @@ class RequestMiddleware:
         finally:
             self._metrics.count_http_response(status)
 
-    def _authorize(self, path: str, headers: dict[bytes, bytes]) -> None:
-        if path in _ALWAYS_PUBLIC or (path in HEALTH_PATHS and not self._config.protect_health):
+    def _authorize(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        is_public = path in _ALWAYS_PUBLIC and method in ("GET", "HEAD")  # POST / computes vectors
+        if is_public or (path in HEALTH_PATHS and not self._config.protect_health):
             return
         self._keys.check(headers.get(b"authorization"))
 

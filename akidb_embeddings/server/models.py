@@ -91,8 +91,10 @@ def _listed(names: Iterable[str]) -> str:
 def _embedder_info(service: EmbeddingService) -> dict[str, Any]:
     settings = service.settings
     return {
+        "architecture": service.checkpoint.config["model_type"],
         "dimension": settings.dimensions,
         "max_tokens": settings.max_tokens,
+        "model_max_tokens": service.checkpoint.max_tokens,
         "pooling": settings.pooling,
         "normalize": settings.normalize,
         "truncate": service.config.truncate,
@@ -103,7 +105,9 @@ def _embedder_info(service: EmbeddingService) -> dict[str, Any]:
 
 def _reranker_info(service: RerankService) -> dict[str, Any]:
     return {
+        "architecture": service.checkpoint.config["model_type"],
         "max_tokens": service.max_tokens,
+        "model_max_tokens": service.checkpoint.max_tokens,
         "activation": service.activation,
         "truncate": service.config.truncate,
         "instruction": service.instruction,

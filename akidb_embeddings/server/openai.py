@@ -7,27 +7,28 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from akidb_embeddings.server import parsing, schemas
-from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
+from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
+from akidb_embeddings.server.inputs import texts_of
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
     describe_body,
     describe_errors,
     describe_path_parameter,
-    describe_truncation,
     embed_call,
     handler_of,
     json_response,
-    truncation_headers,
     vectors_response,
 )
+from akidb_embeddings.server.truncation import describe_truncation, truncation_headers
 from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter(prefix="/v1", tags=["openai"])
 _STARTED = int(time.time())
 # The names of the arguments in OpenAI's API.
-_NAMES = {**REQUEST_NAMES, "texts": "input"}
+_NAMES = {**REQUEST_NAMES, "texts": "input", "prompt": "prompt"}
 
 
 @ROUTER.post(
@@ -40,8 +41,9 @@ _NAMES = {**REQUEST_NAMES, "texts": "input"}
 async def embeddings(request: Request) -> Response:
     """Vectors as OpenAI's `embeddings.create` returns them. Token ids are rejected: their vocabulary is another one."""
     given = parsing.parse(await request.body(), schemas.OpenAIRequest)
-    texts = [given.input] if isinstance(given.input, str) else _texts(given.input)
-    outcome = await embed_call(request, EmbedCall(texts, model=given.model, dimensions=given.dimensions), "openai")
+    options = given.model_dump(exclude={"input", "encoding_format", "user", "keep_alive"})
+    call = EmbedCall(texts_of(given.input, "input"), keep_alive=keep_alive_seconds(given.keep_alive), **options)
+    outcome = await embed_call(request, call, "openai")
     body = _body(outcome, given.encoding_format == "base64")
     return await vectors_response(body, outcome, truncation_headers(outcome.truncated))
 
@@ -85,25 +87,6 @@ def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
 
 
 API = Api(ROUTER, _error_body)
-
-
-def _texts(given: list[str] | list[int] | list[list[int]]) -> list[str]:
-    """The texts of an input.
-
-    Raises:
-        ApiError: It contains token ids, which langchain-openai sends by default, or is empty.
-    """
-    texts = [item for item in given if isinstance(item, str)]
-    if len(texts) < len(given):
-        raise ApiError(
-            ErrorKind.MALFORMED,
-            "input contains token ids. They belong to OpenAI's vocabulary, not this model's, and would give wrong "
-            "vectors: send texts. In langchain-openai, set check_embedding_ctx_length=False.",
-            field="input",
-        )
-    if not texts:
-        raise ApiError(ErrorKind.INVALID, field="input", reason="is empty; send at least one text.")
-    return texts
 
 
 def _body(outcome: EmbedOutcome, as_base64: bool) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _lone_surrogate(body: bytes, schema: type[BaseModel]) -> ApiError | None:
             text.encode()
         except UnicodeEncodeError as error:
             reason = f"has a lone surrogate at character {error.start + 1}, which is not valid Unicode."
-            return ApiError(ErrorKind.INVALID, field=field, index=index, reason=reason)
+            return ApiError(ErrorKind.INVALID, field=field, index=index, reason=reason, names={field: field})
     return None
 
 
@@ -75,7 +75,8 @@ def _api_error(error: ValidationError, schema: type[BaseModel]) -> ApiError:
         return ApiError(ErrorKind.MALFORMED, f"The body is not a valid JSON object: {first['msg']}.")
     listed = [_describe(one["loc"], one["type"], one["msg"], schema) for one in problems[:_MAX_LISTED_PROBLEMS]]
     more = f"; and {len(problems) - _MAX_LISTED_PROBLEMS} more" if len(problems) > _MAX_LISTED_PROBLEMS else ""
-    return ApiError(ErrorKind.INVALID, "; ".join(listed) + more, field=_path(first["loc"]))
+    field = _path(first["loc"])
+    return ApiError(ErrorKind.INVALID, "; ".join(listed) + more, field=field, names={field: field})
 
 
 def _describe(location: tuple[int | str, ...], kind: str, message: str, schema: type[BaseModel]) -> str:

@@ -1,7 +1,7 @@
 """What HTTP endpoints share: calls of the handler, disconnects, JSON responses, and OpenAPI entries."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,15 +16,12 @@ from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import work_fields
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
+from akidb_embeddings.vectors.precision import Quantized
 
 T = TypeVar("T")
 
 ANY_REQUEST = (400, 401, 413, 415, 500)
 """The statuses of the errors that every route may respond with: its body may be malformed, even if it is not used."""
-
-TRUNCATED_HEADER = "x-akidb-truncated"
-"""The header of a response that has no field for it: the indices of the texts of which only a part was read."""
-_MAX_LISTED = 100
 
 # Vectors of more numbers than this are written as JSON on another thread.
 _MANY_NUMBERS = 200_000
@@ -107,7 +104,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def vectors_response(
-    body: dict[str, Any], outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
+    body: dict[str, Any] | Quantized, outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The body as JSON. Its arrays have the digits that restore the same float32 values."""
     write = orjson.dumps
@@ -122,16 +119,6 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(body), status_code=status, headers=headers, media_type="application/json")
 
 
-def truncation_headers(truncated: Sequence[bool]) -> dict[str, str]:
-    """The header for texts that were truncated: the first 100 indices, and how many more there are, as ``+20``."""
-    indices = [index for index, flag in enumerate(truncated) if flag]
-    if not indices:
-        return {}
-    more = len(indices) - _MAX_LISTED
-    listed = [*map(str, indices[:_MAX_LISTED]), *([f"+{more}"] if more > 0 else [])]
-    return {TRUNCATED_HEADER: ",".join(listed)}
-
-
 def error_response(error: ApiError, request_id: str, api: Api) -> Response:
     """The response for an error."""
     content = orjson.dumps(api.error_body(error, request_id))
@@ -143,15 +130,11 @@ def describe_errors(*statuses: int, schema: type[BaseModel] = schemas.ErrorBody)
     return {status: {"model": schema, "description": KINDS_BY_STATUS[status].description} for status in statuses}
 
 
-def describe_truncation() -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entry for the header of ``truncation_headers``."""
-    description = "The indices of truncated texts; of more than 100, the number of the others at the end: +20."
-    return {200: {"headers": {TRUNCATED_HEADER: {"description": description, "schema": {"type": "string"}}}}}
-
-
-def describe_body(schema: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI entry for a request's body, which the endpoint reads itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": parsing.json_schema(schema)}}}}
+def describe_body(*schemas: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI entry for a request's body of one of these schemas, which the endpoint reads itself."""
+    found = [parsing.json_schema(schema) for schema in schemas]
+    schema = found[0] if len(found) == 1 else {"oneOf": found}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def describe_path_parameter(name: str, description: str) -> dict[str, Any]:

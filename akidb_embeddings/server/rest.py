@@ -7,20 +7,23 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from akidb_embeddings.server import parsing, schemas
+from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.prompting import older_prompt
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
-    describe_body,
     describe_errors,
     embed_call,
     handler_of,
     json_response,
     vectors_response,
 )
+from akidb_embeddings.server.tei_info import tei_info
+from akidb_embeddings.server.tei_schemas import Info
 from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter()
@@ -33,24 +36,17 @@ _PAGE_POLICY = (
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "description": "Not ready, or not alive"}}
 
 
-@ROUTER.post(
-    "/embed",
-    tags=["embed"],
-    response_model=schemas.EmbedAnswer,
-    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504),
-    openapi_extra=describe_body(schemas.EmbedRequest),
-)
-async def embed(request: Request) -> Response:
+async def embed(request: Request, given: schemas.EmbedRequest) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
-    given = parsing.parse(await request.body(), schemas.EmbedRequest)
-    outcome = await embed_call(request, EmbedCall(**given.model_dump(exclude={"encoding_format"})), "rest")
+    outcome = await embed_call(request, _call(given), "rest")
     return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
 
 
-@ROUTER.get("/info", tags=["about"], response_model=schemas.Info, responses=describe_errors(*ANY_REQUEST))
+@ROUTER.get("/info", tags=["about"], response_model=Info, responses=describe_errors(*ANY_REQUEST))
 async def info(request: Request) -> Response:
-    """Version, limits, and the default options of each model."""
-    return json_response(handler_of(request).info())
+    """Version, limits, and the default options of each model; besides, what Text Embeddings Inference tells there."""
+    handler = handler_of(request)
+    return json_response(tei_info(handler) | handler.info())
 
 
 @ROUTER.get(
@@ -64,6 +60,12 @@ async def livez(request: Request) -> Response:
     return _status("alive", _health_of(request).liveness_problems())
 
 
+@ROUTER.get(
+    "/health",
+    tags=["about"],
+    response_model=schemas.Status,
+    responses=describe_errors(*ANY_REQUEST) | _NOT_READY,
+)
 @ROUTER.get(
     "/readyz",
     tags=["about"],
@@ -94,6 +96,13 @@ def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
 
 
 API = Api(ROUTER, _error_body)
+
+
+def _call(given: schemas.EmbedRequest) -> EmbedCall:
+    options = given.model_dump(exclude={"encoding_format", "prompt", "prompt_text", "keep_alive"})
+    if given.prompt is not None:
+        options |= older_prompt(given.prompt, given.prompt_name)
+    return EmbedCall(**options, prompt=given.prompt_text, keep_alive=keep_alive_seconds(given.keep_alive))
 
 
 def _health_of(request: Request) -> Health:

@@ -6,14 +6,24 @@ from pydantic import BaseModel, Field
 
 from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.server.parsing import StrictBody
+from akidb_embeddings.server.prompting import INPUT_TYPES
 from akidb_embeddings.vectors import WITHOUT_RANGES
 
 if TYPE_CHECKING:  # type checkers take no literals from a list
     Precision = str
     Pooling = str
+    InputType = str
 else:
     Precision = Literal[WITHOUT_RANGES]
     Pooling = Literal["auto", *POOLINGS]
+    InputType = Literal[INPUT_TYPES]
+Truncate = Literal["end", "error"]
+PromptName = Annotated[str, Field(max_length=200)]
+KeepAlive = float | str
+ABOUT_INPUT_TYPE = "What the texts are for, instead of the prompt's name."
+ABOUT_KEEP_ALIVE = (
+    "For how long after the request its model stays loaded: seconds, or a duration such as `5m`; negative for ever."
+)
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
 # Validation stops at a list's first invalid item: a list may have millions, and their errors would exhaust the memory.
@@ -31,13 +41,16 @@ class EmbedRequest(StrictBody):
         None, description="How hidden states become one vector; auto: as the model was trained."
     )
     normalize: bool | None = Field(None, description="Whether vectors are scaled to length 1.")
-    prompt: Annotated[str, Field(max_length=200)] | None = Field(
+    prompt_name: PromptName | None = Field(
         None, description="The name of one of the model's prompts: query, document, …"
     )
+    prompt: PromptName | None = Field(None, description="The older name of `prompt_name`.")
+    prompt_text: str | None = Field(None, description="A text to put before each text instead.")
+    task: str | None = Field(None, description="An instruction instead, for models whose query prompt has one.")
+    input_type: InputType | None = Field(None, description=ABOUT_INPUT_TYPE)
     dimensions: Dimensions | None = Field(None, description="Cut vectors to this length (Matryoshka).")
-    truncate: Literal["end", "error"] | None = Field(
-        None, description="Longer texts: end cuts and flags them, error rejects them."
-    )
+    truncate: Truncate | None = Field(None, description="Longer texts: end cuts and flags them, error rejects them.")
+    keep_alive: KeepAlive | None = Field(None, description=ABOUT_KEEP_ALIVE)
     embeddings: Annotated[list[Vector | None], Field(fail_fast=True)] | None = Field(
         None,
         description="Vectors that you already have, one per text, or null where it is to be computed. Given vectors "
@@ -77,10 +90,14 @@ class EmbedAnswer(BaseModel):
     timings: TimingsBody
 
 
-class OpenAIRequest(StrictBody):
-    """OpenAI's `embeddings.create`."""
+# One text or several. Token ids, which many clients send, are accepted by the schemas so that the error can say more.
+Input = str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)]
 
-    input: str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)] = Field(
+
+class OpenAIRequest(StrictBody):
+    """OpenAI's `embeddings.create`. The fields after `user` are not in OpenAI's own API."""
+
+    input: Input = Field(
         description="One text or several. Token ids are rejected: their vocabulary is another one.",
         examples=["Hello world"],
     )
@@ -90,6 +107,14 @@ class OpenAIRequest(StrictBody):
     )
     dimensions: Dimensions | None = Field(None, description="Cut vectors to this length (Matryoshka).")
     user: str | None = Field(None, description="Ignored.")
+    prompt_name: PromptName | None = Field(
+        None, description="The name of one of the model's prompts: query, document, …"
+    )
+    prompt: str | None = Field(None, description="A text to put before each text instead.")
+    task: str | None = Field(None, description="An instruction instead, for models whose query prompt has one.")
+    input_type: InputType | None = Field(None, description=ABOUT_INPUT_TYPE)
+    truncate: Truncate | None = Field(None, description="Longer texts: end cuts them, error rejects them.")
+    keep_alive: KeepAlive | None = Field(None, description=ABOUT_KEEP_ALIVE)
 
 
 class OpenAIVector(BaseModel):
@@ -134,12 +159,14 @@ class OpenAIModels(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """The default options of one model. `prompts`: the allowed values of `prompt`."""
+    """The default options of one model. `prompts`: the allowed values of `prompt_name`."""
 
     name: str
     default: bool
+    architecture: str
     dimension: int
-    max_tokens: int
+    max_tokens: int = Field(description="The limit in force, at which texts are cut.")
+    model_max_tokens: int = Field(description="The limit that the model was trained for.")
     pooling: str
     normalize: bool
     truncate: str
@@ -152,20 +179,13 @@ class RerankerInfo(BaseModel):
 
     name: str
     default: bool
-    max_tokens: int
+    architecture: str
+    max_tokens: int = Field(description="The limit in force, at which pairs are cut.")
+    model_max_tokens: int = Field(description="The limit that the model was trained for.")
     activation: Literal["sigmoid", "identity"]
     truncate: str
     instruction: str | None
     fingerprint: str
-
-
-class Info(BaseModel):
-    """Version, limits, embedding models and rerankers."""
-
-    version: str
-    limits: dict[str, float]
-    models: list[ModelInfo]
-    rerankers: list[RerankerInfo]
 
 
 class Status(BaseModel):

@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from akidb_embeddings.errors import Names
 from akidb_embeddings.server import parsing
-from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.rerank_call import RerankCall
 from akidb_embeddings.server.rerank_schemas import TeiHit, TeiRerankRequest
 from akidb_embeddings.server.responses import (
@@ -14,22 +15,28 @@ from akidb_embeddings.server.responses import (
     Api,
     describe_body,
     describe_errors,
-    describe_truncation,
     json_response,
     rerank_call,
-    truncation_headers,
 )
+from akidb_embeddings.server.tei_schemas import TeiErrorBody
+from akidb_embeddings.server.truncation import describe_truncation, truncation_headers
 
 ROUTER = APIRouter(tags=["rerank"])
 # The names of the arguments in TEI's API. Its "truncate" has other values than ours, of which hints speak.
-_NAMES = {**REQUEST_NAMES, "documents": "texts", "truncate": None}
+_NAMES = {**REQUEST_NAMES, "prompt": None, "documents": "texts", "truncate": None}
+_ERROR_TYPES = {
+    ErrorKind.OVERLOADED: "Overloaded",
+    ErrorKind.UNAVAILABLE: "Unhealthy",
+    ErrorKind.INTERNAL: "Backend",
+    ErrorKind.DEADLINE: "Backend",
+}
 _TRUNCATE = {None: None, True: "end", False: "error"}
 
 
 @ROUTER.post(
     "/rerank",
     response_model=list[TeiHit],
-    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504) | describe_truncation(),
+    responses=describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=TeiErrorBody) | describe_truncation(),
     openapi_extra=describe_body(TeiRerankRequest),
 )
 async def rerank(request: Request) -> Response:
@@ -51,9 +58,19 @@ async def rerank(request: Request) -> Response:
     return json_response(body, headers=truncation_headers(outcome.result.truncated))
 
 
-def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:
-    body = {"error": error.message(_NAMES), "type": error.kind.label, "request_id": request_id}
-    return body | error.details(_NAMES)
+def error_body(error: ApiError, request_id: str, names: Names = REQUEST_NAMES) -> dict[str, Any]:
+    """The JSON object for an error: this library's own, with Text Embeddings Inference's word for its kind."""
+    body = {
+        "error": error.message(names),
+        "type": error.kind.label,
+        "error_type": _ERROR_TYPES.get(error.kind, "Validation"),
+        "request_id": request_id,
+    }
+    return body | error.details(names)
 
 
-API = Api(ROUTER, _error_body)
+def _rerank_error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+    return error_body(error, request_id, _NAMES)
+
+
+API = Api(ROUTER, _rerank_error_body)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from akidb_embeddings.extras import is_installed
 
 # Monitoring calls these every few seconds, and single calls are of no interest.
-_HEALTH = "/livez$,/readyz$,/metrics$"
+_HEALTH = "/livez$,/readyz$,/health$,/metrics$"
 
 
 def trace(app: FastAPI) -> None:

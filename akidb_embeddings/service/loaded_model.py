@@ -38,6 +38,11 @@ class LoadedModel(OpenModel):
         """The length of the vectors."""
         return self.settings.dimensions
 
+    @property
+    def truncation_side(self) -> str:
+        """The side that texts that are too long lose, as the model's tokenizer says: "right" or "left"."""
+        return self._resources.tokenizer.truncation_side
+
     def __repr__(self) -> str:
         return self._describe(f"{self.config.model_name!r}, dimension={self.dimension}")
 

@@ -10,7 +10,8 @@ import httpx
 from tests.conftest import LONG, REPOSITORY
 from tests.server.conftest import Running
 
-COHERE = ("/v1/rerank", "/v2/rerank")
+COHERE, COHERE_EMBED = ("/v1/rerank", "/v2/rerank"), ("/v1/embed", "/v2/embed")
+TEI = ("/", "/embed", "/embed_all", "/embed_sparse", "/rerank")
 DOCUMENT = REPOSITORY / "docs" / "openapi.json"
 
 
@@ -39,15 +40,17 @@ def refused(response: httpx.Response, status: int, kind: str, field: str | None 
     assert response.headers["content-type"] == "application/json"
     body: dict[str, Any] = response.json()
     told, path = body, response.request.url.path
-    if path.startswith("/v1/") and path not in COHERE:
+    if path.startswith("/v1/") and path not in COHERE + COHERE_EMBED:
         assert set(body) == {"error", "request_id"}
         told = body["error"]
         assert set(told) == {"message", "type", "param", "code"}
         assert told["type"] == ("server_error" if status >= 500 else "invalid_request_error")
         assert (told["code"], told["param"]) == (kind, field), response.text
     else:
-        assert ("message" if path in COHERE else "error") in body
-        assert set(body) <= {"error", "message", "type", "request_id", "field", "limit", "retry_after"}
+        assert ("message" if path in COHERE + COHERE_EMBED else "error") in body
+        allowed = {"error", "message", "type", "request_id", "field", "limit", "retry_after"}
+        assert set(body) - {"error_type"} <= allowed
+        assert ("error_type" in body) == (path in TEI), response.text
         assert (body["type"], body.get("field")) == (kind, field), response.text
         assert body.get("retry_after") == _number(response.headers.get("retry-after"))
     assert body["request_id"] == response.headers["x-request-id"]

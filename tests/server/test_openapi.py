@@ -11,8 +11,9 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
-from tests.server.rest_client import COHERE, DOCUMENT, get
+from tests.server.rest_client import COHERE, COHERE_EMBED, DOCUMENT, TEI, get
 
+HEALTH = ("/health", "/livez", "/readyz")
 SCRIPT = REPOSITORY / "scripts" / "openapi.py"
 
 
@@ -51,14 +52,23 @@ def test_the_server_serves_the_document_and_a_page_of_it(server: Running, docume
 def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, Any]) -> None:
     found = {(path, method) for path, operations in document["paths"].items() for method in operations}
     assert found == {
+        ("/", "post"),
         ("/embed", "post"),
+        ("/api/embed", "post"),
+        ("/api/embeddings", "post"),
+        ("/api/show", "post"),
+        ("/api/tags", "get"),
+        ("/api/version", "get"),
         ("/rerank", "post"),
+        ("/v1/embed", "post"),
+        ("/v2/embed", "post"),
         ("/v1/rerank", "post"),
         ("/v2/rerank", "post"),
         ("/v1/embeddings", "post"),
         ("/v1/models", "get"),
         ("/v1/models/{model}", "get"),
         ("/info", "get"),
+        ("/health", "get"),
         ("/livez", "get"),
         ("/readyz", "get"),
         ("/metrics", "get"),
@@ -69,12 +79,12 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
         wanted = {"200", "400", "401", "413", "415", "500"}
         if "post" in operations:
             assert operation["requestBody"]["required"]
-            wanted |= {"404", "422", "429", "503", "504"}
+            wanted |= {"404", "422"} if path == "/api/show" else {"404", "422", "429", "503", "504"}
         assert wanted <= set(operation["responses"])
         shape = "OpenAIErrorBody" if path.startswith("/v1/") else "ErrorBody"
-        shape = "CohereErrorBody" if path in COHERE else shape
+        shape = "CohereErrorBody" if path in COHERE + COHERE_EMBED else "TeiErrorBody" if path in TEI else shape
         for status, response in operation["responses"].items():
-            if status != "200" and (path, status) not in [("/readyz", "503"), ("/livez", "503")]:
+            if status != "200" and (path, status) not in [(one, "503") for one in HEALTH]:
                 schema = response["content"]["application/json"]["schema"]
                 assert schema["$ref"] == f"#/components/schemas/{shape}"
 
@@ -91,7 +101,7 @@ def test_what_is_told_of_models_is_described(document: dict[str, Any], server: R
 
 
 def test_answers_without_a_field_for_truncated_texts_have_a_header(document: dict[str, Any]) -> None:
-    for path in ("/rerank", "/v1/embeddings", *COHERE):
+    for path in ("/", "/embed", "/api/embed", "/api/embeddings", "/rerank", "/v1/embeddings", *COHERE, *COHERE_EMBED):
         answer = document["paths"][path]["post"]["responses"]["200"]
         assert answer["headers"]["x-akidb-truncated"]["schema"] == {"type": "string"}
         assert answer["content"]["application/json"]["schema"]

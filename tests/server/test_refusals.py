@@ -69,7 +69,7 @@ def test_a_body_is_refused_by_what_is_wrong_with_it(
 def test_nothing_is_read_out_of_a_clients_words(server: Running, word: str) -> None:
     told = refused(post(server, json={"texts": ["a"], "prompt": word}), 422, "invalid", "prompt")
     assert "limit" not in told
-    assert told["error"] == f"prompt is {word!r}; this model has 'document', 'query'."
+    assert told["error"] == f"prompt is {word!r}; this model has 'document', 'query'. Or give prompt_text=TEXT."
     told = refused(post(server, json={"texts": ["a"], "model": word}), 404, "not_found", "model")
     assert "limit" not in told
 
@@ -91,7 +91,7 @@ def test_an_unknown_path_or_method_is_refused_in_the_same_form(server: Running) 
         response = get(server, path)
         refused(response, 405, "method_not_allowed")
         assert response.headers["allow"] == "POST"
-    for path in ("/info", "/", "/v1/models", "/v1/models/x", "/docs"):
+    for path in ("/info", "/v1/models", "/v1/models/x", "/docs"):
         response = post(server, path, json={})
         refused(response, 405, "method_not_allowed")
         assert response.headers["allow"] == "GET, HEAD"

@@ -187,8 +187,10 @@ def test_info_tells_limits_and_models(server: Running, bundled: EmbeddingService
         {
             "name": BUNDLED,
             "default": True,
+            "architecture": "bert",
             "dimension": 384,
             "max_tokens": 256,
+            "model_max_tokens": 256,
             "pooling": "mean",
             "normalize": True,
             "truncate": "end",

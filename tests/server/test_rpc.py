@@ -96,13 +96,14 @@ def test_info_is_rests(server: Running) -> None:
         rest = json.load(answer)
     fields = [field.name for field in pb.Model.DESCRIPTOR.fields]
     models = [{name: getattr(model, name) for name in fields} for model in info.models]
-    told = [{**model, "prompts": list(model["prompts"])} for model in models]
+    listed = [{**model, "prompts": list(model["prompts"])} for model in models]
     fields = [field.name for field in pb.Reranker.DESCRIPTOR.fields]
     rerankers = [{name: getattr(one, name) for name in fields} for one in info.rerankers]
     assert not [one for one in info.rerankers if one.HasField("instruction")]
     rerankers = [{**one, "instruction": None} for one in rerankers]
-    found = {"models": told, "rerankers": rerankers}
-    assert {"version": info.version, "limits": dict(info.limits), **found} == rest
+    found = {"models": listed, "rerankers": rerankers}
+    told = {"version": info.version, "limits": dict(info.limits), **found}
+    assert told == {name: value for name, value in rest.items() if name in told}  # it has TEI's fields besides
 
 
 def test_a_fit_request_id_comes_back_and_another_is_replaced(server: Running) -> None:
