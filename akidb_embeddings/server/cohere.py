@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.server.rerank_schemas import CohereAnswer, CohereErrorBody, CohereRerankRequest
@@ -17,6 +16,7 @@ from akidb_embeddings.server.responses import (
     describe_errors,
     describe_truncation,
     json_response,
+    read_body,
     rerank_call,
     truncation_headers,
 )
@@ -43,7 +43,7 @@ _RESPONSES = describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=Coher
 )
 async def rerank(request: Request) -> Response:
     """Scores of documents for one query, the best first, as Cohere's and Jina's APIs return them."""
-    given = parsing.parse(await request.body(), CohereRerankRequest)
+    given = await read_body(request, CohereRerankRequest)
     documents = [one if isinstance(one, str) else one.text for one in given.documents]
     call = RerankCall(
         given.query,

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.server import parsing, schemas
+from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.responses import (
@@ -19,6 +19,7 @@ from akidb_embeddings.server.responses import (
     embed_call,
     handler_of,
     json_response,
+    read_body,
     truncation_headers,
     vectors_response,
 )
@@ -39,7 +40,7 @@ _NAMES = {**REQUEST_NAMES, "texts": "input"}
 )
 async def embeddings(request: Request) -> Response:
     """Vectors as OpenAI's `embeddings.create` returns them. Token ids are rejected: their vocabulary is another one."""
-    given = parsing.parse(await request.body(), schemas.OpenAIRequest)
+    given = await read_body(request, schemas.OpenAIRequest)
     texts = [given.input] if isinstance(given.input, str) else _texts(given.input)
     outcome = await embed_call(request, EmbedCall(texts, model=given.model, dimensions=given.dimensions), "openai")
     body = _body(outcome, given.encoding_format == "base64")

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from akidb_embeddings.server import parsing, schemas
+from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.health import Health
@@ -19,6 +19,7 @@ from akidb_embeddings.server.responses import (
     embed_call,
     handler_of,
     json_response,
+    read_body,
     vectors_response,
 )
 from akidb_embeddings.vectors.precision import to_base64
@@ -42,8 +43,10 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "d
 )
 async def embed(request: Request) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
-    given = parsing.parse(await request.body(), schemas.EmbedRequest)
-    outcome = await embed_call(request, EmbedCall(**given.model_dump(exclude={"encoding_format"})), "rest")
+    given = await read_body(request, schemas.EmbedRequest)
+    outcome = await embed_call(
+        request, EmbedCall(**{name: value for name, value in given if name != "encoding_format"}), "rest"
+    )
     return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
 
 

@@ -11,12 +11,13 @@ from grpc.aio import ServicerContext as Context
 
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind, api_error
+from akidb_embeddings.server.embed_call import EmbedCall
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request
 from akidb_embeddings.server.messages import (
+    check_empty,
     embed_call,
     embed_response,
-    malformed,
     parse,
     rerank_call,
     rerank_response,
@@ -60,22 +61,22 @@ class Servicer:
 
     async def embed(self, message: bytes, context: Context) -> pb.EmbedResponse:
         """Respond to one request, or end the call with an error's status."""
-        request = parse(message, pb.EmbedRequest)
-        request_id = _request_id(request)
+        call, given_id = await parse(message, pb.EmbedRequest, embed_call, self._handler.config.max_texts)
+        request_id = ensure_request_id(given_id)
         try:
-            return await self._embed("Embed", request, request_id, context.time_remaining())
+            return await self._embed("Embed", call, request_id, context.time_remaining())
         except ApiError as error:
             await abort(context, error, request_id)
 
     async def rerank(self, message: bytes, context: Context) -> pb.RerankResponse:
         """Respond to one request, or end the call with an error's status."""
-        request = parse(message, pb.RerankRequest)
-        request_id, seconds = _request_id(request), context.time_remaining()
+        call, given_id = await parse(message, pb.RerankRequest, rerank_call, self._handler.config.max_texts)
+        request_id, seconds = ensure_request_id(given_id), context.time_remaining()
         try:
             with _logged("Rerank", request_id) as fields:
-                if request is None:
-                    raise malformed(pb.RerankRequest)
-                outcome = await self._handler.rerank(rerank_call(request), "grpc", seconds)
+                if isinstance(call, ApiError):
+                    raise call
+                outcome = await self._handler.rerank(call, "grpc", seconds)
                 counts = outcome.result.token_counts
                 fields.update(model=outcome.model, texts=len(counts), tokens=sum(counts))
                 return rerank_response(outcome, request_id)
@@ -125,8 +126,7 @@ class Servicer:
         """Version, limits and models."""
         request_id = ensure_request_id(None)
         try:
-            if parse(message, pb.InfoRequest) is None:
-                raise malformed(pb.InfoRequest)
+            check_empty(message, pb.InfoRequest)
             info = self._handler.info()
             models = [pb.Model(**model) for model in info["models"]]
             rerankers = [pb.Reranker(**reranker) for reranker in info["rerankers"]]
@@ -135,16 +135,16 @@ class Servicer:
             await abort(context, _log_if_internal(error, {"request_id": request_id}), request_id)
 
     async def _stream_respond(self, message: bytes, context: Context) -> pb.EmbedStreamResponse:
-        request = parse(message, pb.EmbedRequest)
-        request_id = _request_id(request)
+        call, given_id = await parse(message, pb.EmbedRequest, embed_call, self._handler.config.max_texts)
+        request_id = ensure_request_id(given_id)
         try:
             seconds = context.time_remaining()
-            return pb.EmbedStreamResponse(response=await self._embed("EmbedStream", request, request_id, seconds))
+            return pb.EmbedStreamResponse(response=await self._embed("EmbedStream", call, request_id, seconds))
         except ApiError as error:
             return pb.EmbedStreamResponse(error=_error(error, request_id))
 
     async def _embed(
-        self, method: str, request: pb.EmbedRequest | None, request_id: str, seconds: float | None
+        self, method: str, call: EmbedCall | ApiError, request_id: str, seconds: float | None
     ) -> pb.EmbedResponse:
         """The response within ``seconds``.
 
@@ -152,9 +152,9 @@ class Servicer:
             ApiError: The request failed, for any reason.
         """
         with _logged(method, request_id) as fields:
-            if request is None:
-                raise malformed(pb.EmbedRequest)
-            outcome = await self._handler.embed(embed_call(request), "grpc", seconds)
+            if isinstance(call, ApiError):
+                raise call
+            outcome = await self._handler.embed(call, "grpc", seconds)
             fields.update(model=outcome.model, texts=len(outcome.token_counts), tokens=sum(outcome.token_counts))
             return embed_response(outcome, request_id)
 
@@ -177,10 +177,6 @@ def _logged(method: str, request_id: str) -> Iterator[dict[str, object]]:
         raise response_error from error.__cause__
     finally:
         log_request("grpc", method, label, time.monotonic() - begin, **fields)
-
-
-def _request_id(request: pb.EmbedRequest | pb.RerankRequest | None) -> str:
-    return ensure_request_id(None if request is None else request.request_id)
 
 
 def _log_if_internal(error: Exception, fields: dict[str, object]) -> ApiError:
