@@ -42,6 +42,10 @@ _RULES: Mapping[str, Rule] = {
     "max_queued_tokens": COUNT,
     "max_queue_seconds": _SECONDS,
     "max_concurrent_requests": COUNT,
+    "max_connections": COUNT,
+    "max_connections_per_address": COUNT,
+    "header_seconds": _SECONDS,
+    "body_seconds": _SECONDS,
     "request_seconds": _SECONDS,
     "drain_seconds": _SECONDS,
     "probe_seconds": _SECONDS,
@@ -53,6 +57,7 @@ _RULES: Mapping[str, Rule] = {
     "cors_headers": Rule(list, "a list of names of headers such as X-Team, or * for all", _is_list_of_headers),
     "log_format": choice("plain", "json"),
 }
+_LIMITS_IN_SECONDS = ("header_seconds", "body_seconds", "request_seconds")
 FIELDS = tuple(_RULES)
 """The names of ``ServerConfig``'s fields."""
 
@@ -73,6 +78,11 @@ class ServerConfig:
         max_queued_tokens: Most tokens in the queue; with an empty queue, a request of any size is accepted.
         max_queue_seconds: Age in seconds of the oldest waiting request from which new ones are rejected.
         max_concurrent_requests: Most requests in flight, waiting ones included.
+        max_connections: Most open connections of each port; beyond it, the one that has waited longest without a
+            complete request is closed. Fewer if the process may not open so many files.
+        max_connections_per_address: Most of them from one address.
+        header_seconds: Seconds that a client has for TLS's handshake and a request's head.
+        body_seconds: Seconds that it has for a request's body, and to go on reading a response.
         request_seconds: Timeout of one request, in seconds.
         drain_seconds: Seconds that requests in flight have at shutdown.
         probe_seconds: Idle seconds after which a readiness check computes a vector or score.
@@ -99,6 +109,10 @@ class ServerConfig:
     max_queued_tokens: int = 200_000
     max_queue_seconds: float = 10.0
     max_concurrent_requests: int = 512
+    max_connections: int = 2048
+    max_connections_per_address: int = 1024
+    header_seconds: float = 10.0
+    body_seconds: float = 10.0
     request_seconds: float = 60.0
     drain_seconds: float = 30.0
     probe_seconds: float = 30.0
@@ -147,7 +161,7 @@ class ServerConfig:
     def limits(self) -> dict[str, int | float]:
         """The limits that concern clients, by the names of their fields."""
         names = [field.name for field in fields(self) if field.name.startswith("max_")]
-        return {name: getattr(self, name) for name in [*names, "request_seconds"]}
+        return {name: getattr(self, name) for name in [*names, *_LIMITS_IN_SECONDS]}
 
 
 def _from_environment() -> dict[str, Any]:

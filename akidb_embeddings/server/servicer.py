@@ -37,6 +37,7 @@ class Servicer:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+        self._streams = 0
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """The methods by name.
@@ -91,6 +92,20 @@ class Servicer:
         Responses are written, not yielded: if the call ended during a `yield`, the generator would be closed at some
         later time, while its tasks still read from the call. It is a generator only because OpenTelemetry requires one.
         """
+        limit = self._handler.config.max_concurrent_requests
+        if self._streams >= limit:
+            reason = f"{self._streams} streams are open already; max_concurrent_requests is {limit}."
+            error = ApiError(ErrorKind.OVERLOADED, reason, field="max_concurrent_requests", limit=limit, retry_after=1)
+            await abort(context, error, ensure_request_id(None))
+        self._streams += 1
+        try:
+            await self._answer_stream(messages, context)
+        finally:
+            self._streams -= 1
+        return
+        yield
+
+    async def _answer_stream(self, messages: AsyncIterator[bytes], context: Context) -> None:
         tasks: set[asyncio.Task[Any]] = set()
         responses: asyncio.Queue[asyncio.Task[pb.EmbedStreamResponse] | None] = asyncio.Queue()
         slots = asyncio.Semaphore(_STREAM_DEPTH)
@@ -119,8 +134,6 @@ class Servicer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return
-        yield
 
     async def info(self, message: bytes, context: Context) -> pb.InfoResponse:
         """Version, limits and models."""
