@@ -56,6 +56,7 @@ def _add_server_options(group: "Container") -> None:
     add_number("--port", "the port for REST, 0 for any free port")
     add("--grpc-port", "the port for gRPC (default: no gRPC)", type=int, metavar="N")
     add_number("--max-texts", "the most texts, or documents, in one request")
+    add_number("--max-text-characters", "the most characters in one text")
     add_number("--max-body-bytes", "the most bytes in one request")
     add_number("--max-queued-tokens", "the most tokens that may wait in the queue")
     add_number("--max-queue-seconds", "the age of the oldest waiting request from which new ones are rejected")

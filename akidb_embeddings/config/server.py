@@ -38,6 +38,7 @@ _RULES: Mapping[str, Rule] = {
     "port": _PORT,
     "grpc_port": _PORT._replace(optional=True),
     "max_texts": COUNT,
+    "max_text_characters": COUNT,
     "max_body_bytes": COUNT,
     "max_queued_tokens": COUNT,
     "max_queue_seconds": _SECONDS,
@@ -74,6 +75,7 @@ class ServerConfig:
         port: The port for REST; 0 for any free one.
         grpc_port: The port for gRPC; None for no gRPC.
         max_texts: Most texts, or documents, in one request.
+        max_text_characters: Most characters in one text, or in a query.
         max_body_bytes: Most bytes in one request's body or gRPC message.
         max_queued_tokens: Most tokens in the queue; with an empty queue, a request of any size is accepted.
         max_queue_seconds: Age in seconds of the oldest waiting request from which new ones are rejected.
@@ -105,6 +107,7 @@ class ServerConfig:
     port: int = 8080
     grpc_port: int | None = None
     max_texts: int = 2048
+    max_text_characters: int = 1_000_000
     max_body_bytes: int = 4_000_000
     max_queued_tokens: int = 200_000
     max_queue_seconds: float = 10.0

@@ -39,6 +39,7 @@ class Handler(Admission):
         with self.handling(protocol):
             name, service = self.models.embedder(call.model)
             self.check_count("texts", len(call.texts))
+            self.check_characters("texts", call.texts)
             embed_call.check_vectors_given(call)
             self.check_queue(service.statistics)
             result = await embed_call.compute(service, call, self.seconds(seconds))
@@ -65,6 +66,8 @@ class Handler(Admission):
         with self.handling(protocol):
             name, service = self.models.reranker(call.model)
             self.check_count("documents", len(call.documents))
+            self.check_characters("query", [call.query])
+            self.check_characters("documents", call.documents)
             self.check_repeated((call.instruction or "") + call.query, len(call.documents))
             self.check_queue(service.statistics)
             outcome = await rerank_call.compute(name, service, call, self.seconds(seconds))

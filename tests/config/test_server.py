@@ -80,6 +80,7 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         "port": (0, "0"),
         "grpc_port": (50051, "50051"),
         "max_texts": (5, "5"),
+        "max_text_characters": (12, "12"),
         "max_body_bytes": (6, "6"),
         "max_queued_tokens": (7, "7"),
         "max_queue_seconds": (0.5, "0.5"),
@@ -211,6 +212,7 @@ def test_the_command_line_says_what_is_wrong_and_ends(
 def test_the_limits_are_what_a_client_has_to_know() -> None:
     assert ServerConfig(max_texts=3, request_seconds=4).limits == {
         "max_texts": 3,
+        "max_text_characters": 1_000_000,
         "max_body_bytes": 4_000_000,
         "max_queued_tokens": 200_000,
         "max_queue_seconds": 10.0,
