@@ -118,7 +118,15 @@ class InputError(EmbeddingError, ValueError):
 
 
 class OverloadError(EmbeddingError, RuntimeError):
-    """The engine's queue is full, or the request waited past its deadline."""
+    """The engine's queue is full or too long, or the request waited past its deadline.
+
+    Attributes:
+        retry_after: Seconds after which the call may succeed; None if that is not known.
+    """
+
+    def __init__(self, text: str = "", *, retry_after: float | None = None, **attributes: Any) -> None:
+        super().__init__(text, **attributes)
+        self.retry_after = retry_after
 
 
 class DeadlineError(OverloadError):

@@ -51,10 +51,15 @@ _RULES: Mapping[str, Rule] = {
     "port": _PORT,
     "grpc_port": _PORT._replace(optional=True),
     "max_texts": COUNT,
+    "max_text_characters": COUNT,
     "max_body_bytes": COUNT,
     "max_queued_tokens": COUNT,
     "max_queue_seconds": _SECONDS,
     "max_concurrent_requests": COUNT,
+    "max_connections": COUNT,
+    "max_connections_per_address": COUNT,
+    "header_seconds": _SECONDS,
+    "body_seconds": _SECONDS,
     "request_seconds": _SECONDS,
     "drain_seconds": _SECONDS,
     "probe_seconds": _SECONDS,
@@ -68,6 +73,7 @@ _RULES: Mapping[str, Rule] = {
     "access_log": BOOLEAN,
     "trusted_proxies": Rule(list, "a list of addresses or networks such as 10.0.0.0/8", _is_list_of_networks),
 }
+_LIMITS_IN_SECONDS = ("header_seconds", "body_seconds", "request_seconds")
 FIELDS = tuple(_RULES)
 """The names of ``ServerConfig``'s fields."""
 
@@ -84,10 +90,16 @@ class ServerConfig:
         port: The port for REST; 0 for any free one.
         grpc_port: The port for gRPC; None for no gRPC.
         max_texts: Most texts, or documents, in one request.
+        max_text_characters: Most characters in one text, or in a query.
         max_body_bytes: Most bytes in one request's body or gRPC message.
         max_queued_tokens: Most tokens in the queue; with an empty queue, a request of any size is accepted.
         max_queue_seconds: Age in seconds of the oldest waiting request from which new ones are rejected.
         max_concurrent_requests: Most requests in flight, waiting ones included.
+        max_connections: Most open connections of each port; beyond it, the one that has waited longest without a
+            complete request is closed. Fewer if the process may not open so many files.
+        max_connections_per_address: Most of them from one address.
+        header_seconds: Seconds that a client has for TLS's handshake and a request's head.
+        body_seconds: Seconds that it has for a request's body, and to go on reading a response.
         request_seconds: Timeout of one request, in seconds.
         drain_seconds: Seconds that requests in flight have at shutdown.
         probe_seconds: Idle seconds after which a readiness check computes a vector or score.
@@ -112,10 +124,15 @@ class ServerConfig:
     port: int = 8080
     grpc_port: int | None = None
     max_texts: int = 2048
+    max_text_characters: int = 1_000_000
     max_body_bytes: int = 4_000_000
     max_queued_tokens: int = 200_000
     max_queue_seconds: float = 10.0
     max_concurrent_requests: int = 512
+    max_connections: int = 2048
+    max_connections_per_address: int = 1024
+    header_seconds: float = 10.0
+    body_seconds: float = 10.0
     request_seconds: float = 60.0
     drain_seconds: float = 30.0
     probe_seconds: float = 30.0
@@ -169,7 +186,7 @@ class ServerConfig:
     def limits(self) -> dict[str, int | float]:
         """The limits that concern clients, by the names of their fields."""
         names = [field.name for field in fields(self) if field.name.startswith("max_")]
-        return {name: getattr(self, name) for name in [*names, "request_seconds"]}
+        return {name: getattr(self, name) for name in [*names, *_LIMITS_IN_SECONDS]}
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class Engine:
             warm_up_seconds=self._idle_work.seconds,
             lone_threads=counts.lone_threads,
             thread_drops=counts.thread_drops,
+            tokens_per_second=counts.speed.tokens_per_second(now),
         )
 
     def wait_until_loaded(self) -> None:

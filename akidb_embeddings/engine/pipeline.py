@@ -155,8 +155,11 @@ class Pipeline:
         counts, now = self._counts, time.monotonic()
         counts.lone_threads, counts.thread_drops = self._model.lone_threads, self._model.thread_drops
         # The device has computed this since the previous one ended, or since it was started.
-        counts.compute_seconds += now - max(step.started_at, counts.last_success)
+        seconds = now - max(step.started_at, counts.last_success)
+        counts.compute_seconds += seconds
         counts.last_success = now
-        for group in step.groups:
-            counts.texts += len(group)
-            counts.tokens += sum(item.row.size for item in group)
+        tokens = sum(item.row.size for group in step.groups for item in group)
+        counts.texts += sum(map(len, step.groups))
+        counts.tokens += tokens
+        if tokens >= self._model.tokens_per_batch * self._model.streams // 2:
+            counts.speed.add(tokens, seconds, now)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.engine.statistics import Statistics
@@ -73,6 +73,23 @@ class Admission:
         if count > limit:
             message = f"There are {count} texts; max_texts is {limit} per request."
             raise ApiError(ErrorKind.INVALID, message, field=field, limit=limit)
+
+    def check_characters(self, field: str, texts: Sequence[str]) -> None:
+        """Check how long texts are, of which models read no more than the beginning.
+
+        Raises:
+            ApiError: One has more than ``max_text_characters``.
+        """
+        limit = self.config.max_text_characters
+        for index, text in enumerate(texts):
+            if len(text) > limit:
+                raise ApiError(
+                    ErrorKind.INVALID,
+                    field=field,
+                    index=None if field == "query" else index,
+                    limit=limit,
+                    reason=f"has {len(text)} characters; max_text_characters is {limit}. Split it, or send less of it.",
+                )
 
     def check_repeated(self, noun: str, text: str, count: int) -> None:
         """Check a query or prompt that is read once for each of ``count`` texts, as if it were sent so often.

@@ -4,6 +4,7 @@ Every error that reaches a client has one of these kinds. An unexpected exceptio
 does not contain the cause; the cause is in the log, under the request's id.
 """
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -117,7 +118,8 @@ def api_error(error: Exception) -> ApiError:
         case DeadlineError():
             response_error = ApiError.of(ErrorKind.DEADLINE, error)
         case OverloadError():
-            response_error = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=1)
+            seconds = max(1, math.ceil(error.retry_after or 1))
+            response_error = ApiError.of(ErrorKind.OVERLOADED, error, retry_after=seconds)
         case UnusableVectorError():
             response_error = ApiError(ErrorKind.INTERNAL, field=error.field, index=error.index, cause=error)
         case WorkerError():

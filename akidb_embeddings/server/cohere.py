@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from akidb_embeddings.errors import Names
-from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.server.rerank_schemas import CohereAnswer, CohereErrorBody, CohereRerankRequest
@@ -16,6 +15,7 @@ from akidb_embeddings.server.responses import (
     describe_body,
     describe_errors,
     json_response,
+    read_body,
     rerank_call,
 )
 from akidb_embeddings.server.truncation import describe_truncation, truncation_headers, truncation_warning
@@ -42,7 +42,7 @@ _RESPONSES = describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=Coher
 )
 async def rerank(request: Request) -> Response:
     """Scores of documents for one query, the best first, as Cohere's and Jina's APIs return them."""
-    given = parsing.parse(await request.body(), CohereRerankRequest)
+    given = await read_body(request, CohereRerankRequest)
     documents = [one if isinstance(one, str) else one.text for one in given.documents]
     call = RerankCall(
         given.query,

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.cohere import error_body
 from akidb_embeddings.server.cohere_schemas import CohereEmbedAnswer, CohereEmbedRequest
@@ -17,6 +16,7 @@ from akidb_embeddings.server.responses import (
     describe_body,
     describe_errors,
     embed_call,
+    read_body,
     vectors_response,
 )
 from akidb_embeddings.server.truncation import describe_truncation, truncation_headers, truncation_warning
@@ -53,7 +53,7 @@ _RESPONSES = describe_errors(*ANY_REQUEST, 404, 422, 429, 503, 504, schema=Coher
 )
 async def embed(request: Request) -> Response:
     """Vectors of texts, in one or several types, as Cohere's API returns them."""
-    given = parsing.parse(await request.body(), CohereEmbedRequest)
+    given = await read_body(request, CohereEmbedRequest)
     texts, types = _texts(given), _types(given)
     call = EmbedCall(
         texts,

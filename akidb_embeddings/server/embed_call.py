@@ -17,6 +17,9 @@ from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import non_finite_rows
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
+# Checking this many given numbers takes a millisecond.
+_FEW_NUMBERS = 4096
+
 
 @dataclass(frozen=True)
 class EmbedCall(EmbedOptions):
@@ -93,7 +96,7 @@ async def compute(service: EmbeddingService, call: EmbedCall, seconds: float) ->
     with _with_options(service, call) as chosen:
         check_cuts(call, chosen)
         prompt = prompt_of(chosen, call)
-        accepted = _accept(chosen, given, call.form)
+        accepted = await _accept_all(chosen, given, call.form)
         missing = [index for index in range(len(given)) if index not in accepted]
         texts = [call.texts[index] for index in missing]
         try:
@@ -142,6 +145,15 @@ def _with_options(service: EmbeddingService, call: EmbedCall) -> contextlib.Abst
     if all(value is None for value in call.changes.values()):
         return contextlib.nullcontext(service)
     return service.with_options(**call.changes)
+
+
+async def _accept_all(
+    service: EmbeddingService, given: list[list[float] | None], precision: str
+) -> dict[int, Quantized]:
+    """``_accept``, on another thread if it takes long."""
+    if sum(len(vector) for vector in given if vector is not None) <= _FEW_NUMBERS:
+        return _accept(service, given, precision)
+    return await asyncio.to_thread(_accept, service, given, precision)
 
 
 def _accept(service: EmbeddingService, given: list[list[float] | None], precision: str) -> dict[int, Quantized]:

@@ -41,6 +41,7 @@ class Handler(Admission):
         with self.handling(protocol), embed_call.named(call):
             name, service = self.models.embedder(call.model)
             self.check_count("texts", len(call.texts))
+            self.check_characters("texts", call.texts)
             self.check_repeated("prompt", call.prompt or call.task or "", len(call.texts))
             embed_call.check_vectors_given(call)
             self.check_queue(service.statistics)
@@ -71,6 +72,8 @@ class Handler(Admission):
         with self.handling(protocol):
             name, service = self.models.reranker(call.model)
             self.check_count("documents", len(call.documents))
+            self.check_characters("query", [call.query])
+            self.check_characters("documents", call.documents)
             self.check_repeated("query", (call.instruction or "") + call.query, len(call.documents))
             self.check_queue(service.statistics)
             outcome = await rerank_call.compute(name, service, call, self.seconds(seconds))

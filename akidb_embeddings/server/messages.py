@@ -1,6 +1,8 @@
 """The messages of embedding.proto, as calls of the handler and of its outcomes."""
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -26,18 +28,95 @@ _EMBED_OPTIONS = (
     "precision",
     "keep_alive",
 )
+Call = TypeVar("Call", EmbedCall, RerankCall)
+# A message of so many bytes is read in less than a millisecond.
+_FEW_BYTES = 1 << 14
+# More than a message has fields besides texts and vectors.
+_OTHER_FIELDS = 64
 
 
-def parse(message: bytes, schema: type[Schema]) -> Schema | None:
-    """The message; None if the bytes are malformed, or have text that is not UTF-8."""
+async def parse(
+    message: bytes, schema: type[Schema], convert: Callable[[Schema], Call], max_items: int
+) -> tuple[Call | ApiError, str]:
+    """Read a message. A large one is read on another thread: no other request waits for it.
+
+    Args:
+        message: The message.
+        schema: What it is.
+        convert: ``embed_call`` or ``rerank_call``.
+        max_items: The most texts that a message may have.
+
+    Returns:
+        The call of the handler, and the id that the client gave it. Or an error: the bytes are malformed, have text
+        that is not UTF-8, or have far too many fields.
+    """
+    if len(message) <= _FEW_BYTES:
+        return _parse(message, schema, convert, max_items)
+    return await asyncio.to_thread(_parse, message, schema, convert, max_items)
+
+
+def _parse(
+    message: bytes, schema: type[Schema], convert: Callable[[Schema], Call], max_items: int
+) -> tuple[Call | ApiError, str]:
+    if has_more_fields(message, 2 * max_items + _OTHER_FIELDS):  # a text and a vector each, and the options
+        reason = f"The message has more than {max_items} texts or vectors; max_texts is {max_items} per request."
+        return ApiError(ErrorKind.INVALID, reason, field="texts", limit=max_items), ""
     try:
-        return schema.FromString(message)
+        request: Any = schema.FromString(message)
     except DecodeError:
-        return None
+        return malformed(schema), ""
+    return convert(request), request.request_id
+
+
+def check_empty(message: bytes, schema: type[Message]) -> None:
+    """Check a message that has no fields, only such as later versions may have.
+
+    Raises:
+        ApiError: It is malformed.
+    """
+    if not has_more_fields(message, _OTHER_FIELDS):
+        with contextlib.suppress(DecodeError):
+            schema.FromString(message)
+            return
+    raise malformed(schema)
+
+
+def has_more_fields(message: bytes, limit: int) -> bool:
+    """Whether a message has more than ``limit`` fields; those within its fields are not counted.
+
+    A text or vector takes two bytes of a message, and a hundred once it is read: millions of them, seconds.
+    """
+    if len(message) <= limit:
+        return False
+    place, count = 0, 0
+    while place < len(message) and count <= limit:
+        key, place = _varint(message, place)
+        match key & 7:
+            case 0:
+                _, place = _varint(message, place)
+            case 1:
+                place += 8
+            case 2:
+                length, place = _varint(message, place)
+                place += length
+            case 5:
+                place += 4
+        count += 1
+    return count > limit
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(message) and shift < 70:
+        byte = message[place]
+        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        if byte < 128:
+            break
+    return value, place
 
 
 def malformed(schema: type[Message]) -> ApiError:
-    """The error for bytes that ``parse`` cannot read."""
+    """The error for bytes that are not a message."""
     message = f"The message is not a {schema.DESCRIPTOR.full_name}, or has text that is not UTF-8."
     return ApiError(ErrorKind.MALFORMED, message)
 

@@ -90,8 +90,9 @@ class RequestMiddleware:
             raise too_large(limit)
         chunks: list[bytes] = []
         size, more = 0, True
+        seconds = min(self._config.body_seconds, self._config.request_seconds)
         try:
-            async with asyncio.timeout(self._config.request_seconds):
+            async with asyncio.timeout(seconds):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -103,8 +104,13 @@ class RequestMiddleware:
                     chunks.append(chunk)
                     more = message.get("more_body", False)
         except TimeoutError:
-            seconds = self._config.request_seconds
-            raise ApiError(ErrorKind.DEADLINE, f"The body did not arrive within {seconds:g} seconds.") from None
+            raise ApiError(
+                ErrorKind.DEADLINE,
+                f"The body did not arrive within {seconds:g} seconds.",
+                field="body_seconds",
+                limit=seconds,
+                headers={"connection": "close"},  # the rest of the body is not read
+            ) from None
         return b"".join(chunks)
 
 

@@ -12,7 +12,6 @@ from fastapi.responses import Response
 
 from akidb_embeddings import __version__
 from akidb_embeddings.server import ollama_schemas as schemas
-from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall
@@ -26,6 +25,7 @@ from akidb_embeddings.server.responses import (
     embed_call,
     handler_of,
     json_response,
+    read_body,
     vectors_response,
 )
 from akidb_embeddings.server.truncation import describe_truncation, truncation_headers
@@ -60,7 +60,7 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 async def embed(request: Request) -> Response:
     """Vectors of texts."""
     begin = time.monotonic()
-    given = parsing.parse(await request.body(), schemas.OllamaEmbedRequest)
+    given = await read_body(request, schemas.OllamaEmbedRequest)
     call = EmbedCall(
         [] if given.input is None or given.input == [] else texts_of(given.input, "input"),
         model=_name(request, given.model),
@@ -87,7 +87,7 @@ async def embed(request: Request) -> Response:
 )
 async def embeddings(request: Request) -> Response:
     """The vector of one text, as older clients of Ollama ask for it."""
-    given = parsing.parse(await request.body(), schemas.OllamaPromptRequest)
+    given = await read_body(request, schemas.OllamaPromptRequest)
     keep_alive, model = keep_alive_seconds(given.keep_alive), _name(request, given.model)
     call = EmbedCall([given.prompt], model=model, keep_alive=keep_alive, names={"texts": "prompt"})
     outcome = await embed_call(request, call, "ollama")
@@ -108,7 +108,7 @@ async def tags(request: Request) -> Response:
 )
 async def show(request: Request) -> Response:
     """What is known of one model."""
-    given = parsing.parse(await request.body(), schemas.OllamaShowRequest)
+    given = await read_body(request, schemas.OllamaShowRequest)
     found = _find(request, given.model if given.name is None else given.name)
     kind = found["architecture"]
     body = {

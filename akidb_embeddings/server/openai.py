@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.server import parsing, schemas
+from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
@@ -20,6 +20,7 @@ from akidb_embeddings.server.responses import (
     embed_call,
     handler_of,
     json_response,
+    read_body,
     vectors_response,
 )
 from akidb_embeddings.server.truncation import describe_truncation, truncation_headers
@@ -40,8 +41,8 @@ _NAMES = {**REQUEST_NAMES, "texts": "input", "prompt": "prompt"}
 )
 async def embeddings(request: Request) -> Response:
     """Vectors as OpenAI's `embeddings.create` returns them. Token ids are rejected: their vocabulary is another one."""
-    given = parsing.parse(await request.body(), schemas.OpenAIRequest)
-    options = given.model_dump(exclude={"input", "encoding_format", "user", "keep_alive"})
+    given = await read_body(request, schemas.OpenAIRequest)
+    options = {name: value for name, value in given if name not in ("input", "encoding_format", "user", "keep_alive")}
     call = EmbedCall(texts_of(given.input, "input"), keep_alive=keep_alive_seconds(given.keep_alive), **options)
     outcome = await embed_call(request, call, "openai")
     body = _body(outcome, given.encoding_format == "base64")

@@ -5,10 +5,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from akidb_embeddings.server import parsing, schemas
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError
@@ -19,12 +21,14 @@ from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.vectors.precision import Quantized
 
 T = TypeVar("T")
+Body = TypeVar("Body", bound=BaseModel)
 
 ANY_REQUEST = (400, 401, 413, 415, 500)
 """The statuses of the errors that every route may respond with: its body may be malformed, even if it is not used."""
 
 # Vectors of more numbers than this are written as JSON on another thread.
-_MANY_NUMBERS = 200_000
+_MANY_NUMBERS = 20_000
+_PART_BYTES = 1 << 16
 
 
 class ClientDisconnectedError(Exception):
@@ -55,6 +59,15 @@ def handler_of(request: Request) -> Handler:
     """The handler that a request goes to."""
     handler: Handler = request.app.state.handler
     return handler
+
+
+async def read_body(request: Request, schema: type[Body]) -> Body:
+    """The body of a request.
+
+    Raises:
+        ApiError: It does not follow the schema, or has more texts than a request may have.
+    """
+    return await parsing.parse(await request.body(), schema, handler_of(request).config.max_texts)
 
 
 async def embed_call(request: Request, call: EmbedCall, protocol: str) -> EmbedOutcome:
@@ -107,11 +120,30 @@ async def vectors_response(
     body: dict[str, Any] | Quantized, outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The body as JSON. Its arrays have the digits that restore the same float32 values."""
-    write = orjson.dumps
-    options = orjson.OPT_SERIALIZE_NUMPY
     is_large = outcome.vectors.size > _MANY_NUMBERS
-    content = await asyncio.to_thread(write, body, None, options) if is_large else write(body, None, options)
-    return Response(content, headers=headers, media_type="application/json")
+    content = await asyncio.to_thread(_write, body) if is_large else _write(body)
+    return _Parts(content, headers=headers, media_type="application/json")
+
+
+def _write(body: dict[str, Any] | Quantized) -> bytes:
+    """The body as JSON, one vector after the other: between two of them, other threads run."""
+    return orjson.dumps(body, default=_rows)
+
+
+def _rows(array: np.ndarray[Any, Any]) -> object:
+    return list(array) if array.ndim > 1 else orjson.Fragment(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+class _Parts(Response):
+    """A response that is sent in parts, each once the client has read most of those before it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        content = memoryview(self.body)
+        for begin in range(0, len(content), _PART_BYTES):
+            part = bytes(content[begin : begin + _PART_BYTES])
+            await send({"type": "http.response.body", "body": part, "more_body": begin + _PART_BYTES < len(content)})
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

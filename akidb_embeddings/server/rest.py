@@ -99,7 +99,8 @@ API = Api(ROUTER, _error_body)
 
 
 def _call(given: schemas.EmbedRequest) -> EmbedCall:
-    options = given.model_dump(exclude={"encoding_format", "prompt", "prompt_text", "keep_alive"})
+    own = ("encoding_format", "prompt", "prompt_text", "keep_alive")
+    options = {name: value for name, value in given if name not in own}
     if given.prompt is not None:
         options |= older_prompt(given.prompt, given.prompt_name)
     return EmbedCall(**options, prompt=given.prompt_text, keep_alive=keep_alive_seconds(given.keep_alive))

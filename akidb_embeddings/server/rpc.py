@@ -22,6 +22,8 @@ from akidb_embeddings.server.servicer import SERVICE, Servicer, abort, client_of
 
 _HEALTH_SECONDS = 0.5
 _GRACE_SECONDS = 1.0
+# Clients open a new connection without telling.
+_IDLE_MILLISECONDS = 75_000
 _PUBLIC = (f"/{health.SERVICE_NAME}/", "/grpc.reflection.")
 # gRPC counts the bytes of a message in a C int.
 _MAX_MESSAGE_BYTES = 2**31 - 1
@@ -47,6 +49,13 @@ async def grpc_server(handler: Handler, keys: ApiKeys) -> AsyncIterator[int | No
             ("grpc.max_receive_message_length", min(config.max_body_bytes, _MAX_MESSAGE_BYTES)),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", config.max_connections),
+            ("grpc.server_handshake_timeout_ms", max(1, round(1000 * config.header_seconds))),
+            ("grpc.max_concurrent_streams", 2 * config.max_concurrent_requests),
+            ("grpc.max_connection_idle_ms", _IDLE_MILLISECONDS),
+            # Clients whose machine is gone: their connections would stay open for hours.
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
         ],
     )
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, Servicer(handler).handlers())])

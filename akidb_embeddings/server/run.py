@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -19,7 +20,10 @@ from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.server import rpc
 from akidb_embeddings.server.app import create_app
 from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.connections import Connections, Listener
+from akidb_embeddings.server.descriptors import fit_to_descriptors
 from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.http_protocol import HttpProtocol
 from akidb_embeddings.server.listening import check_port, is_reachable, listen
 from akidb_embeddings.server.loading import Announce, open_services
 from akidb_embeddings.server.logs import LOG
@@ -54,6 +58,7 @@ def serve(
         ConfigurationError: A file for API keys or TLS cannot be used.
         EmbeddingError: The server cannot listen on a port, or a model cannot be loaded.
     """
+    config = fit_to_descriptors(config)
     keys = check_files(config)
     check_ports(config)
     if not keys and is_reachable(config.host):
@@ -89,10 +94,16 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
     """
     config = handler.config
     with contextlib.ExitStack() as stack:
-        listening = [stack.enter_context(made) for made in listen(config.host, config.port)]
+        connections = Connections(
+            config.max_connections, config.max_connections_per_address, config.header_seconds, config.body_seconds
+        )
+        listening = [stack.enter_context(Listener(made, connections)) for made in listen(config.host, config.port)]
         http = _Http(
+            connections,
             uvicorn.Config(
                 create_app(handler, keys),
+                http=functools.partial(HttpProtocol, connections=connections),  # type: ignore[arg-type]  # a factory
+                backlog=connections.at_once,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -104,10 +115,10 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
                 timeout_keep_alive=75,
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
-            )
+            ),
         )
         async with rpc.grpc_server(handler, keys) as grpc_port:
-            serving = asyncio.ensure_future(http.serve(sockets=listening))
+            serving = asyncio.ensure_future(http.serve(sockets=[*listening]))
             while not (http.started or serving.done()):
                 await asyncio.sleep(0.01)
             for line in _addresses(config, listening[0].getsockname()[1], grpc_port):
@@ -122,7 +133,21 @@ async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], N
 
 
 class _Http(uvicorn.Server):
-    """uvicorn's server without signal handlers: signals are handled here, for HTTP and gRPC together."""
+    """uvicorn's server without signal handlers: signals are handled here, for HTTP and gRPC together.
+
+    Args:
+        connections: The open connections.
+        config: uvicorn's configuration.
+    """
+
+    def __init__(self, connections: Connections, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """What is done ten times a second."""
+        self._connections.close_expired()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

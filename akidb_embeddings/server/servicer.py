@@ -12,12 +12,13 @@ from grpc.aio import ServicerContext as Context
 
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind, api_error
+from akidb_embeddings.server.embed_call import EmbedCall
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import LOG, ensure_request_id, log_request, work_fields
 from akidb_embeddings.server.messages import (
+    check_empty,
     embed_call,
     embed_response,
-    malformed,
     parse,
     rerank_call,
     rerank_response,
@@ -38,6 +39,7 @@ class Servicer:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+        self._streams = 0
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """The methods by name.
@@ -62,23 +64,23 @@ class Servicer:
 
     async def embed(self, message: bytes, context: Context) -> pb.EmbedResponse:
         """Respond to one request, or end the call with an error's status."""
-        request = parse(message, pb.EmbedRequest)
-        request_id = _request_id(request)
+        call, given_id = await parse(message, pb.EmbedRequest, embed_call, self._handler.config.max_texts)
+        request_id = ensure_request_id(given_id)
         try:
             about = _call_fields(context, message)
-            return await self._embed("Embed", request, request_id, context.time_remaining(), about)
+            return await self._embed("Embed", call, request_id, context.time_remaining(), about)
         except ApiError as error:
             await abort(context, error, request_id)
 
     async def rerank(self, message: bytes, context: Context) -> pb.RerankResponse:
         """Respond to one request, or end the call with an error's status."""
-        request = parse(message, pb.RerankRequest)
-        request_id, seconds = _request_id(request), context.time_remaining()
+        call, given_id = await parse(message, pb.RerankRequest, rerank_call, self._handler.config.max_texts)
+        request_id, seconds = ensure_request_id(given_id), context.time_remaining()
         try:
             with _logged("Rerank", request_id, _call_fields(context, message)) as fields:
-                if request is None:
-                    raise malformed(pb.RerankRequest)
-                outcome = await self._handler.rerank(rerank_call(request), "grpc", seconds)
+                if isinstance(call, ApiError):
+                    raise call
+                outcome = await self._handler.rerank(call, "grpc", seconds)
                 result = outcome.result
                 fields.update(work_fields("grpc", outcome.model, result.token_counts, result.truncated, result.timings))
                 response = rerank_response(outcome, request_id)
@@ -95,6 +97,20 @@ class Servicer:
         Responses are written, not yielded: if the call ended during a `yield`, the generator would be closed at some
         later time, while its tasks still read from the call. It is a generator only because OpenTelemetry requires one.
         """
+        limit = self._handler.config.max_concurrent_requests
+        if self._streams >= limit:
+            reason = f"{self._streams} streams are open already; max_concurrent_requests is {limit}."
+            error = ApiError(ErrorKind.OVERLOADED, reason, field="max_concurrent_requests", limit=limit, retry_after=1)
+            await abort(context, error, ensure_request_id(None))
+        self._streams += 1
+        try:
+            await self._answer_stream(messages, context)
+        finally:
+            self._streams -= 1
+        return
+        yield
+
+    async def _answer_stream(self, messages: AsyncIterator[bytes], context: Context) -> None:
         tasks: set[asyncio.Task[Any]] = set()
         responses: asyncio.Queue[asyncio.Task[pb.EmbedStreamResponse] | None] = asyncio.Queue()
         slots = asyncio.Semaphore(_STREAM_DEPTH)
@@ -123,15 +139,12 @@ class Servicer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return
-        yield
 
     async def info(self, message: bytes, context: Context) -> pb.InfoResponse:
         """Version, limits and models."""
         request_id = ensure_request_id(None)
         try:
-            if parse(message, pb.InfoRequest) is None:
-                raise malformed(pb.InfoRequest)
+            check_empty(message, pb.InfoRequest)
             info = self._handler.info()
             models = [pb.Model(**model) for model in info["models"]]
             rerankers = [pb.Reranker(**reranker) for reranker in info["rerankers"]]
@@ -140,12 +153,12 @@ class Servicer:
             await abort(context, _log_if_internal(error, {"request_id": request_id}), request_id)
 
     async def _stream_respond(self, message: bytes, context: Context) -> pb.EmbedStreamResponse:
-        request = parse(message, pb.EmbedRequest)
-        request_id = _request_id(request)
+        call, given_id = await parse(message, pb.EmbedRequest, embed_call, self._handler.config.max_texts)
+        request_id = ensure_request_id(given_id)
         try:
             seconds = context.time_remaining()
             about = _call_fields(context, message)
-            response = await self._embed("EmbedStream", request, request_id, seconds, about)
+            response = await self._embed("EmbedStream", call, request_id, seconds, about)
             return pb.EmbedStreamResponse(response=response)
         except ApiError as error:
             return pb.EmbedStreamResponse(error=_error(error, request_id))
@@ -153,7 +166,7 @@ class Servicer:
     async def _embed(
         self,
         method: str,
-        request: pb.EmbedRequest | None,
+        call: EmbedCall | ApiError,
         request_id: str,
         seconds: float | None,
         about: dict[str, object],
@@ -164,9 +177,9 @@ class Servicer:
             ApiError: The request failed, for any reason.
         """
         with _logged(method, request_id, about) as fields:
-            if request is None:
-                raise malformed(pb.EmbedRequest)
-            outcome = await self._handler.embed(embed_call(request), "grpc", seconds)
+            if isinstance(call, ApiError):
+                raise call
+            outcome = await self._handler.embed(call, "grpc", seconds)
             fields.update(work_fields("grpc", outcome.model, outcome.token_counts, outcome.truncated, outcome.timings))
             response = embed_response(outcome, request_id)
             fields["bytes_out"] = response.ByteSize()
@@ -207,10 +220,6 @@ def client_of(peer: str) -> str | None:
     """The address in what gRPC calls a peer: ``ipv4:127.0.0.1:50``, or ``ipv6:[::1]:50``, with %5B for the bracket."""
     kind, _, rest = peer.partition(":")
     return unquote(rest).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None
-
-
-def _request_id(request: pb.EmbedRequest | pb.RerankRequest | None) -> str:
-    return ensure_request_id(None if request is None else request.request_id)
 
 
 def _log_if_internal(error: Exception, fields: dict[str, object]) -> ApiError:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from akidb_embeddings.errors import Names
-from akidb_embeddings.server import parsing
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.rerank_call import RerankCall
 from akidb_embeddings.server.rerank_schemas import TeiHit, TeiRerankRequest
@@ -16,6 +15,7 @@ from akidb_embeddings.server.responses import (
     describe_body,
     describe_errors,
     json_response,
+    read_body,
     rerank_call,
 )
 from akidb_embeddings.server.tei_schemas import TeiErrorBody
@@ -41,7 +41,7 @@ _TRUNCATE = {None: None, True: "end", False: "error"}
 )
 async def rerank(request: Request) -> Response:
     """Scores of texts for one query, the best first, as Text Embeddings Inference returns them."""
-    given = parsing.parse(await request.body(), TeiRerankRequest)
+    given = await read_body(request, TeiRerankRequest)
     side = given.truncation_direction
     call = RerankCall(
         given.query,

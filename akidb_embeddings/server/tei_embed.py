@@ -5,7 +5,7 @@ import re
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from akidb_embeddings.server import parsing, rest, schemas, tei
+from akidb_embeddings.server import rest, schemas, tei
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.embed_call import EmbedCall
 from akidb_embeddings.server.inputs import texts_of
@@ -15,6 +15,7 @@ from akidb_embeddings.server.responses import (
     describe_body,
     describe_errors,
     embed_call,
+    read_body,
     vectors_response,
 )
 from akidb_embeddings.server.tei_schemas import TeiEmbedRequest, TeiErrorBody
@@ -46,9 +47,9 @@ async def embed(request: Request) -> Response:
         message = "The body has both texts and inputs: give texts, or inputs as for Text Embeddings Inference."
         raise ApiError(ErrorKind.INVALID, message, field="inputs")
     if has_inputs:
-        return await _embed(request, parsing.parse(body, TeiEmbedRequest))
+        return await _embed(request, await read_body(request, TeiEmbedRequest))
     try:
-        given = parsing.parse(body, schemas.EmbedRequest)
+        given = await read_body(request, schemas.EmbedRequest)
     except ApiError as error:
         if has_texts or error.field != "texts":
             raise
@@ -60,7 +61,7 @@ async def embed(request: Request) -> Response:
 @ROUTER.post("/", response_model=list[list[float]], responses=_RESPONSES, openapi_extra=describe_body(TeiEmbedRequest))
 async def embed_at_root(request: Request) -> Response:
     """Vectors of texts as `/embed` returns them for `inputs`, for clients that know a server by its address alone."""
-    return await _embed(request, parsing.parse(await request.body(), TeiEmbedRequest))
+    return await _embed(request, await read_body(request, TeiEmbedRequest))
 
 
 @ROUTER.post("/embed_all", include_in_schema=False)

@@ -20,6 +20,7 @@ from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.scheduler import VectorsFuture
 from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
+from akidb_embeddings.service.forecast import check_time, expected_tokens
 from akidb_embeddings.service.result import Timings
 from akidb_embeddings.vectors.finish import Vectors
 
@@ -177,7 +178,12 @@ class Job(ABC):
 
         Raises:
             OverloadError: The queue is full of other calls' texts, and this call does not wait, or its deadline passed.
+            DeadlineError: There is not enough time for all texts of the call.
         """
+        if begin == 0 and (remaining := self._remaining()) is not None:
+            lengths = [self._prefix + self._length(index) for index in range(self._count)]
+            expected = expected_tokens(tokens, lengths, self._limit)
+            check_time(self._field, self._count, expected, self._engine.statistics, remaining)
         try:
             future = self._engine.submit(
                 tokens.ids,

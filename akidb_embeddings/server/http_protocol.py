@@ -1,0 +1,106 @@
+"""uvicorn's HTTP protocol, with limits on what a client may send before, between and beside its requests."""
+
+import asyncio
+import time
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from akidb_embeddings.server.connections import Connection, Connections
+
+MAX_HEAD_BYTES = 1 << 16
+"""The most bytes of a request's line and headers, of its trailers, and of a chunk's extensions."""
+_MAX_PIPELINED = 16
+_SLICE_BYTES = 1 << 14
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection, of which ``Connections`` learns when it waits for its client.
+
+    Args:
+        connections: The open connections.
+        **arguments: uvicorn's own.
+    """
+
+    def __init__(self, *, connections: Connections, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._connections = connections
+        self._connection: Connection | None = None
+        self._in_flight = 0
+        self._events = 0  # of the parser; without any, bytes are of a head that goes on and on
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The connection is there, and TLS's handshake done."""
+        super().connection_made(transport)
+        self._connection = self._connections.find(transport.get_extra_info("socket").fileno())
+        if self._connection is None:
+            transport.abort()
+        else:
+            self._connection.end, self._connection.is_closing = transport.abort, transport.is_closing
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come. They are parsed in slices, so that what goes on and on is found early."""
+        for begin in range(0, len(data), _SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            part, before = data[begin : begin + _SLICE_BYTES], self._events
+            super().data_received(part)
+            self._head_bytes = self._head_bytes + len(part) if self._events == before else 0
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self._connection:
+            self._connection.head_began()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is complete."""
+        self._events += 1
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self.transport.abort()
+            return
+        super().on_headers_complete()
+        if self._connection:
+            self._connection.body_began()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a request's body."""
+        self._events += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._events += 1
+        if not self.cycle.response_complete:
+            self._in_flight += 1
+            if self._connection:
+                self._connection.request_came()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A response has been given to the transport."""
+        self._in_flight = max(0, self._in_flight - 1)  # none, if a request was refused before all of it came
+        if self._connection and not self._in_flight:
+            self._connection.response_went()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        if self._connection:
+            self._connection.blocked_since = time.monotonic()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self._connection:
+            self._connection.blocked_since = None
+
+    def _refuse(self) -> None:
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.close()
