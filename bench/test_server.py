@@ -122,10 +122,13 @@ def _server_here(service: EmbeddingService) -> Iterator[tuple[tuple[str, int], s
     from akidb_embeddings.server import logs
     from akidb_embeddings.server.auth import ApiKeys
     from akidb_embeddings.server.handler import Handler
+    from akidb_embeddings.server.loading import loaded_models
     from akidb_embeddings.server.metrics import Metrics
     from akidb_embeddings.server.run import serve_until
 
-    handler = Handler(ServerConfig(port=0, grpc_port=0), {"model": service}, Metrics({"model": service}))
+    stack = contextlib.ExitStack()
+    models = stack.enter_context(loaded_models({"model": service}))
+    handler = Handler(ServerConfig(port=0, grpc_port=0), models, Metrics(models.pool))
     announced: list[str] = []
     control: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 

@@ -45,8 +45,47 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "Each option is also a key in the `server:` section of the configuration file, and an\nenvironment variable: "
         f"{ENVIRONMENT_PREFIX} and its name in capitals. Options override the environment,\nwhich overrides the file.",
     )
+    _add_loading_options(group)
     _add_server_options(group)
     add_location_options(parser)
+
+
+def _add_loading_options(group: "Container") -> None:
+    group.add_argument(
+        "--load",
+        choices=("eager", "lazy"),
+        default=SUPPRESS,
+        help=f"load models at the start, or when they are first asked for (default: {ServerConfig.load})",
+    )
+    group.add_argument(
+        "--keep-alive",
+        type=_keep_alive,
+        action="append",
+        metavar="[NAME=]SECONDS",
+        default=SUPPRESS,
+        help="how long a model stays loaded after its last request, negative for ever; for all models, or for one, and "
+        "may be repeated (default: for ever)",
+    )
+    group.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        default=SUPPRESS,
+        help="the most memory that all loaded models may take, such as 4GB; the least recently used ones leave "
+        "(default: any)",
+    )
+    group.add_argument(
+        "--pin",
+        dest="pinned",
+        action="append",
+        metavar="NAME",
+        default=SUPPRESS,
+        help="a model that stays loaded whatever others need; may be repeated (default: none)",
+    )
+
+
+def _keep_alive(text: str) -> tuple[str, float]:
+    name, separator, seconds = text.rpartition("=")
+    return (name if separator else "*", float(seconds))
 
 
 def _add_server_options(group: "Container") -> None:
@@ -77,6 +116,7 @@ def _add_server_options(group: "Container") -> None:
     add_number("--drain-seconds", "the time that requests in flight have at shutdown")
     add_number("--probe-seconds", "the idle time after which a readiness check computes a vector or score")
     add("--api-keys-file", "API keys, one per line (default: no keys)", metavar="FILE")
+    add("--admin-keys-file", "keys that may also load and unload models (default: no keys)", metavar="FILE")
     add("--protect-health", "require a key for health and metrics, too", action=BooleanOptionalAction)
     add("--tls-certificate", "PEM file of the certificate chain (default: no TLS)", metavar="FILE")
     add("--tls-key", "PEM file of the certificate's private key", metavar="FILE")
@@ -117,18 +157,23 @@ def server_configuration(options: Namespace, environment: Mapping[str, str] | No
         ConfigurationError: A file, key or value is not allowed.
     """
     flags = {name: value for name, value in vars(options).items() if name in FIELDS}
+    if "keep_alive" in flags:
+        flags["keep_alive"] = dict(flags["keep_alive"])
     return ServerConfig.resolve(options.config, environment, **flags)
 
 
 def _run(options: Namespace) -> int:
     require("server", "The server")
     from akidb_embeddings.server import logs
+    from akidb_embeddings.server.loading import Settings
     from akidb_embeddings.server.run import serve
 
-    config = server_configuration(options)
-    embedding, rerank = configuration(options), rerank_configuration(options)
-    logs.configure(config.log_format, access_log=config.access_log)
-    serve(config, embedding, rerank, functools.partial(announce_download, tell=logs.LOG.info))
+    def read() -> Settings:
+        return Settings(server_configuration(options), configuration(options), rerank_configuration(options))
+
+    settings = read()
+    logs.configure(settings.server.log_format, access_log=settings.server.access_log)
+    serve(settings, functools.partial(announce_download, tell=logs.LOG.info), read_again=read)
     return 0
 
 
@@ -137,5 +182,5 @@ SERVE = Command(
     _add_arguments,
     _run,
     "akidb-embed serve --model minilm-l6-v2 --port 8080 --grpc-port 50051",
-    "Runs until SIGTERM or Ctrl-C; requests in flight are finished first.",
+    "Runs until SIGTERM or Ctrl-C; requests in flight are finished first. SIGHUP reads the models' settings again.",
 )

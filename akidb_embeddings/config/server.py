@@ -13,6 +13,7 @@ import yaml
 
 from akidb_embeddings.config.file import check_keys, find_config_file, read_section
 from akidb_embeddings.config.rules import BOOLEAN, COUNT, Rule, choice
+from akidb_embeddings.config.sizes import parse_size
 from akidb_embeddings.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "AKIDB_SERVER_"
@@ -44,9 +45,25 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def _is_keep_alive(value: float | dict[Any, Any]) -> bool:
+    seconds = value if isinstance(value, dict) else {"*": value}
+    return all(
+        isinstance(name, str) and isinstance(one, int | float) and not isinstance(one, bool) and not math.isnan(one)
+        for name, one in seconds.items()
+    )
+
+
 _RULES: Mapping[str, Rule] = {
     "models": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
     "rerankers": Rule(list, "a list of registry names, repositories or folders", _is_list_of_texts),
+    "load": choice("eager", "lazy"),
+    "keep_alive": Rule(
+        (int, float, dict),
+        "a number of seconds, negative for ever, or such numbers by the names of models, with '*' for all others",
+        _is_keep_alive,
+    ),
+    "max_memory": Rule((int, str), "a number of bytes of at least 1, or a size such as 4GB", parse_size, optional=True),
+    "pinned": Rule(list, "a list of names of models that are served", _is_list_of_texts),
     "host": Rule(str, "an address of this machine, such as 127.0.0.1 or 0.0.0.0", str.strip),
     "port": _PORT,
     "grpc_port": _PORT._replace(optional=True),
@@ -64,6 +81,7 @@ _RULES: Mapping[str, Rule] = {
     "drain_seconds": _SECONDS,
     "probe_seconds": _SECONDS,
     "api_keys_file": _FILE,
+    "admin_keys_file": _FILE,
     "protect_health": BOOLEAN,
     "tls_certificate": _FILE,
     "tls_key": _FILE,
@@ -86,6 +104,11 @@ class ServerConfig:
         models: The embedding models to serve, the first by default; empty for the model of the ``embedding:`` section,
             or for none if there are ``rerankers``.
         rerankers: The rerankers to serve, the first by default.
+        load: "eager" loads all models at the start, "lazy" each one when it is first asked for.
+        keep_alive: For how many seconds a model stays loaded after its last request, negative for ever; or such numbers
+            by the names of models, with "*" for all others.
+        max_memory: The most bytes that all loaded models may take, or a size such as "4GB"; None for any.
+        pinned: The names of models that stay loaded whatever others need.
         host: The address to listen on.
         port: The port for REST; 0 for any free one.
         grpc_port: The port for gRPC; None for no gRPC.
@@ -105,6 +128,8 @@ class ServerConfig:
         probe_seconds: Idle seconds after which a readiness check computes a vector or score.
         api_keys_file: File of API keys, one per line; None for no file. Those in ``AKIDB_API_KEYS``, separated by
             commas, are added.
+        admin_keys_file: File of keys, one per line, that may also load and unload models; None for no file. Those in
+            ``AKIDB_ADMIN_KEYS``, separated by commas, are added.
         protect_health: Whether health and metrics require a key; the page never does.
         tls_certificate: PEM file of the certificate chain; None for no TLS.
         tls_key: PEM file of the certificate's private key.
@@ -120,6 +145,10 @@ class ServerConfig:
 
     models: list[str] | tuple[str, ...] = ()
     rerankers: list[str] | tuple[str, ...] = ()
+    load: str = "eager"
+    keep_alive: float | Mapping[str, float] = -1
+    max_memory: int | str | None = None
+    pinned: list[str] | tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8080
     grpc_port: int | None = None
@@ -137,6 +166,7 @@ class ServerConfig:
     drain_seconds: float = 30.0
     probe_seconds: float = 30.0
     api_keys_file: str | None = None
+    admin_keys_file: str | None = None
     protect_health: bool = False
     tls_certificate: str | None = None
     tls_key: str | None = None
@@ -183,9 +213,20 @@ class ServerConfig:
         return cls(**(values | _from_environment(os.environ if environment is None else environment) | flags))
 
     @property
+    def memory_limit(self) -> int | None:
+        """``max_memory`` in bytes."""
+        return None if self.max_memory is None else parse_size(self.max_memory)
+
+    def keep_alive_of(self, name: str) -> float:
+        """For how many seconds the model called ``name`` stays loaded after its last request; negative for ever."""
+        if isinstance(self.keep_alive, Mapping):
+            return self.keep_alive.get(name, self.keep_alive.get("*", -1))
+        return self.keep_alive
+
+    @property
     def limits(self) -> dict[str, int | float]:
         """The limits that concern clients, by the names of their fields."""
-        names = [field.name for field in fields(self) if field.name.startswith("max_")]
+        names = [field.name for field in fields(self) if field.name.startswith("max_") and field.name != "max_memory"]
         return {name: getattr(self, name) for name in [*names, *_LIMITS_IN_SECONDS]}
 
 

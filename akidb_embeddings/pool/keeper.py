@@ -67,6 +67,21 @@ class Keeper:
         future.set_result(service)
         return slot, future
 
+    def look(self, name: str) -> tuple[Slot, Service] | None:
+        """Begin to look at a model, which is no use of it; None if it is not loaded. End it with ``look_away``."""
+        with self._condition:
+            slot = self._slots.slot(name)
+            if slot.state != "loaded" or slot.service is None:
+                return None
+            slot.users += 1
+            return slot, slot.service
+
+    def look_away(self, slot: Slot) -> None:
+        """End what ``look`` has begun."""
+        with self._condition:
+            slot.users -= 1
+            self._condition.notify_all()
+
     def leave(self, slot: Slot, keep_alive: float | None) -> None:
         """End a call that used a model."""
         with self._condition:

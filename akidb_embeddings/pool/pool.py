@@ -109,6 +109,26 @@ class ModelPool:
         finally:
             self._keeper.leave(slot, keep_alive)
 
+    @contextmanager
+    def if_loaded(self, name: str) -> Iterator[Service | None]:
+        """The service of a model, which stays loaded meanwhile, to look at it; None if it is not loaded.
+
+        It does not count as a use: neither ``keep_alive`` nor the order in which models leave change.
+
+        Raises:
+            ModelNotFoundError: The pool has no model of that name.
+            WorkerError: The pool is closed.
+        """
+        found = self._keeper.look(name)
+        if found is None:
+            yield None
+            return
+        slot, service = found
+        try:
+            yield service
+        finally:
+            self._keeper.look_away(slot)
+
     def load(self, name: str, *, timeout: float | None = None) -> None:
         """Load a model, unless it is loaded.
 

@@ -61,7 +61,11 @@ class Slots:
 
     def services(self) -> dict[str, Service]:
         """The services of the models that are loaded now."""
-        return {name: slot.service for name, slot in self._slots.items() if slot.service is not None}
+        return {
+            name: slot.service
+            for name, slot in self._slots.items()
+            if slot.state == "loaded" and slot.service is not None
+        }
 
     def check_open(self) -> None:
         """Check that the pool is not closed.

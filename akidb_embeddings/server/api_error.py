@@ -31,6 +31,7 @@ class ErrorKind(Enum):
 
     MALFORMED = ("malformed", 400, "INVALID_ARGUMENT")
     UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")
+    FORBIDDEN = ("forbidden", 403, "PERMISSION_DENIED")
     NOT_FOUND = ("not_found", 404, "NOT_FOUND")
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405, "UNIMPLEMENTED")
     TOO_LARGE = ("too_large", 413, "RESOURCE_EXHAUSTED")

@@ -86,6 +86,36 @@ def check_vectors_given(call: EmbedCall) -> None:
         raise ApiError(ErrorKind.INVALID, message, field="embeddings")
 
 
+async def answer(
+    name: str, service: EmbeddingService, call: EmbedCall, seconds: float, load_seconds: float
+) -> EmbedOutcome:
+    """Compute the vectors in all wanted precisions, and put the given ones among them.
+
+    Args:
+        name: The model's name.
+        service: The model.
+        call: What is wanted.
+        seconds: The time for it.
+        load_seconds: How long the request waited for the model.
+
+    Raises:
+        EmbeddingError: A text or vector cannot be used, or the time is up.
+    """
+    result = await compute(service, call, seconds)
+    return EmbedOutcome(
+        model=name,
+        dimension=call.dimensions or service.dimension,
+        precision=call.form,
+        vectors=result.vectors,
+        token_counts=result.token_counts,
+        truncated=result.truncated,
+        fingerprint=result.fingerprint,
+        timings=result.timings,
+        also=await convert(service, call, result, seconds),
+        load_seconds=load_seconds,
+    )
+
+
 async def compute(service: EmbeddingService, call: EmbedCall, seconds: float) -> EmbeddingResult:
     """Compute the vectors that the client did not give, and put them in their places among the given ones.
 

@@ -172,7 +172,7 @@ class InfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Mapping[str, float]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., rerankers: _Optional[_Iterable[_Union[Reranker, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "default", "dimension", "max_tokens", "pooling", "normalize", "truncate", "prompts", "fingerprint", "model_max_tokens", "architecture")
+    __slots__ = ("name", "default", "dimension", "max_tokens", "pooling", "normalize", "truncate", "prompts", "fingerprint", "model_max_tokens", "architecture", "state")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +184,7 @@ class Model(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     MODEL_MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     default: bool
     dimension: int
@@ -195,10 +196,11 @@ class Model(_message.Message):
     fingerprint: str
     model_max_tokens: int
     architecture: str
-    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., dimension: _Optional[int] = ..., max_tokens: _Optional[int] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., truncate: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., model_max_tokens: _Optional[int] = ..., architecture: _Optional[str] = ...) -> None: ...
+    state: str
+    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., dimension: _Optional[int] = ..., max_tokens: _Optional[int] = ..., pooling: _Optional[str] = ..., normalize: _Optional[bool] = ..., truncate: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., model_max_tokens: _Optional[int] = ..., architecture: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class Reranker(_message.Message):
-    __slots__ = ("name", "default", "max_tokens", "activation", "truncate", "instruction", "fingerprint", "model_max_tokens", "architecture")
+    __slots__ = ("name", "default", "max_tokens", "activation", "truncate", "instruction", "fingerprint", "model_max_tokens", "architecture", "state")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +210,7 @@ class Reranker(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     MODEL_MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     default: bool
     max_tokens: int
@@ -217,4 +220,5 @@ class Reranker(_message.Message):
     fingerprint: str
     model_max_tokens: int
     architecture: str
-    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., max_tokens: _Optional[int] = ..., activation: _Optional[str] = ..., truncate: _Optional[str] = ..., instruction: _Optional[str] = ..., fingerprint: _Optional[str] = ..., model_max_tokens: _Optional[int] = ..., architecture: _Optional[str] = ...) -> None: ...
+    state: str
+    def __init__(self, name: _Optional[str] = ..., default: _Optional[bool] = ..., max_tokens: _Optional[int] = ..., activation: _Optional[str] = ..., truncate: _Optional[str] = ..., instruction: _Optional[str] = ..., fingerprint: _Optional[str] = ..., model_max_tokens: _Optional[int] = ..., architecture: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...

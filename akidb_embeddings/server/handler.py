@@ -1,6 +1,5 @@
 """Handles a request of any protocol: limits, model, options, vectors or scores; and counts what became of it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from akidb_embeddings import __version__
@@ -9,7 +8,7 @@ from akidb_embeddings.server import embed_call, rerank_call
 from akidb_embeddings.server.admission import Admission
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.models import Models, Service
+from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.server.truncation import TruncationLog
 
@@ -21,9 +20,9 @@ class Handler(Admission):
         models: The models.
     """
 
-    def __init__(self, config: ServerConfig, services: Mapping[str, Service], metrics: Metrics) -> None:
+    def __init__(self, config: ServerConfig, models: Models, metrics: Metrics) -> None:
         super().__init__(config, metrics)
-        self.models = Models(services)
+        self.models = models
         self._truncation_log = TruncationLog()
 
     def info(self) -> dict[str, Any]:
@@ -39,27 +38,18 @@ class Handler(Admission):
             ApiError: The request failed, for any reason.
         """
         with self.handling(protocol), embed_call.named(call):
-            name, service = self.models.embedder(call.model)
+            name = self.models.embedder(call.model)
             self.check_count("texts", len(call.texts))
             self.check_characters("texts", call.texts)
             self.check_repeated("prompt", call.prompt or call.task or "", len(call.texts))
             embed_call.check_vectors_given(call)
-            self.check_queue(service.statistics)
-            result = await embed_call.compute(service, call, self.seconds(seconds))
-            also = await embed_call.convert(service, call, result, self.seconds(seconds))
-        self.metrics.count_texts(name, result.token_counts, result.truncated)
-        self._truncation_log.tell(name, service.settings.max_tokens, result.truncated)
-        return EmbedOutcome(
-            model=name,
-            dimension=call.dimensions or service.dimension,
-            precision=call.form,
-            vectors=result.vectors,
-            token_counts=result.token_counts,
-            truncated=result.truncated,
-            fingerprint=result.fingerprint,
-            timings=result.timings,
-            also=also,
-        )
+            left = self.seconds(seconds)
+            async with self.models.use(name, left, call.keep_alive) as (service, load_seconds):
+                self.check_queue(service.statistics)
+                outcome = await embed_call.answer(name, service, call, left - load_seconds, load_seconds)
+                self._truncation_log.tell(name, service.settings.max_tokens, outcome.truncated)
+        self.metrics.count_texts(name, outcome.token_counts, outcome.truncated)
+        return outcome
 
     async def rerank(self, call: RerankCall, protocol: str, seconds: float | None = None) -> RerankOutcome:
         """Compute the scores within ``seconds``, or within the configured time if that is less.
@@ -70,13 +60,15 @@ class Handler(Admission):
             ApiError: The request failed, for any reason; documents are called "documents" in it.
         """
         with self.handling(protocol):
-            name, service = self.models.reranker(call.model)
+            name = self.models.reranker(call.model)
             self.check_count("documents", len(call.documents))
             self.check_characters("query", [call.query])
             self.check_characters("documents", call.documents)
             self.check_repeated("query", (call.instruction or "") + call.query, len(call.documents))
-            self.check_queue(service.statistics)
-            outcome = await rerank_call.compute(name, service, call, self.seconds(seconds))
+            left = self.seconds(seconds)
+            async with self.models.use(name, left, call.keep_alive) as (service, load_seconds):
+                self.check_queue(service.statistics)
+                outcome = await rerank_call.compute(name, service, call, left - load_seconds)
+                self._truncation_log.tell(name, service.max_tokens, outcome.result.truncated)
         self.metrics.count_texts(name, outcome.result.token_counts, outcome.result.truncated)
-        self._truncation_log.tell(name, service.max_tokens, outcome.result.truncated)
         return outcome

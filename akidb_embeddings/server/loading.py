@@ -1,21 +1,38 @@
-"""Which models a server has under which names, and loading them."""
+"""Which models a server has under which names, and the pool that they are in."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.pool.model import AnyConfig, PooledModel, Service
+from akidb_embeddings.pool.opening import open_service
+from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.registry import SPECS
 from akidb_embeddings.reranking.service import RerankService
-from akidb_embeddings.server.logs import LOG
-from akidb_embeddings.server.models import Service
-from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.server.describing import describe
+from akidb_embeddings.server.models import Models
 
-AnyConfig = EmbeddingConfig | RerankConfig
 Announce = Callable[[AnyConfig], None]
+
+
+class Settings(NamedTuple):
+    """All that a server is told.
+
+    Attributes:
+        server: Its own settings.
+        embedding: Those of all its embedding models.
+        rerank: Those of all its rerankers.
+    """
+
+    server: ServerConfig
+    embedding: EmbeddingConfig
+    rerank: RerankConfig
 
 
 def served_names(sources: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
@@ -41,59 +58,123 @@ def served_names(sources: Mapping[str, Sequence[str]]) -> dict[str, dict[str, st
     return names
 
 
+def pooled_models(settings: Settings) -> dict[str, PooledModel]:
+    """The models by the names that clients use, and how long each stays loaded.
+
+    Raises:
+        ConfigurationError: Two models have the same name, or a setting names one that is not served.
+    """
+    server, embedding, rerank = settings
+    models = server.models if server.models or server.rerankers else (embedding.model_name,)
+    names = served_names({"models": models, "rerankers": server.rerankers})
+    most = server.max_queued_tokens
+    configs: dict[str, AnyConfig] = {
+        name: EmbeddingConfig.resolve(embedding, model_name=source, max_queued_tokens=most)
+        for name, source in names["models"].items()
+    }
+    for name, source in names["rerankers"].items():
+        configs[name] = RerankConfig.resolve(rerank, model_name=source, max_queued_tokens=most)
+    _check_named("pinned", server.pinned, configs)
+    if isinstance(server.keep_alive, Mapping):
+        _check_named("keep_alive", [name for name in server.keep_alive if name != "*"], configs)
+    return {
+        name: PooledModel(config, _seconds(server.keep_alive_of(name)), name in server.pinned)
+        for name, config in configs.items()
+    }
+
+
 def _ignore(_: AnyConfig) -> None:
     """Announce no model."""
 
 
 @contextlib.contextmanager
-def open_services(
-    config: ServerConfig, embedding: EmbeddingConfig, rerank: RerankConfig, announce: Announce = _ignore
-) -> Iterator[dict[str, Service]]:
-    """The loaded models by the names that clients use; closed at the end.
+def open_models(settings: Settings, announce: Announce = _ignore) -> Iterator[Models]:
+    """The models of a server, all of them loaded unless it loads lazily; closed at the end.
 
     Args:
-        config: Which models; without any, the embedding model of ``embedding``.
-        embedding: The other settings of embedding models.
-        rerank: The other settings of rerankers.
+        settings: Which models; without any, the embedding model of ``embedding``.
         announce: Called with each model before it is loaded.
 
     Raises:
         ConfigurationError: Two models have the same name, or a reranker has several labels.
         EmbeddingError: A model cannot be loaded.
     """
-    models = config.models if config.models or config.rerankers else (embedding.model_name,)
-    names = served_names({"models": models, "rerankers": config.rerankers})
-    services: dict[str, Service] = {}
-    most = config.max_queued_tokens
-    with contextlib.ExitStack() as stack:
-        for name, source in names["models"].items():
-            model_config = EmbeddingConfig.resolve(embedding, model_name=source, max_queued_tokens=most)
-            announce(model_config)
-            services[name] = stack.enter_context(_embedder(name, model_config))
-        for name, source in names["rerankers"].items():
-            rerank_config = RerankConfig.resolve(rerank, model_name=source, max_queued_tokens=most)
-            announce(rerank_config)
-            services[name] = stack.enter_context(_reranker(name, rerank_config))
-        yield services
+    models, known = pooled_models(settings), dict[str, Mapping[str, Any]]()
+    opener = Opener(announce, known)
+    with ModelPool(models, max_memory=settings.server.memory_limit, open_service=opener) as pool:
+        if settings.server.load == "eager":
+            load_all(pool)
+        yield Models(pool, known)
 
 
 @contextlib.contextmanager
-def _embedder(name: str, config: EmbeddingConfig) -> Iterator[EmbeddingService]:
-    with EmbeddingService(config=config) as service:
+def loaded_models(services: Mapping[str, Service]) -> Iterator[Models]:
+    """A server's models over services that are loaded already, by name; these stay open at the end."""
+    known = {name: describe(service) for name, service in services.items()}
+    told = {name: PooledModel(service.config) for name, service in services.items()}
+    with ModelPool(told, open_service=lambda name, _: services[name].with_options()) as pool:
+        load_all(pool)
+        yield Models(pool, known)
+
+
+def load_all(pool: ModelPool) -> None:
+    """Load each model once, pinned ones last, so that none of them leaves for another.
+
+    Raises:
+        EmbeddingError: A model cannot be loaded.
+    """
+    for name in sorted(pool.names, key=lambda name: pool.model(name).pinned):
+        pool.load(name)
+
+
+class Opener:
+    """Loads a model of a server, and computes something: the first vector or score takes longer than others.
+
+    Args:
+        announce: Called with each model before it is loaded.
+        known: Where what clients are told of each model is put.
+    """
+
+    def __init__(self, announce: Announce, known: MutableMapping[str, Mapping[str, Any]]) -> None:
+        self._announce, self._known = announce, known
+
+    def __call__(self, name: str, config: AnyConfig) -> Service:
+        """Load the model called ``name``.
+
+        Raises:
+            ConfigurationError: It is a reranker with several labels.
+            EmbeddingError: It cannot be loaded.
+        """
+        self._announce(config)
+        service = open_service(config)
+        try:
+            _warm_up(service)
+            self._known[name] = describe(service)
+        except BaseException:  # whatever happens, its memory is not kept
+            service.close()
+            raise
+        return service
+
+
+def _warm_up(service: Service) -> None:
+    if not isinstance(service, RerankService):
         service.embed(["The first vector takes longer than others."])
-        LOG.info("Loaded %s, %d dimensions", name, service.dimension)
-        yield service
+        return
+    if len(service.labels) > 1:
+        raise ConfigurationError(
+            field="rerankers",
+            reason=f"has {service.config.model_name!r}, a classifier that gives {len(service.labels)} scores to each "
+            f"pair ({', '.join(service.labels)}): it does not say which document is better.",
+        )
+    service.score([("The first score", "takes longer than others.")])
 
 
-@contextlib.contextmanager
-def _reranker(name: str, config: RerankConfig) -> Iterator[RerankService]:
-    with RerankService(config=config) as service:
-        if len(service.labels) > 1:
-            raise ConfigurationError(
-                field="rerankers",
-                reason=f"has {config.model_name!r}, a classifier that gives {len(service.labels)} scores to each pair "
-                f"({', '.join(service.labels)}): it does not say which document is better.",
-            )
-        service.score([("The first score", "takes longer than others.")])
-        LOG.info("Loaded %s, a reranker", name)
-        yield service
+def _check_named(field: str, given: Sequence[str], known: Mapping[str, object]) -> None:
+    """Check that models which a setting names are served."""
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(field=field, reason=f"names {name!r}; the models here are {', '.join(known)}.")
+
+
+def _seconds(keep_alive: float) -> float:
+    return math.inf if keep_alive < 0 else keep_alive

@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.server.metrics_export import export, recorder
-from akidb_embeddings.server.models import Service
 
 _BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -17,9 +17,10 @@ _BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 class Metrics:
     """The metrics of one server."""
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
+    def __init__(self, pool: ModelPool) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Engines(services))
+        self._registry.register(_Engines(pool))
+        self._registry.register(_Residence(pool))
         self._requests = Counter(
             "akidb_requests", "Requests by protocol and outcome", ["protocol", "outcome"], registry=self._registry
         )
@@ -58,10 +59,10 @@ class Metrics:
 
 
 class _Engines(Collector):
-    """The statistics of the MLX threads, read at each scrape."""
+    """The statistics of the MLX threads of the loaded models, read at each scrape."""
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
-        self._services = services
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
 
     def collect(self) -> Iterable[Metric]:
         """The metrics of all models, and of the process."""
@@ -79,17 +80,36 @@ class _Engines(Collector):
             "akidb_forward_failures": ("Forward passes that failed", "failures"),
             "akidb_worker_restarts": ("Restarts of the model's thread after its death", "restarts"),
         }
-        found = {name: service.statistics for name, service in self._services.items()}
-        for name, (text, field) in gauges.items():
-            gauge = GaugeMetricFamily(name, text, labels=["model"])
-            for model, statistics in found.items():
-                gauge.add_metric([model], float(getattr(statistics, field)))
-            yield gauge
-        for name, (text, field) in counters.items():
-            counter = CounterMetricFamily(name, text, labels=["model"])
-            for model, statistics in found.items():
-                counter.add_metric([model], float(getattr(statistics, field)))
-            yield counter
+        found = {name: service.statistics for name, service in self._pool.services().items()}
+        for kind, families in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
+            for name, (text, field) in families.items():
+                yield _family(kind, name, text, {model: getattr(one, field) for model, one in found.items()})
         yield GaugeMetricFamily(
             "akidb_memory_bytes", "Resident memory of the process", psutil.Process().memory_info().rss
         )
+
+
+class _Residence(Collector):
+    """Which models are loaded, read at each scrape."""
+
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of all models."""
+        states = self._pool.states()
+        loaded = {name: state.state == "loaded" for name, state in states.items()}
+        sizes = {name: state.memory_bytes or 0 if loaded[name] else 0 for name, state in states.items()}
+        loads = {name: state.loads for name, state in states.items()}
+        yield _family(GaugeMetricFamily, "akidb_model_loaded", "1 while the model is loaded", loaded)
+        yield _family(GaugeMetricFamily, "akidb_model_memory_bytes", "What the loaded model takes", sizes)
+        yield _family(CounterMetricFamily, "akidb_model_loads", "How often the model was loaded", loads)
+
+
+def _family(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, text: str, values: Mapping[str, float]
+) -> Metric:
+    family = kind(name, text, labels=["model"])
+    for model, value in values.items():
+        family.add_metric([model], float(value))
+    return family

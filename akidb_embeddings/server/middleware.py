@@ -7,7 +7,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from akidb_embeddings.server import docs
+from akidb_embeddings.server import admin, docs
 from akidb_embeddings.server.access import CLIENT_CLOSED_REQUEST, HEALTH_PATHS
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.auth import ApiKeys
@@ -75,7 +75,11 @@ class RequestMiddleware:
         is_public = path in _ALWAYS_PUBLIC and method in ("GET", "HEAD")  # POST / computes vectors
         if is_public or (path in HEALTH_PATHS and not self._config.protect_health):
             return
-        self._keys.check(headers.get(b"authorization"))
+        authorization = headers.get(b"authorization")
+        if path.startswith(admin.PREFIX):
+            self._keys.check_admin(authorization)
+        else:
+            self._keys.check(authorization)
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Read the whole body.

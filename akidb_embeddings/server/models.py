@@ -1,48 +1,54 @@
-"""The served models of both kinds by the names that clients use, and what clients are told of them."""
+"""The served models of both kinds by the names that clients use, loaded when they are asked for."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
-from akidb_embeddings.reranking.service import RerankService
+from akidb_embeddings.errors import DeadlineError, EmbeddingError, MemoryLimitError
+from akidb_embeddings.pool.model import Service
+from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
-from akidb_embeddings.service.service import EmbeddingService
-
-Service = EmbeddingService | RerankService
-S = TypeVar("S", EmbeddingService, RerankService)
+from akidb_embeddings.server.describing import UNKNOWN, state_of
+from akidb_embeddings.server.logs import LOG
 
 EMBEDDING, RERANKER = "embedding", "reranker"
 _IN_WORDS = {EMBEDDING: "embedding model", RERANKER: "reranker"}
+# A model that could not be loaded is tried again at the next request; clients are asked to leave it time.
+_RETRY_SECONDS = 10
 
 
 class Models:
     """The models of a server. The first of each kind is for requests that name none.
 
     Attributes:
-        services: All of them by name.
-        embedders: The embedding models.
-        rerankers: The rerankers.
+        pool: The models.
+        known: What is told of each model, by name, once it was loaded.
     """
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
-        self.services = services
-        self.embedders = {name: one for name, one in services.items() if isinstance(one, EmbeddingService)}
-        self.rerankers = {name: one for name, one in services.items() if isinstance(one, RerankService)}
+    def __init__(self, pool: ModelPool, known: Mapping[str, Mapping[str, Any]]) -> None:
+        self.pool, self.known = pool, known
 
-    def embedder(self, name: str | None) -> tuple[str, EmbeddingService]:
-        """Find the embedding model called ``name``, None for the default.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all models."""
+        return self.pool.names
+
+    def embedder(self, name: str | None) -> str:
+        """The name of the embedding model that a request asks for; None stands for the default one.
 
         Raises:
             ApiError: There is none, or it is a reranker.
         """
-        return self._find(self.embedders, EMBEDDING, name)
+        return self._find(EMBEDDING, name)
 
-    def reranker(self, name: str | None) -> tuple[str, RerankService]:
-        """Find the reranker called ``name``, None for the default.
+    def reranker(self, name: str | None) -> str:
+        """The name of the reranker that a request asks for; None stands for the default one.
 
         Raises:
             ApiError: There is none, or it is an embedding model.
         """
-        return self._find(self.rerankers, RERANKER, name)
+        return self._find(RERANKER, name)
 
     def kind(self, name: str) -> str:
         """The kind of the model called ``name``: "embedding" or "reranker".
@@ -50,34 +56,59 @@ class Models:
         Raises:
             ApiError: There is none.
         """
-        if name in self.embedders:
-            return EMBEDDING
-        if name in self.rerankers:
-            return RERANKER
-        raise _not_found(f"No model is called {name[:200]!r} here; this server has {_listed(self.services)}.")
+        if name not in self.names:
+            raise _not_found(f"No model is called {name[:200]!r} here; this server has {_listed(self.names)}.")
+        return RERANKER if self.pool.model(name).is_reranker else EMBEDDING
+
+    @asynccontextmanager
+    async def use(self, name: str, seconds: float, keep_alive: float | None = None) -> AsyncIterator[tuple[Any, float]]:
+        """The service of a model, which is loaded if necessary and stays loaded meanwhile.
+
+        Yields:
+            The service, of the model's kind, and the seconds that it took until it was loaded.
+
+        Raises:
+            ApiError: The model cannot be loaded, or not within ``seconds``.
+        """
+        begin = time.monotonic()
+        async with AsyncExitStack() as stack:
+            try:
+                pooled = self.pool.ause(name, keep_alive=keep_alive, timeout=seconds)
+                service: Service = await stack.enter_async_context(pooled)
+            except EmbeddingError as error:
+                raise _not_loaded(name, error) from error
+            yield service, time.monotonic() - begin
+
+    def names_of(self, kind: str) -> list[str]:
+        """The names of the models of a kind."""
+        return [name for name in self.names if self.kind(name) == kind]
 
     def info(self) -> dict[str, list[dict[str, Any]]]:
         """Describe the models, as ``/info`` and the gRPC call ``Info`` do."""
-        return {
-            "models": [
-                {"name": name, "default": not index, **_embedder_info(one)}
-                for index, (name, one) in enumerate(self.embedders.items())
-            ],
-            "rerankers": [
-                {"name": name, "default": not index, **_reranker_info(one)}
-                for index, (name, one) in enumerate(self.rerankers.items())
-            ],
-        }
+        return {"models": self._described(EMBEDDING), "rerankers": self._described(RERANKER)}
 
-    def _find(self, models: dict[str, S], kind: str, name: str | None) -> tuple[str, S]:
-        if not models:
-            raise _not_found(f"This server has no {_IN_WORDS[kind]}, only {_listed(self.services)}.")
-        chosen = next(iter(models)) if name is None else name
-        if chosen not in models:
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Which models are loaded, since when, their memory and their last use."""
+        return {name: state_of(state) for name, state in self.pool.states().items()}
+
+    def _described(self, kind: str) -> list[dict[str, Any]]:
+        states = self.pool.states()
+        found = []
+        for index, name in enumerate(self.names_of(kind)):
+            own = {**UNKNOWN[kind], **self.known.get(name, {})}
+            found.append({"name": name, "default": not index, "state": states[name].state, **own})
+        return found
+
+    def _find(self, kind: str, name: str | None) -> str:
+        names = self.names_of(kind)
+        if not names:
+            raise _not_found(f"This server has no {_IN_WORDS[kind]}, only {_listed(self.names)}.")
+        chosen = names[0] if name is None else name
+        if chosen not in names:
             found = self.kind(chosen)
             what = f"{'an' if found == EMBEDDING else 'a'} {_IN_WORDS[found]}"
-            raise _not_found(f"{chosen!r} is {what}; the {_IN_WORDS[kind]}s here are {_listed(models)}.")
-        return chosen, models[chosen]
+            raise _not_found(f"{chosen!r} is {what}; the {_IN_WORDS[kind]}s here are {_listed(names)}.")
+        return chosen
 
 
 def _not_found(message: str) -> ApiError:
@@ -88,28 +119,12 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _embedder_info(service: EmbeddingService) -> dict[str, Any]:
-    settings = service.settings
-    return {
-        "architecture": service.checkpoint.config["model_type"],
-        "dimension": settings.dimensions,
-        "max_tokens": settings.max_tokens,
-        "model_max_tokens": service.checkpoint.max_tokens,
-        "pooling": settings.pooling,
-        "normalize": settings.normalize,
-        "truncate": service.config.truncate,
-        "prompts": list(settings.prompts),
-        "fingerprint": service.fingerprint(),
-    }
-
-
-def _reranker_info(service: RerankService) -> dict[str, Any]:
-    return {
-        "architecture": service.checkpoint.config["model_type"],
-        "max_tokens": service.max_tokens,
-        "model_max_tokens": service.checkpoint.max_tokens,
-        "activation": service.activation,
-        "truncate": service.config.truncate,
-        "instruction": service.instruction,
-        "fingerprint": service.fingerprint(),
-    }
+def _not_loaded(name: str, error: EmbeddingError) -> ApiError:
+    """The error for a model that is not loaded; what is wrong with its files is for the log."""
+    if isinstance(error, MemoryLimitError):
+        return ApiError.of(ErrorKind.UNAVAILABLE, error)
+    if isinstance(error, DeadlineError):
+        return ApiError.of(ErrorKind.UNAVAILABLE, error, retry_after=_RETRY_SECONDS)
+    LOG.error("%s could not be loaded: %s", name, error)
+    message = f"{name} could not be loaded; the server's log says why."
+    return ApiError(ErrorKind.UNAVAILABLE, message, field="model", retry_after=_RETRY_SECONDS)

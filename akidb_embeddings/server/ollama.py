@@ -119,7 +119,9 @@ async def show(request: Request) -> Response:
             "general.architecture": kind,
             f"{kind}.context_length": found["max_tokens"],
             f"{kind}.embedding_length": found["dimension"],
-        },
+        }
+        if kind
+        else {},  # nothing is known until it has been loaded once
     }
     return json_response(body)
 
@@ -141,7 +143,7 @@ for _path in _REFUSED:
 def _name(request: Request, given: str | None) -> str | None:
     """The model's name as this server knows it: clients of Ollama may add a tag."""
     handler: Handler = handler_of(request)
-    return given if given is None or given in handler.models.services else given.removesuffix(_TAG)
+    return given if given is None or given in handler.models.names else given.removesuffix(_TAG)
 
 
 def _find(request: Request, given: str | None) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def _model(found: dict[str, Any]) -> dict[str, Any]:
 
 def _details(found: dict[str, Any]) -> dict[str, Any]:
     kind = found["architecture"]
-    return {"format": "mlx", "family": kind, "families": [kind]}
+    return {"format": "mlx", "family": kind, "families": [] if kind is None else [kind]}
 
 
 def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class OllamaDetails(BaseModel):
     """The kind of a model."""
 
     format: str
-    family: str
+    family: str | None = Field(description="Null until the model has been loaded once.")
     families: list[str]
 
 
@@ -75,7 +75,7 @@ class OllamaModel(BaseModel):
     name: str
     model: str
     modified_at: str = Field(description="When the server was started.")
-    digest: str
+    digest: str | None
     details: OllamaDetails
 
 
@@ -91,7 +91,7 @@ class OllamaDescription(BaseModel):
     modified_at: str
     capabilities: list[str]
     details: OllamaDetails
-    model_info: dict[str, str | int]
+    model_info: dict[str, str | int | None]
 
 
 class OllamaVersion(BaseModel):

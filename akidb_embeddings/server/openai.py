@@ -11,6 +11,7 @@ from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.inputs import texts_of
+from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
@@ -57,7 +58,7 @@ async def embeddings(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """The models that are served."""
     found = handler_of(request).models
-    return json_response({"object": "list", "data": [_model(name, found.kind(name)) for name in found.services]})
+    return json_response({"object": "list", "data": [_model(found, name) for name in found.names]})
 
 
 # Names may have slashes. Clients send them encoded or not; both arrive decoded.
@@ -70,11 +71,13 @@ async def models(request: Request) -> Response:
 async def model(request: Request) -> Response:
     """One of the models that are served."""
     name = request.path_params["model"]
-    return json_response(_model(name, handler_of(request).models.kind(name)))
+    return json_response(_model(handler_of(request).models, name))
 
 
-def _model(name: str, kind: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb", "kind": kind}
+def _model(models: Models, name: str) -> dict[str, Any]:
+    kind = models.kind(name)
+    told = {"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb", "kind": kind}
+    return told | models.states()[name]
 
 
 def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class RerankCall:
         truncate: "end" or "error".
         truncation_direction: The side that pairs that are too long are to lose, "right" or "left".
         max_tokens_per_doc: The length in tokens to which a document is to be cut.
+        keep_alive: For how many seconds after the request its model stays loaded; negative for ever.
     """
 
     query: str
@@ -33,6 +34,7 @@ class RerankCall:
     truncate: str | None = None
     truncation_direction: str | None = None
     max_tokens_per_doc: int | None = None
+    keep_alive: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.server import rpc
@@ -25,9 +23,10 @@ from akidb_embeddings.server.descriptors import fit_to_descriptors
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.http_protocol import HttpProtocol
 from akidb_embeddings.server.listening import check_port, is_reachable, listen
-from akidb_embeddings.server.loading import Announce, open_services
+from akidb_embeddings.server.loading import Announce, Settings, open_models
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.reloading import Reloading
 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT
@@ -39,26 +38,24 @@ _ENGINE_SECONDS = 10.0
 
 
 def serve(
-    config: ServerConfig,
-    embedding: EmbeddingConfig,
-    rerank: RerankConfig,
+    settings: Settings,
     announce: Announce,
     notify: Callable[[str], None] = LOG.info,
+    read_again: Callable[[], Settings] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        config: The server's settings.
-        embedding: The settings of the embedding models.
-        rerank: The settings of the rerankers.
+        settings: What to serve, and how.
         announce: Called with each model before it is loaded, which may be a download.
         notify: Called with each address once the server accepts requests.
+        read_again: Reads the settings again at SIGHUP, for the models; None to ignore that signal.
 
     Raises:
         ConfigurationError: A file for API keys or TLS cannot be used.
         EmbeddingError: The server cannot listen on a port, or a model cannot be loaded.
     """
-    config = fit_to_descriptors(config)
+    config = fit_to_descriptors(settings.server)
     keys = check_files(config)
     check_ports(config)
     if not keys and is_reachable(config.host):
@@ -69,15 +66,21 @@ def serve(
         )
     watchdog = threading.Timer(_ENGINE_SECONDS, _force_exit)
     watchdog.daemon = True
-    with open_services(config, embedding, rerank, announce) as services:
-        handler = Handler(config, services, Metrics(services))
-        asyncio.run(_serve_until_signal(handler, keys, notify))
-        watchdog.start()  # closing the services waits for the engine's last batch, but not forever
+    with open_models(settings, announce) as models:
+        handler = Handler(config, models, Metrics(models.pool))
+        reloading = None if read_again is None else Reloading(models.pool, settings, read_again)
+        asyncio.run(_serve_until_signal(handler, keys, notify, reloading))
+        watchdog.start()  # closing the models waits for the engine's last batch, but not forever
     watchdog.cancel()
 
 
-async def _serve_until_signal(handler: Handler, keys: ApiKeys, notify: Callable[[str], None]) -> None:
-    await serve_until(handler, keys, notify, _shutdown_event())
+async def _serve_until_signal(
+    handler: Handler, keys: ApiKeys, notify: Callable[[str], None], reloading: Reloading | None
+) -> None:
+    shutdown = _shutdown_event()
+    if reloading is not None:
+        reloading.listen()
+    await serve_until(handler, keys, notify, shutdown)
 
 
 async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], None], shutdown: asyncio.Event) -> None:
@@ -205,7 +208,7 @@ def check_files(config: ServerConfig) -> ApiKeys:
     Raises:
         ConfigurationError: One of them cannot be used.
     """
-    keys = ApiKeys.read(config.api_keys_file)
+    keys = ApiKeys.read(config.api_keys_file, config.admin_keys_file)
     _check_tls(config)
     return keys
 

@@ -26,6 +26,7 @@ ABOUT_KEEP_ALIVE = (
 )
 Dimensions = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0)]
+State = Literal["unloaded", "loading", "loaded", "unloading"]
 # Validation stops at a list's first invalid item: a list may have millions, and their errors would exhaust the memory.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Ids = Annotated[list[int], Field(fail_fast=True)]
@@ -141,8 +142,29 @@ class OpenAIAnswer(BaseModel):
     usage: OpenAIUsage
 
 
-class OpenAIModel(BaseModel):
-    """One model. `kind` is not in OpenAI's own API."""
+class Residence(BaseModel):
+    """Whether a model is loaded. Times are in seconds since 1970."""
+
+    state: State
+    pinned: bool = Field(description="Whether it stays loaded whatever other models need.")
+    memory_bytes: Count | None = Field(description="What it takes, or took when it was loaded last.")
+    loaded_at: float | None
+    last_used: float | None
+    expires_at: float | None = Field(description="When it will leave, unless it is used again.")
+    keep_alive: float | None = Field(description="Seconds that it stays loaded after a request; null for ever.")
+    requests: Count = Field(description="How many requests use it now.")
+    loads: Count = Field(description="How often it was loaded.")
+    failed: bool = Field(description="Whether the last attempt to load it failed; the server's log says why.")
+
+
+class ModelState(Residence):
+    """A model after it was loaded or unloaded."""
+
+    id: str
+
+
+class OpenAIModel(Residence):
+    """One model. The fields after `owned_by` are not in OpenAI's own API."""
 
     id: str
     object: Literal["model"]
@@ -159,33 +181,35 @@ class OpenAIModels(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """The default options of one model. `prompts`: the allowed values of `prompt_name`."""
+    """The default options of one model. What follows `state` is null until the model has been loaded once."""
 
     name: str
     default: bool
-    architecture: str
-    dimension: int
-    max_tokens: int = Field(description="The limit in force, at which texts are cut.")
-    model_max_tokens: int = Field(description="The limit that the model was trained for.")
-    pooling: str
-    normalize: bool
-    truncate: str
-    prompts: list[str]
-    fingerprint: str
+    state: State
+    architecture: str | None
+    dimension: int | None
+    max_tokens: int | None = Field(description="The limit in force, at which texts are cut.")
+    model_max_tokens: int | None = Field(description="The limit that the model was trained for.")
+    pooling: str | None
+    normalize: bool | None
+    truncate: str | None
+    prompts: list[str] | None = Field(description="The allowed values of `prompt_name`.")
+    fingerprint: str | None
 
 
 class RerankerInfo(BaseModel):
-    """The default options of one reranker. `instruction` is null for models that take none."""
+    """The default options of one reranker. What follows `state` is null until the model has been loaded once."""
 
     name: str
     default: bool
-    architecture: str
-    max_tokens: int = Field(description="The limit in force, at which pairs are cut.")
-    model_max_tokens: int = Field(description="The limit that the model was trained for.")
-    activation: Literal["sigmoid", "identity"]
-    truncate: str
-    instruction: str | None
-    fingerprint: str
+    state: State
+    architecture: str | None
+    max_tokens: int | None = Field(description="The limit in force, at which pairs are cut.")
+    model_max_tokens: int | None = Field(description="The limit that the model was trained for.")
+    activation: Literal["sigmoid", "identity"] | None
+    truncate: str | None
+    instruction: str | None = Field(description="Null, too, for models that take none.")
+    fingerprint: str | None
 
 
 class Status(BaseModel):

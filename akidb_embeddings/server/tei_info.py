@@ -17,5 +17,5 @@ def tei_info(handler: Handler) -> dict[str, Any]:
         "max_client_batch_size": limits["max_texts"],
         "max_batch_tokens": limits["max_queued_tokens"],
         "max_concurrent_requests": limits["max_concurrent_requests"],
-        "auto_truncate": model["truncate"] == "end",
+        "auto_truncate": None if model["truncate"] is None else model["truncate"] == "end",
     }

@@ -42,12 +42,12 @@ class Info(BaseModel):
     rerankers: list[RerankerInfo]
     model_id: str
     model_sha: str | None
-    model_type: dict[Literal["embedding", "reranker"], dict[str, str]]
-    max_input_length: int = Field(description="The limit in force, in tokens.")
+    model_type: dict[Literal["embedding", "reranker"], dict[str, str | None]]
+    max_input_length: int | None = Field(description="The limit in force, in tokens.")
     max_client_batch_size: int = Field(description="The most texts in one request.")
     max_batch_tokens: int = Field(description="The most tokens that wait for the model.")
     max_concurrent_requests: int
-    auto_truncate: bool = Field(description="Whether longer texts are cut, unless the request says otherwise.")
+    auto_truncate: bool | None = Field(description="Whether longer texts are cut, unless the request says otherwise.")
 
 
 class TeiErrorBody(ErrorBody):

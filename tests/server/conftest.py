@@ -19,7 +19,9 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.loading import loaded_models
 from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
 from tests.fixtures import model_path
@@ -79,15 +81,26 @@ def server_here(
     services: Mapping[str, EmbeddingService | RerankService], *, keys: ApiKeys | None = None, **settings: Any
 ) -> Iterator[Running]:
     """A server in this process over these services, on a thread and event loop of its own."""
-    config = ServerConfig(**{"port": 0, "grpc_port": 0} | settings)
-    handler = Handler(config, services, Metrics(services))
+    with loaded_models(services) as models:
+        yield from _serve(models, keys or ApiKeys([]), ServerConfig(**{"port": 0, "grpc_port": 0} | settings))
+
+
+@contextlib.contextmanager
+def handler_of(services: Mapping[str, EmbeddingService | RerankService], **settings: Any) -> Iterator[Handler]:
+    """A handler over these services, without a server."""
+    with loaded_models(services) as models:
+        yield Handler(ServerConfig(**settings), models, Metrics(models.pool))
+
+
+def _serve(models: Models, keys: ApiKeys, config: ServerConfig) -> Iterator[Running]:
+    handler = Handler(config, models, Metrics(models.pool))
     lines: list[str] = []
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def main() -> None:
         ending = asyncio.Event()
         loops.append((asyncio.get_running_loop(), ending))
-        await serve_until(handler, keys or ApiKeys([]), lines.append, ending)
+        await serve_until(handler, keys, lines.append, ending)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()

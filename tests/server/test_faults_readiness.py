@@ -7,16 +7,13 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.server import health
 from akidb_embeddings.server.embed_call import EmbedCall
-from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.metrics import Metrics
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
 from tests.server.calls import get, metric, post
-from tests.server.conftest import Running, server_here
+from tests.server.conftest import Running, handler_of, server_here
 from tests.server.faults import MAGIC, TEXTS, Faults, is_serving, ready, unavailable
 from tests.server.faults import arranged_faults as arranged_faults
 from tests.server.faults import tiny_server as tiny_server
@@ -73,8 +70,10 @@ async def test_a_full_queue_is_no_reason_to_be_red(
     """Unless nothing leaves it."""
     monkeypatch.setattr(health, "_PROBE_SECONDS", 1.0)
     folder = random_model(tmp_path / "tiny", BERT)
-    with EmbeddingService(str(folder), max_queued_tokens=10) as tiny:
-        handler = Handler(ServerConfig(probe_seconds=0.001), {"tiny": tiny}, Metrics({"tiny": tiny}))
+    with (
+        EmbeddingService(str(folder), max_queued_tokens=10) as tiny,
+        handler_of({"tiny": tiny}, probe_seconds=0.001) as handler,
+    ):
         faults.gate.clear()
         stuck = [asyncio.ensure_future(handler.embed(EmbedCall(["light"]), "rest"))]
         while tiny.statistics.rounds == 0:

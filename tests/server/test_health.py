@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import WorkerError
-from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.metrics import Metrics
 from tests.conftest import FakeModel, eventually, service
-from tests.server.conftest import Running, server_here
+from tests.server.conftest import Running, handler_of, server_here
 from tests.server.rest_client import get, post
 
 CLS = 101  # the token that every text of the bundled tokenizer begins with
@@ -56,24 +53,26 @@ def test_readiness_is_looked_at_while_busy_and_tried_when_idle(slow: EmbeddingSe
 
 
 async def test_many_who_ask_at_once_cause_one_computation(slow: EmbeddingService, fake: FakeModel) -> None:
-    health = Health(Handler(ServerConfig(probe_seconds=0.2), {"m": slow}, Metrics({"m": slow})))
-    await asyncio.sleep(0.3)
-    assert await asyncio.gather(*[health.readiness_problems() for _ in range(10)]) == [[]] * 10
+    with handler_of({"m": slow}, probe_seconds=0.2) as handler:
+        health = Health(handler)
+        await asyncio.sleep(0.3)
+        assert await asyncio.gather(*[health.readiness_problems() for _ in range(10)]) == [[]] * 10
     assert len(fake.forwards) == 1
 
 
 async def test_after_a_failure_the_model_is_tried_until_it_computes(slow: EmbeddingService, fake: FakeModel) -> None:
-    health = Health(Handler(ServerConfig(), {"m": slow}, Metrics({"m": slow})))
-    fake.faults = {CLS: RuntimeError("broken")}
-    with pytest.raises(WorkerError):
-        slow.embed(["x"])
-    for forwards in (2, 3):
-        assert await health.readiness_problems() == ["m: a test embedding failed"]
-        assert len(fake.forwards) == forwards
-    fake.faults = {}
-    for _ in range(3):  # nothing new fails, so nothing more is tried
-        assert await health.readiness_problems() == []
-        assert len(fake.forwards) == 4
+    with handler_of({"m": slow}) as handler:
+        health = Health(handler)
+        fake.faults = {CLS: RuntimeError("broken")}
+        with pytest.raises(WorkerError):
+            slow.embed(["x"])
+        for forwards in (2, 3):
+            assert await health.readiness_problems() == ["m: a test embedding failed"]
+            assert len(fake.forwards) == forwards
+        fake.faults = {}
+        for _ in range(3):  # nothing new fails, so nothing more is tried
+            assert await health.readiness_problems() == []
+            assert len(fake.forwards) == 4
 
 
 def test_a_model_that_fails_is_not_ready_until_it_computes_again(slow: EmbeddingService, fake: FakeModel) -> None:

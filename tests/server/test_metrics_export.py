@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from akidb_embeddings import ModelPool
 from akidb_embeddings.server import metrics_export
 from akidb_embeddings.server.metrics import Metrics
 from tests.conftest import run_python
@@ -147,8 +148,10 @@ def test_without_opentelemetry_the_metrics_are_prometheus_alone(monkeypatch: pyt
     monkeypatch.setattr(metrics_export, "_meter", fail)
     metrics_export.recorder.cache_clear()
     try:
-        metrics = Metrics({})
-        metrics.count_request("rest", "ok", 0.5)
+        with ModelPool({}) as pool:
+            metrics = Metrics(pool)
+            metrics.count_request("rest", "ok", 0.5)
+            shown = metrics.render().decode()
     finally:
         metrics_export.recorder.cache_clear()
-    assert 'akidb_request_seconds_sum{protocol="rest"} 0.5' in metrics.render().decode()
+    assert 'akidb_request_seconds_sum{protocol="rest"} 0.5' in shown

@@ -15,15 +15,13 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, EmbeddingError, WorkerError
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.loading import open_services
-from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.loading import Settings, open_models
 from tests.cli.tools import run
 from tests.conftest import FakeModel, eventually
 from tests.fixtures import model_path
 from tests.server.calls import stub
-from tests.server.conftest import RERANKER, Running, server_here, server_process
+from tests.server.conftest import RERANKER, Running, handler_of, server_here, server_process
 from tests.server.rest_client import get, post
 from tests.server.test_health import problems
 from tests.server.test_metrics import figures
@@ -48,8 +46,9 @@ def opened(**settings: object) -> list[str]:
     def announce(config: EmbeddingConfig | RerankConfig) -> None:
         announced.append(config.model_name)
 
-    with open_services(config, EmbeddingConfig(model_name=BUNDLED), RerankConfig(), announce) as services:
-        assert len(announced) == len(services)
+    with open_models(Settings(config, EmbeddingConfig(model_name=BUNDLED), RerankConfig()), announce) as models:
+        services = models.pool.services()
+        assert len(announced) == len(services) == len(models.names)
         return [f"{type(service).__name__} {name}" for name, service in services.items()]
 
 
@@ -76,8 +75,8 @@ def test_a_name_is_of_one_model() -> None:
 def test_other_settings_are_of_the_section_rerank() -> None:
     rerank = RerankConfig(model_name="none", max_tokens=100, truncate="error", max_queued_tokens=5)
     config = ServerConfig(rerankers=[str(model_path(RERANKER))], max_queued_tokens=77)
-    with open_services(config, EmbeddingConfig(), rerank) as services:
-        service = services[RERANKER]
+    with open_models(Settings(config, EmbeddingConfig(), rerank)) as models:
+        service = models.pool.services()[RERANKER]
         assert isinstance(service, RerankService)
         assert (service.max_tokens, service.config.truncate) == (100, "error")
         assert service.config.max_queued_tokens == 77
@@ -97,7 +96,7 @@ def test_flags_variables_and_the_file_name_rerankers(tmp_path: Path) -> None:
     ]
     environment = {"AKIDB_SERVER_RERANKERS": str(second), "AKIDB_SERVER_MODELS": BUNDLED}
     with server_process("--config", str(file), environment=environment) as server:
-        assert "Loaded tiny-bert-reranker, a reranker" in server.log
+        assert "Loaded tiny-bert-reranker in " in server.log
         told = get(server, "/info").json()
     assert [one["name"] for one in (*told["models"], *told["rerankers"])] == [BUNDLED, "tiny-bert-reranker"]
 
@@ -120,13 +119,14 @@ def test_an_idle_reranker_computes_a_test_score(slow: RerankService, fake: FakeM
 
 
 async def test_a_reranker_that_fails_is_not_ready_until_it_computes(slow: RerankService, fake: FakeModel) -> None:
-    health = Health(Handler(ServerConfig(), {"r": slow}, Metrics({"r": slow})))
-    fake.faults = dict.fromkeys(ANY, RuntimeError("broken"))
-    with pytest.raises(WorkerError):
-        slow.score([("a", "b")])
-    assert await health.readiness_problems() == ["r: a test score failed"]
-    fake.faults = {}
-    assert await asyncio.gather(*[health.readiness_problems() for _ in range(5)]) == [[]] * 5
+    with handler_of({"r": slow}) as handler:
+        health = Health(handler)
+        fake.faults = dict.fromkeys(ANY, RuntimeError("broken"))
+        with pytest.raises(WorkerError):
+            slow.score([("a", "b")])
+        assert await health.readiness_problems() == ["r: a test score failed"]
+        fake.faults = {}
+        assert await asyncio.gather(*[health.readiness_problems() for _ in range(5)]) == [[]] * 5
 
 
 def test_grpcs_health_knows_rerankers(slow: RerankService, fake: FakeModel) -> None:

@@ -13,7 +13,7 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.auth import ApiKeys
-from akidb_embeddings.server.loading import open_services
+from akidb_embeddings.server.loading import Settings, open_models
 from tests.conftest import LONG
 from tests.fixtures import model_path
 from tests.server.calls import stub
@@ -172,7 +172,7 @@ def test_a_classifier_with_several_labels_is_no_reranker_of_a_server() -> None:
         pytest.raises(
             ConfigurationError, match=r"rerankers has .* 3 scores to each pair \(.*\): it does not"
         ) as caught,
-        open_services(config, EmbeddingConfig(), RerankConfig()),
+        open_models(Settings(config, EmbeddingConfig(), RerankConfig())),
     ):
         pass
     assert caught.value.field == "rerankers"

@@ -13,18 +13,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
-from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.run import serve_until
 from akidb_embeddings.server.servicer import SERVICE
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.calls import stub
-from tests.server.conftest import Running, server_here
+from tests.server.conftest import Running, handler_of, server_here
 from tests.server.test_rpc import CODE, refused
 
 A = pb.EmbedRequest(texts=["a"])
@@ -249,9 +246,9 @@ def test_tls(fake: FakeModel, tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_named(fake: FakeModel) -> None:
     with service() as one, socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        services = {"minilm-l6-v2": one}
-        handler = Handler(ServerConfig(port=0, grpc_port=port), services, Metrics(services))
-        with pytest.raises(
-            EmbeddingError, match=rf"^cannot listen on 127.0.0.1, port {port}, for gRPC: Address already"
+        error = rf"^cannot listen on 127.0.0.1, port {port}, for gRPC: Address already"
+        with (
+            handler_of({"minilm-l6-v2": one}, port=0, grpc_port=port) as handler,
+            pytest.raises(EmbeddingError, match=error),
         ):
             asyncio.run(serve_until(handler, ApiKeys([]), lambda _: None, asyncio.Event()))

@@ -1,0 +1,50 @@
+"""Loading and unloading models by name, for those who run the server."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from akidb_embeddings.server import schemas
+from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.responses import (
+    ANY_REQUEST,
+    describe_errors,
+    describe_path_parameter,
+    handler_of,
+    json_response,
+)
+
+PREFIX = "/models/"
+"""What the paths begin with that need an admin key."""
+
+ROUTER = APIRouter(tags=["models"])
+_RESPONSES = describe_errors(*ANY_REQUEST, 403, 404, 422, 429, 503)
+_PATH = describe_path_parameter("name", "A name that `/v1/models` lists.")
+
+
+# Names may have slashes.
+@ROUTER.post("/models/{name:path}/load", response_model=schemas.ModelState, responses=_RESPONSES, openapi_extra=_PATH)
+async def load(request: Request) -> Response:
+    """Load a model, unless it is loaded. It needs an admin key."""
+    handler, name = handler_of(request), request.path_params["name"]
+    with handler.handling("admin"):
+        handler.models.kind(name)
+        async with handler.models.use(name, handler.config.request_seconds):
+            pass
+    return _state(handler, name)
+
+
+@ROUTER.post("/models/{name:path}/unload", response_model=schemas.ModelState, responses=_RESPONSES, openapi_extra=_PATH)
+async def unload(request: Request) -> Response:
+    """Unload a model once the requests that use it are done. The next request for it loads it again.
+
+    It needs an admin key.
+    """
+    handler, name = handler_of(request), request.path_params["name"]
+    with handler.handling("admin"):
+        handler.models.kind(name)
+        await handler.models.pool.aunload(name)
+    return _state(handler, name)
+
+
+def _state(handler: Handler, name: str) -> Response:
+    return json_response({"id": name, **handler.models.states()[name]})
