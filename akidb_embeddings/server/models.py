@@ -14,6 +14,8 @@ from akidb_embeddings.server.logs import LOG
 
 EMBEDDING, RERANKER = "embedding", "reranker"
 _IN_WORDS = {EMBEDDING: "embedding model", RERANKER: "reranker"}
+# No model is loaded in less, and to get one that is takes some microseconds.
+_LOADED_SECONDS = 0.001
 # A model that could not be loaded is tried again at the next request; clients are asked to leave it time.
 _RETRY_SECONDS = 10
 
@@ -77,7 +79,8 @@ class Models:
                 service: Service = await stack.enter_async_context(pooled)
             except EmbeddingError as error:
                 raise _not_loaded(name, error) from error
-            yield service, time.monotonic() - begin
+            seconds = time.monotonic() - begin
+            yield service, seconds if seconds > _LOADED_SECONDS else 0.0
 
     def names_of(self, kind: str) -> list[str]:
         """The names of the models of a kind."""

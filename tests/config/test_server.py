@@ -76,6 +76,10 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
     values: dict[str, tuple[Any, str]] = {
         "models": (["one", "two"], "one, two"),
         "rerankers": (["three", "./four"], "three, ./four"),
+        "load": ("lazy", "lazy"),
+        "keep_alive": ({"*": 300, "one": -1}, '{"*": 300, one: -1}'),
+        "max_memory": ("4 GB", "4 GB"),
+        "pinned": (["one"], "one"),
         "host": ("0.0.0.0", "0.0.0.0"),
         "port": (0, "0"),
         "grpc_port": (50051, "50051"),
@@ -93,6 +97,7 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         "drain_seconds": (1.5, "1.5"),
         "probe_seconds": (2.5, "2.5"),
         "api_keys_file": ("keys", "keys"),
+        "admin_keys_file": ("admins", "admins"),
         "protect_health": (True, "true"),
         "tls_certificate": ("1234", "1234"),  # a name that YAML takes for a number
         "tls_key": ("key.pem", "key.pem"),
@@ -111,6 +116,28 @@ def test_every_field_can_be_set_in_the_file_and_in_the_environment(
         monkeypatch.setenv(f"AKIDB_SERVER_{name.upper()}", text)
     assert ServerConfig.resolve() == expected
     assert expected.models == ("one", "two")
+    assert expected.memory_limit == 4_000_000_000
+    assert (expected.keep_alive_of("one"), expected.keep_alive_of("two")) == (-1, 300)
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [(5, 5), ("5", 5), ("4GB", 4 * 10**9), ("1.5 gib", 3 * 2**29), ("10kB", 10_000), ("2 TB", 2 * 10**12)],
+)
+def test_a_size_of_memory_is_a_number_with_or_without_a_unit(size: int | str, count: int) -> None:
+    assert ServerConfig(max_memory=size).memory_limit == count
+
+
+@pytest.mark.parametrize("size", [0, -1, "0", "4 G", "GB", "four", "-4GB", "", 1.5, True])
+def test_what_is_no_size_of_memory(size: object) -> None:
+    with pytest.raises(ConfigurationError, match="max_memory is .* a size such as 4GB"):
+        ServerConfig(max_memory=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["5m", True, float("nan"), {"a": "b"}, {1: 2}, None, [1]])
+def test_what_is_no_time_for_a_model_to_stay(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="keep_alive is .* a number of seconds"):
+        ServerConfig(keep_alive=value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def test_a_call_that_waits_for_a_model_that_is_removed(pool: ModelPool, opening:
 
 
 def test_closing_ends_everything(opening: Opening) -> None:
-    before = {thread.name for thread in threading.enumerate()}
+    before = mlx_threads()
     pool = ModelPool(configs(), open_service=opening)
     pool.load(NAMES[0])
     opening.gate.clear()
@@ -335,5 +335,5 @@ def test_closing_ends_everything(opening: Opening) -> None:
     with pytest.raises(WorkerError, match="closed"):
         pool.load(NAMES[0])
     opening.gate.set()
-    idle = {"akidb-mlx-idle"}  # they serve the next models
-    assert eventually(lambda: {thread.name for thread in threading.enumerate()} - idle == before - idle)
+    assert eventually(lambda: mlx_threads() <= before)
+    assert eventually(lambda: not {"akidb-load", "akidb-unload"} & {thread.name for thread in threading.enumerate()})

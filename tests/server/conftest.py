@@ -81,8 +81,15 @@ def server_here(
     services: Mapping[str, EmbeddingService | RerankService], *, keys: ApiKeys | None = None, **settings: Any
 ) -> Iterator[Running]:
     """A server in this process over these services, on a thread and event loop of its own."""
-    with loaded_models(services) as models:
-        yield from _serve(models, keys or ApiKeys([]), ServerConfig(**{"port": 0, "grpc_port": 0} | settings))
+    config = ServerConfig(**{"port": 0, "grpc_port": 0} | settings)
+    with loaded_models(services) as models, serve_models(models, config, keys) as running:
+        yield running
+
+
+def service_of(here: Running, name: str) -> EmbeddingService | RerankService:
+    """The service that a server in this process computes with."""
+    assert here.handler is not None
+    return here.handler.models.pool.services()[name]
 
 
 @contextlib.contextmanager
@@ -92,7 +99,9 @@ def handler_of(services: Mapping[str, EmbeddingService | RerankService], **setti
         yield Handler(ServerConfig(**settings), models, Metrics(models.pool))
 
 
-def _serve(models: Models, keys: ApiKeys, config: ServerConfig) -> Iterator[Running]:
+@contextlib.contextmanager
+def serve_models(models: Models, config: ServerConfig, keys: ApiKeys | None = None) -> Iterator[Running]:
+    """A server in this process over these models, on a thread and event loop of its own."""
     handler = Handler(config, models, Metrics(models.pool))
     lines: list[str] = []
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -100,7 +109,7 @@ def _serve(models: Models, keys: ApiKeys, config: ServerConfig) -> Iterator[Runn
     async def main() -> None:
         ending = asyncio.Event()
         loops.append((asyncio.get_running_loop(), ending))
-        await serve_until(handler, keys, lines.append, ending)
+        await serve_until(handler, ApiKeys([]) if keys is None else keys, lines.append, ending)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.server.health import Health
 from tests.conftest import FakeModel, eventually, service
-from tests.server.conftest import Running, handler_of, server_here
+from tests.server.conftest import Running, handler_of, server_here, service_of
 from tests.server.rest_client import get, post
 
 CLS = 101  # the token that every text of the bundled tokenizer begins with
@@ -118,7 +118,7 @@ def test_one_model_of_several_is_enough_to_be_not_ready(
     slow: EmbeddingService, fake: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with slow.with_options() as other, server_here({"bad": other, "good": slow}, probe_seconds=0.001) as here:
-        monkeypatch.setattr(other, "aencode", _fail)
+        monkeypatch.setattr(service_of(here, "bad"), "aencode", _fail)
         assert eventually(lambda: slow.statistics.idle_seconds > 0.001)
         assert problems(here) == ["bad: a test embedding failed"]
 

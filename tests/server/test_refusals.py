@@ -11,7 +11,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.server.handler import Handler
 from tests.conftest import LONG, FakeModel, background, eventually, service
-from tests.server.conftest import Running, server_here
+from tests.server.conftest import Running, server_here, service_of
 from tests.server.rest_client import chunks, client, get, post, refused
 
 CLS = 101  # the token that every text of the bundled tokenizer begins with
@@ -215,7 +215,7 @@ class TestFailure:
         value: Any,
     ) -> None:
         with server_here({"m": slow}) as here, caplog.at_level(logging.ERROR, "akidb_embeddings.server"):
-            monkeypatch.setattr(slow, "aencode", _fail)
+            monkeypatch.setattr(service_of(here, "m"), "aencode", _fail)
             response = post(here, path, json={name: value})
             refused(response, 500, "internal")
             assert "secret" not in response.text

@@ -219,6 +219,7 @@ def test_both_kinds_are_listed_and_each_is_found_by_its_routes_alone(
         {
             "name": RERANKER,
             "default": True,
+            "state": "loaded",
             "architecture": "xlm-roberta",
             "max_tokens": 1024,
             "model_max_tokens": 1024,

@@ -13,7 +13,7 @@ from akidb_embeddings.server import embedding_pb2 as pb
 from tests.conftest import LONG, FakeModel, background, eventually
 from tests.fixtures import model_path
 from tests.server.calls import stub
-from tests.server.conftest import server_here
+from tests.server.conftest import server_here, service_of
 from tests.server.rest_client import get, post, refused
 from tests.server.test_rerank_refusals import CODE, ENDPOINTS, TEI, status_of
 
@@ -120,7 +120,7 @@ class TestFailure:
         body: dict[str, Any],
     ) -> None:
         with server_here({"m": slow}) as here, caplog.at_level(logging.ERROR, "akidb_embeddings.server"):
-            monkeypatch.setattr(slow, "ascore_details", _fail)
+            monkeypatch.setattr(service_of(here, "m"), "ascore_details", _fail)
             response = post(here, path, json=body)
             refused(response, 500, "internal")
             assert "secret" not in response.text

@@ -187,6 +187,7 @@ def test_info_tells_limits_and_models(server: Running, bundled: EmbeddingService
         {
             "name": BUNDLED,
             "default": True,
+            "state": "loaded",
             "architecture": "bert",
             "dimension": 384,
             "max_tokens": 256,
