@@ -58,7 +58,7 @@ async def embed(request: Request) -> Response:
     return await rest.embed(request, given)
 
 
-@ROUTER.post("/", response_model=list[list[float]], responses=_RESPONSES, openapi_extra=describe_body(TeiEmbedRequest))
+@ROUTER.post("/", include_in_schema=False)  # as the page, which has the same path
 async def embed_at_root(request: Request) -> Response:
     """Vectors of texts as `/embed` returns them for `inputs`, for clients that know a server by its address alone."""
     return await _embed(request, await read_body(request, TeiEmbedRequest))

@@ -26,6 +26,7 @@ FEW = settings(max_examples=80, deadline=None, derandomize=True, suppress_health
 WHOLE = pb.EmbedRequest(
     texts=["one", "two"], model="minilm-l6-v2", pooling="cls", normalize=False, prompt="query", dimensions=384,
     truncate="end", embeddings=[pb.Vector(), pb.Vector(values=[1.0] * 384)], request_id="id", precision="int8",
+    keep_alive=-1.5,
 ).SerializeToString()  # fmt: skip
 
 
@@ -119,7 +120,10 @@ texts = st.one_of(
 @FEW
 @given(
     texts=st.lists(texts, max_size=4),
-    options=st.fixed_dictionaries(dict.fromkeys(("model", "pooling", "prompt", "truncate", "precision"), words)),
+    options=st.fixed_dictionaries(
+        dict.fromkeys(("model", "pooling", "prompt", "truncate", "precision"), words),
+        optional=dict.fromkeys(("prompt_name", "prompt_text", "task", "input_type"), words),
+    ),
     normalize=st.sampled_from([None, True, False]),
     dimensions=st.sampled_from([None, None, 0, 1, 383, 384, 385, 2**31, 2**32 - 1]),
     embeddings=st.lists(vectors, max_size=4),

@@ -18,7 +18,8 @@ from tests.server.rest_client import client, post, refused
 pytestmark = pytest.mark.long
 
 PATHS = ("/embed", "/v1/embeddings")
-NAMES = ("texts", "model", "pooling", "normalize", "prompt", "dimensions", "truncate", "embeddings", "input",
+NAMES = ("texts", "model", "pooling", "normalize", "prompt", "prompt_name", "task", "input_type", "keep_alive",
+         "dimensions", "truncate", "embeddings", "input",
          "encoding_format", "precision", "user", "", "texts\x00", "__class__")  # fmt: skip
 DEEP = 100_000
 
@@ -139,6 +140,8 @@ right = st.fixed_dictionaries(
         "prompt": st.sampled_from(["query", "document", None]),
         "dimensions": st.integers(1, 384) | st.none(),
         "truncate": st.sampled_from(["end", "error", None]),
+        "input_type": st.sampled_from(["query", "passage", "clustering", None, None, None]),
+        "keep_alive": st.sampled_from([0, -1, "5m", None]),
         "embeddings": st.lists(st.none() | number.map(lambda value: [value] * 384), max_size=3),
         "encoding_format": st.sampled_from(["float", "base64", None]),
         "precision": st.sampled_from(["float32", "float16", "int8", "binary", "ubinary", None]),
@@ -154,7 +157,7 @@ wrong = st.dictionaries(st.sampled_from(NAMES) | text, anything, max_size=2)
 def test_any_json_is_answered_rightly_or_refused(
     connection: httpx.Client, path: str, texts: list[str], body: dict[str, Any], noise: dict[str, Any]
 ) -> None:
-    other = ("user",) if path == "/embed" else ("pooling", "normalize", "prompt", "truncate", "precision", "embeddings")
+    other = ("user",) if path == "/embed" else ("pooling", "normalize", "prompt", "precision", "embeddings")
     known = {name: value for name, value in body.items() if name not in other}
     content = json.dumps({"texts" if path == "/embed" else "input": texts} | known | noise)
     check(connection.post(path, content=content.encode("utf-8", "surrogatepass")))

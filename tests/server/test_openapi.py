@@ -52,7 +52,6 @@ def test_the_server_serves_the_document_and_a_page_of_it(server: Running, docume
 def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, Any]) -> None:
     found = {(path, method) for path, operations in document["paths"].items() for method in operations}
     assert found == {
-        ("/", "post"),
         ("/embed", "post"),
         ("/api/embed", "post"),
         ("/api/embeddings", "post"),
@@ -101,7 +100,7 @@ def test_what_is_told_of_models_is_described(document: dict[str, Any], server: R
 
 
 def test_answers_without_a_field_for_truncated_texts_have_a_header(document: dict[str, Any]) -> None:
-    for path in ("/", "/embed", "/api/embed", "/api/embeddings", "/rerank", "/v1/embeddings", *COHERE, *COHERE_EMBED):
+    for path in ("/embed", "/api/embed", "/api/embeddings", "/rerank", "/v1/embeddings", *COHERE, *COHERE_EMBED):
         answer = document["paths"][path]["post"]["responses"]["200"]
         assert answer["headers"]["x-akidb-truncated"]["schema"] == {"type": "string"}
         assert answer["content"]["application/json"]["schema"]

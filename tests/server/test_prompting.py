@@ -9,7 +9,6 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.prompting import INPUT_TYPES
 from tests.fixtures import model_path
 from tests.server.calls import stub
 from tests.server.conftest import Running, server_here
@@ -132,10 +131,6 @@ def test_a_prompt_counts_once_for_each_text(here: Running) -> None:
     for name in ("prompt_text", "task"):
         told = refused(post(here, json={"texts": ["a"] * 1000, name: "x" * 5000}), 413, "too_large", "max_body_bytes")
         assert told["error"].startswith("The prompt is read once for each of the 1000 texts")
-
-
-def test_every_kind_of_text_is_in_the_document(here: Running) -> None:
-    assert {"query", "document", "passage", "classification", "clustering"} < set(INPUT_TYPES)
 
 
 @pytest.mark.parametrize("given", [0, -1, 60, 1.5, "5m", "1h30m", "-1", "300", None])

@@ -36,6 +36,6 @@ def test_what_schemathesis_makes_of_the_document_is_answered_as_it_says(server: 
     assert found.returncode == 0, found.stdout[-20_000:] + found.stderr[-2000:]
     report = (tmp_path / "report.ndjson").read_text(encoding="utf-8")
     assert len(report.splitlines()) > 10, report
-    for path in ("/embed", "/rerank", "/v1/embeddings", "/v1/rerank", "/v2/rerank", "/info", "/readyz"):
+    for path in ("/embed", "/api/embed", "/v2/embed", "/rerank", "/v1/embeddings", "/v2/rerank", "/info", "/readyz"):
         assert json.dumps(path)[1:-1] in report
     assert post(server, json={"texts": ["still there"]}).status_code == 200

@@ -1,5 +1,8 @@
 """Text Embeddings Inference's API for vectors, with its real clients: exact vectors, its defaults, its errors."""
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,7 @@ def float32(rows: Any) -> Any:
 async def test_vectors_of_hugging_faces_client_are_the_librarys(
     server: Running, bundled: EmbeddingService, path: str
 ) -> None:
-    """``path`` "" is what langchain-huggingface's HuggingFaceEndpointEmbeddings asks."""
+    """``path`` "" is what a client asks that knows a server by its address alone."""
     expected = bundled.embed(TEXTS)
     client = InferenceClient(model=f"{server.url}{path}", timeout=LONG)
     found = client.feature_extraction(TEXTS, truncate=True)
@@ -91,6 +94,31 @@ def test_the_body_says_whose_answer_is_wanted(server: Running) -> None:
         assert len(post(server, json={"texts": texts}).raise_for_status().json()["embeddings"]) == len(texts)
         assert len(post(server, json={"inputs": ["texts", '"texts":']}).raise_for_status().json()) == 2
     assert isinstance(post(server, content=b'{ "inputs"\r\n\t : "a"}').raise_for_status().json(), list)
+
+
+def test_only_the_side_that_the_model_was_trained_for_is_cut(tmp_path: Path) -> None:
+    folder = tmp_path / "left"
+    shutil.copytree(model_path("tiny-bert"), folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps(settings | {"truncation_side": "left"}), encoding="utf-8")
+    with EmbeddingService(str(folder), max_tokens=8) as made, server_here({"m": made}) as here:
+        assert made.truncation_side == "left"
+        text = " ".join(f"word{number}" for number in range(20))
+        expected = made.embed([text])
+        for path, body in (
+            ("/embed", {"inputs": text, "truncation_direction": "Left"}),
+            ("/v1/embed", {"texts": [text], "truncate": "START"}),
+        ):
+            found = post(here, path, json=body).raise_for_status().json()
+            np.testing.assert_array_equal(float32(found["embeddings"] if path == "/v1/embed" else found), expected)
+        for path, body, field in (
+            ("/embed", {"inputs": text, "truncation_direction": "Right"}, "truncation_direction"),
+            ("/v1/embed", {"texts": [text], "truncate": "END"}, "truncate"),
+        ):
+            told = refused(post(here, path, json=body), 422, "invalid", field)
+            words = f"{field} asks for the right side; this model's texts are cut at the left side, as in its training."
+            assert words in (told.get("error"), told.get("message"))
 
 
 REFUSED = [
