@@ -66,6 +66,8 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
         ("/v1/embeddings", "post"),
         ("/v1/models", "get"),
         ("/v1/models/{model}", "get"),
+        ("/models/{name}/load", "post"),
+        ("/models/{name}/unload", "post"),
         ("/info", "get"),
         ("/health", "get"),
         ("/livez", "get"),
@@ -76,7 +78,9 @@ def test_the_document_has_every_endpoint_with_its_refusals(document: dict[str, A
         [operation] = operations.values()
         assert operation["description"]
         wanted = {"200", "400", "401", "413", "415", "500"}
-        if "post" in operations:
+        if path.startswith("/models/"):
+            wanted |= {"403", "404", "429", "503"}
+        elif "post" in operations:
             assert operation["requestBody"]["required"]
             wanted |= {"404", "422"} if path == "/api/show" else {"404", "422", "429", "503", "504"}
         assert wanted <= set(operation["responses"])
