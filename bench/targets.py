@@ -24,6 +24,7 @@ HTTP_ERRORS = f"errors over HTTP at {OPEN_LOOP_RATE} queries a second"
 NEIGHBOURS = "neighbours"
 RERANKING, PAIRS = "reranking", "pairs of mixed lengths"
 RERANKING_PEER, BESIDE_CROSS_ENCODER = "reranking beside CrossEncoder", f"{PAIRS}, their time to ours"
+OVER_ASYNC = "REST, more than async in process"
 OVERHEAD = {name: f"{name}, more than in process" for name in ("REST", "OpenAI, base64", "gRPC")}
 
 

@@ -26,7 +26,7 @@ from bench.open_loop import Outcome, offer, precise_loop
 from bench.plots import LATENCIES
 from bench.process import ROOT
 from bench.scale import Scale
-from bench.targets import HTTP_ERRORS, OPEN_LOOP_RATE, OVER_HTTP, OVERHEAD, SERVER
+from bench.targets import HTTP_ERRORS, OPEN_LOOP_RATE, OVER_ASYNC, OVER_HTTP, OVERHEAD, SERVER
 from bench.texts import Texts
 
 for _module in ("fastapi", "uvicorn", "httptools", "orjson", "grpc", "grpc_health", "grpc_reflection"):
@@ -165,7 +165,11 @@ def test_overhead(
     from akidb_embeddings.server import embedding_pb2, embedding_pb2_grpc
 
     queries = texts.queries(tokenizer, min(_QUERIES, scale.latency_rounds))
-    with _server_here(service) as (address, target), grpc.insecure_channel(target) as channel:
+    with (
+        contextlib.closing(asyncio.new_event_loop()) as loop,
+        _server_here(service) as (address, target),
+        grpc.insecure_channel(target) as channel,
+    ):
         connection = http.client.HTTPConnection(*address)
         embed = embedding_pb2_grpc.EmbeddingServiceStub(channel).Embed
 
@@ -178,6 +182,7 @@ def test_overhead(
 
         calls: dict[str, Callable[[str], object]] = {
             "in process": lambda text: service.encode([text]),
+            "async in process": lambda text: loop.run_until_complete(service.aencode([text])),
             "REST": lambda text: post("/embed", {"texts": [text]}),
             "OpenAI, base64": lambda text: post("/v1/embeddings", {"input": text, "encoding_format": "base64"}),
             "gRPC": lambda text: embed(embedding_pb2.EmbedRequest(texts=[text])),
@@ -188,7 +193,9 @@ def test_overhead(
         spent: dict[str, list[float]] = {name: [] for name in calls}
         names = list(calls)
         for turn, text in enumerate(queries):
-            for name in names[turn % 4 :] + names[: turn % 4]:  # nobody always comes after the same other
+            for name in (
+                names[turn % len(names) :] + names[: turn % len(names)]
+            ):  # nobody always comes after the same other
                 begin = time.perf_counter()
                 calls[name](text)
                 spent[name].append(1e3 * (time.perf_counter() - begin))
@@ -199,6 +206,8 @@ def test_overhead(
     for name, figure in OVERHEAD.items():
         more = [there - here for there, here in zip(spent[name], spent["in process"], strict=True)]
         record.figure(SERVER, figure, "ms", more, "the same query both ways, in turns")
+    more = [there - here for there, here in zip(spent["REST"], spent["async in process"], strict=True)]
+    record.figure(SERVER, OVER_ASYNC, "ms", more, "the same query both ways, in turns")
 
 
 def _vector(content: Any) -> str:

@@ -12,6 +12,34 @@ MAX_HEAD_BYTES = 1 << 16
 """The most bytes of a request's line and headers, of its trailers, and of a chunk's extensions."""
 _MAX_PIPELINED = 16
 _SLICE_BYTES = 1 << 14
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class _JoinedWrites:
+    """The transport for one response: its head is sent with the beginning of its body, by one system call."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self._is_begun = False
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            self._transport.write(self._head + data)
+            self._head = b""
+        elif self._is_begun or data == _CONTINUE:
+            self._transport.write(data)
+        else:
+            self._is_begun, self._head = True, data
+
+    def flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -63,6 +91,14 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         super().on_headers_complete()
+        joined = _JoinedWrites(self.transport)
+
+        def complete() -> None:
+            joined.flush()  # of HEAD, there is no body
+            self.on_response_complete()
+
+        self.cycle.transport = joined  # type: ignore[assignment]  # what a response needs of it
+        self.cycle.on_response = complete
         if self._connection:
             self._connection.body_began()
 
