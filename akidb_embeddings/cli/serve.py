@@ -89,19 +89,40 @@ def _keep_alive(text: str) -> tuple[str, float]:
 
 
 def _add_server_options(group: "Container") -> None:
-    default = ServerConfig
+    _add_limits(group)
+    _add_access(group)
+    group.add_argument(
+        "--log-format",
+        choices=("plain", "json"),
+        default=SUPPRESS,
+        help=f"the format of the log (default: {ServerConfig.log_format})",
+    )
+    group.add_argument(
+        "--access-log",
+        action=BooleanOptionalAction,
+        default=SUPPRESS,
+        help="log a line for each request (default: yes)",
+    )
 
-    def add(option: str, text: str, **settings: Any) -> None:
-        group.add_argument(option, help=text, default=SUPPRESS, **settings)
 
+def _add_limits(group: "Container") -> None:
     def add_number(option: str, text: str) -> None:
-        value: int | float = getattr(default, option.removeprefix("--").replace("-", "_"))
+        value: int | float = getattr(ServerConfig, option.removeprefix("--").replace("-", "_"))
         metavar, shown = ("N", str(value)) if isinstance(value, int) else ("SECONDS", f"{value:g}")
-        add(option, f"{text} (default: {shown})", type=type(value), metavar=metavar)
+        group.add_argument(
+            option, help=f"{text} (default: {shown})", type=type(value), metavar=metavar, default=SUPPRESS
+        )
 
-    add("--host", f"the address to listen on (default: {default.host}, only from this machine)", metavar="ADDRESS")
+    group.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default=SUPPRESS,
+        help=f"the address to listen on (default: {ServerConfig.host}, only from this machine)",
+    )
     add_number("--port", "the port for REST, 0 for any free port")
-    add("--grpc-port", "the port for gRPC (default: no gRPC)", type=int, metavar="N")
+    group.add_argument(
+        "--grpc-port", type=int, metavar="N", default=SUPPRESS, help="the port for gRPC (default: no gRPC)"
+    )
     add_number("--max-texts", "the most texts, or documents, in one request")
     add_number("--max-text-characters", "the most characters in one text")
     add_number("--max-body-bytes", "the most bytes in one request")
@@ -115,6 +136,12 @@ def _add_server_options(group: "Container") -> None:
     add_number("--request-seconds", "the timeout of one request")
     add_number("--drain-seconds", "the time that requests in flight have at shutdown")
     add_number("--probe-seconds", "the idle time after which a readiness check computes a vector or score")
+
+
+def _add_access(group: "Container") -> None:
+    def add(option: str, text: str, **settings: Any) -> None:
+        group.add_argument(option, help=text, default=SUPPRESS, **settings)
+
     add("--api-keys-file", "API keys, one per line (default: no keys)", metavar="FILE")
     add("--admin-keys-file", "keys that may also load and unload models (default: no keys)", metavar="FILE")
     add("--protect-health", "require a key for health and metrics, too", action=BooleanOptionalAction)
@@ -142,8 +169,6 @@ def _add_server_options(group: "Container") -> None:
         action="append",
         metavar="NAME",
     )
-    add("--log-format", f"the format of the log (default: {default.log_format})", choices=("plain", "json"))
-    add("--access-log", "log a line for each request (default: yes)", action=BooleanOptionalAction)
 
 
 def server_configuration(options: Namespace, environment: Mapping[str, str] | None = None) -> ServerConfig:

@@ -51,10 +51,11 @@ def describe() -> FastAPI:
         redirect_slashes=False,  # /embed/ is not a route: 404
         exception_handlers={HTTPException: _raise_api_error},
     )
+    # In the order in which a path is looked for: what is asked for most comes first.
+    for api in (tei_embed.API, tei.API, openai.API, rest.API, ollama.API, cohere.API, cohere_embed.API):
+        app.include_router(api.router)
     app.include_router(docs.ROUTER)
     app.include_router(admin.ROUTER)
-    for api in (rest.API, tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API):
-        app.include_router(api.router)
     return app
 
 
