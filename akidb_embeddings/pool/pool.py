@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from typing import Self
 
 from akidb_embeddings.errors import DeadlineError
 from akidb_embeddings.pool.keeper import Keeper
 from akidb_embeddings.pool.loader import Open
 from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive
 from akidb_embeddings.pool.opening import expected_bytes, open_service
+from akidb_embeddings.service.closing import Closing
 
 
-class ModelPool:
+class ModelPool(Closing):
     """Models of either kind by name. Each is loaded by the first call that uses it, on a thread of its own.
 
     It leaves after ``keep_alive`` seconds without a call, or when another model needs its memory: the least recently
@@ -76,7 +76,7 @@ class ModelPool:
             service = future.result(timeout)
         except TimeoutError:
             self._keeper.give_up(slot, future)
-            if not future.cancelled():  # it is the error of loading
+            if not future.cancelled() and future.exception() is not None:  # it is the error of loading
                 raise
             raise _late(name, timeout) from None
         except BaseException:  # KeyboardInterrupt included
@@ -98,7 +98,7 @@ class ModelPool:
             service = await _result(future, timeout)
         except TimeoutError:
             self._keeper.give_up(slot, future)
-            if not future.cancelled():  # it is the error of loading
+            if not future.cancelled() and future.exception() is not None:  # it is the error of loading
                 raise
             raise _late(name, timeout) from None
         except BaseException:  # a cancelled task
@@ -180,22 +180,6 @@ class ModelPool:
     def close(self) -> None:
         """Unload all models. Calls that wait, and later ones, fail with WorkerError. Closing twice does nothing."""
         self._keeper.close()
-
-    async def aclose(self) -> None:
-        """``close`` for event loops."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         states = ", ".join(f"{name}: {state.state}" for name, state in self.states().items())

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from akidb_embeddings.errors import Names
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.server.rerank_schemas import CohereAnswer, CohereErrorBody, CohereRerankRequest
 from akidb_embeddings.server.responses import (
@@ -54,6 +55,7 @@ async def rerank(request: Request) -> Response:
         max_over_passages=bool(given.max_over_passages),
         truncate=given.truncate,
         max_tokens_per_doc=given.max_tokens_per_doc,
+        keep_alive=keep_alive_seconds(given.keep_alive),
     )
     outcome = await rerank_call(request, call, "cohere")
     body = _body(outcome, documents if given.return_documents else None, request.state.request_id)

@@ -81,7 +81,7 @@ class Timings(_message.Message):
     def __init__(self, tokenize: _Optional[float] = ..., queue: _Optional[float] = ..., compute: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
-    __slots__ = ("query", "texts", "model", "top_k", "activation", "instruction", "max_over_passages", "truncate", "request_id")
+    __slots__ = ("query", "texts", "model", "top_k", "activation", "instruction", "max_over_passages", "truncate", "request_id", "keep_alive")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +91,7 @@ class RerankRequest(_message.Message):
     MAX_OVER_PASSAGES_FIELD_NUMBER: _ClassVar[int]
     TRUNCATE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
     query: str
     texts: _containers.RepeatedScalarFieldContainer[str]
     model: str
@@ -100,7 +101,8 @@ class RerankRequest(_message.Message):
     max_over_passages: bool
     truncate: str
     request_id: str
-    def __init__(self, query: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., top_k: _Optional[int] = ..., activation: _Optional[str] = ..., instruction: _Optional[str] = ..., max_over_passages: _Optional[bool] = ..., truncate: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    keep_alive: float
+    def __init__(self, query: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., top_k: _Optional[int] = ..., activation: _Optional[str] = ..., instruction: _Optional[str] = ..., max_over_passages: _Optional[bool] = ..., truncate: _Optional[str] = ..., request_id: _Optional[str] = ..., keep_alive: _Optional[float] = ...) -> None: ...
 
 class RerankResponse(_message.Message):
     __slots__ = ("model", "indices", "scores", "token_counts", "truncated", "fingerprint", "timings", "request_id")

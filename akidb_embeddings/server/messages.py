@@ -149,7 +149,7 @@ def embed_response(outcome: EmbedOutcome, request_id: str) -> pb.EmbedResponse:
 
 def rerank_call(request: pb.RerankRequest) -> RerankCall:
     """The request as a call of the handler."""
-    options = _given(request, ("model", "top_k", "activation", "instruction", "truncate"))
+    options = _given(request, ("model", "top_k", "activation", "instruction", "truncate", "keep_alive"))
     return RerankCall(request.query, list(request.texts), max_over_passages=request.max_over_passages, **options)
 
 

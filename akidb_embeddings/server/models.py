@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from akidb_embeddings.errors import DeadlineError, EmbeddingError, MemoryLimitError
-from akidb_embeddings.pool.model import Service
+from akidb_embeddings.pool.model import Service, check_keep_alive
 from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.describing import UNKNOWN, state_of
@@ -71,8 +71,9 @@ class Models:
 
         Raises:
             ApiError: The model cannot be loaded, or not within ``seconds``.
+            ConfigurationError: ``keep_alive`` is no number.
         """
-        begin = time.monotonic()
+        keep_alive, begin = check_keep_alive(keep_alive), time.monotonic()
         async with AsyncExitStack() as stack:
             try:
                 pooled = self.pool.ause(name, keep_alive=keep_alive, timeout=seconds)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from akidb_embeddings.server.parsing import StrictBody
-from akidb_embeddings.server.schemas import Count, Texts
+from akidb_embeddings.server.schemas import ABOUT_KEEP_ALIVE, Count, KeepAlive, Texts
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -28,6 +28,7 @@ class TeiRerankRequest(StrictBody):
         None, description="The side that is cut. Only the side that the model's tokenizer cuts is accepted."
     )
     model: str | None = Field(None, description="A reranker of `/info`; the first by default. Not in TEI's own API.")
+    keep_alive: KeepAlive | None = Field(None, description=ABOUT_KEEP_ALIVE)
 
 
 class TeiHit(BaseModel):
@@ -75,6 +76,7 @@ class CohereRerankRequest(StrictBody):
         None,
         description="Divide documents that are too long into passages, of which the best counts. Only in this API.",
     )
+    keep_alive: KeepAlive | None = Field(None, description=ABOUT_KEEP_ALIVE)
 
 
 class CohereResult(BaseModel):

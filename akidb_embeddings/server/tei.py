@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from akidb_embeddings.errors import Names
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
+from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.rerank_call import RerankCall
 from akidb_embeddings.server.rerank_schemas import TeiHit, TeiRerankRequest
 from akidb_embeddings.server.responses import (
@@ -50,6 +51,7 @@ async def rerank(request: Request) -> Response:
         activation="identity" if given.raw_scores else "sigmoid",
         truncate=_TRUNCATE[given.truncate],
         truncation_direction=None if side is None else side.lower(),
+        keep_alive=keep_alive_seconds(given.keep_alive),
     )
     outcome = await rerank_call(request, call, "tei")
     body: list[dict[str, Any]] = [{"index": hit.index, "score": hit.score} for hit in outcome.hits]

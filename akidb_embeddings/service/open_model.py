@@ -1,18 +1,17 @@
 """A loaded model of either kind, which stays loaded until it is closed."""
 
-import asyncio
 import weakref
 from pathlib import Path
-from typing import Self
 
 from akidb_embeddings.checkpoint.folder import tokenizer_bytes
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.engine.table import release_engine
 from akidb_embeddings.errors import WorkerError
+from akidb_embeddings.service.closing import Closing
 
 
-class OpenModel:
+class OpenModel(Closing):
     """Holds an engine until it is closed or garbage-collected, unless others share the engine.
 
     Args:
@@ -51,22 +50,6 @@ class OpenModel:
     def close(self) -> None:
         """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
         self._release()
-
-    async def aclose(self) -> None:
-        """``close`` for event loops."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.aclose()
 
     def _describe(self, model: str) -> str:
         state = "" if self.alive else ", dead" if self._release.alive else ", closed"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -99,6 +100,26 @@ def test_what_is_told_of_a_loaded_model(lazy: Running) -> None:
     assert metric(lazy.url, "akidb_model_loaded") == 1
     assert metric(lazy.url, "akidb_model_memory_bytes") == told["memory_bytes"]
     assert metric(lazy.url, "akidb_model_loads_total") == 1
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v2/rerank", "grpc"])
+def test_so_does_a_request_for_scores(lazy: Running, path: str) -> None:
+    if path == "grpc":
+        with stub(lazy.target) as calls:
+            calls.Rerank(pb.RerankRequest(query="a", texts=["b"], keep_alive=0), timeout=LONG)
+    else:
+        texts = {"texts" if path == "/rerank" else "documents": ["b"]}
+        post(lazy, path, json={"query": "a", "keep_alive": "0s", **texts}).raise_for_status()
+    assert eventually(lambda: states(lazy)[NAMES[2]] == "unloaded")
+    assert get(lazy, f"/v1/models/{NAMES[2]}").json()["loads"] == 1
+
+
+def test_what_is_no_time_is_refused_before_anything_is_loaded(lazy: Running) -> None:
+    refused(embed(lazy, keep_alive="soon"), 422, "invalid", "keep_alive")
+    with stub(lazy.target) as calls, pytest.raises(grpc.RpcError) as caught:
+        calls.Embed(pb.EmbedRequest(texts=TEXTS, keep_alive=float("nan")), timeout=LONG)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert set(states(lazy).values()) == {"unloaded"}
 
 
 @pytest.mark.parametrize("path", ["/embed", "/v1/embeddings", "/api/embed", "grpc"])
