@@ -32,7 +32,7 @@ _CARRIED = (
     "PYTHONPATH",
 )
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_KEYS = "AKIDB_API_KEYS"
+_KEYS = {"AKIDB_API_KEYS": "--api-keys-file", "AKIDB_ADMIN_KEYS": "--admin-keys-file"}
 _OWN = "AKIDB_"
 _CONFIG = "AKIDB_CONFIG"  # becomes --config
 
@@ -51,7 +51,7 @@ def check_settings(options: Namespace, *, with_ports: bool) -> ServerConfig:
         EmbeddingError: What ``serve`` would end with.
     """
     require("server", "The server")
-    from akidb_embeddings.server.loading import served_names
+    from akidb_embeddings.server.loading import Settings, pooled_models
     from akidb_embeddings.server.run import check_files, check_ports
 
     config = server_configuration(options)
@@ -59,12 +59,8 @@ def check_settings(options: Namespace, *, with_ports: bool) -> ServerConfig:
     check_files(config)
     if with_ports:
         check_ports(config)
-    models = config.models if config.models or config.rerankers else (embedding.model_name,)
-    served_names({"models": models, "rerankers": config.rerankers})
-    for name in models:
-        _check_model(EmbeddingConfig.resolve(embedding, model_name=name))
-    for name in config.rerankers:
-        _check_model(RerankConfig.resolve(rerank, model_name=name))
+    for model in pooled_models(Settings(config, embedding, rerank)).values():
+        _check_model(model.config)
     return config
 
 
@@ -90,16 +86,17 @@ def environment_to_carry(environment: Mapping[str, str]) -> tuple[dict[str, str]
     Raises:
         ConfigurationError: API keys are in the environment: without them, the server would answer to anybody.
     """
-    if environment.get(_KEYS):
-        raise ConfigurationError(
-            "is set, and a service does not get it, because its file is no place for secrets. Write the keys into a "
-            f"file that only you can read (chmod 600), give --api-keys-file FILE, and unset {_KEYS}",
-            source=_KEYS,
-        )
+    for name, flag in _KEYS.items():
+        if environment.get(name):
+            raise ConfigurationError(
+                "is set, and a service does not get it, because its file is no place for secrets. Write the keys into "
+                f"a file that only you can read (chmod 600), give {flag} FILE, and unset {name}",
+                source=name,
+            )
     carried = {
         name: value
         for name, value in sorted(environment.items())
-        if value and name not in (_KEYS, _CONFIG) and (name.startswith(_OWN) or name in _CARRIED)
+        if value and name not in (*_KEYS, _CONFIG) and (name.startswith(_OWN) or name in _CARRIED)
     }
     notes = []
     if carried:

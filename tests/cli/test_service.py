@@ -216,13 +216,21 @@ def test_the_environment_comes_along_but_no_secret_does(
     assert f"none from http://127.0.0.1:{port}/readyz" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("variable", "flag"), [("AKIDB_API_KEYS", "--api-keys-file"), ("AKIDB_ADMIN_KEYS", "--admin-keys-file")]
+)
 def test_keys_in_the_environment_are_not_lost_in_silence(
-    fake: Fake, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake: Fake,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    flag: str,
 ) -> None:
-    monkeypatch.setenv("AKIDB_API_KEYS", "a-secret")
+    monkeypatch.setenv(variable, "a-secret")
     assert main(["service", "install", *BUNDLED, "--port", str(port)]) == 2
     said = capsys.readouterr().err
-    assert "--api-keys-file" in said
+    assert flag in said
     assert "a-secret" not in said
     assert not fake.calls
 
