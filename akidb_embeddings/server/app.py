@@ -8,7 +8,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import admin, cohere, cohere_embed, docs, ollama, openai, rest, tei, tei_embed, telemetry
+from akidb_embeddings.server import (
+    admin,
+    cohere,
+    cohere_embed,
+    docs,
+    ollama,
+    openai,
+    page,
+    rest,
+    tei,
+    tei_embed,
+    telemetry,
+)
 from akidb_embeddings.server.access import AccessLogMiddleware
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
@@ -52,6 +64,7 @@ def describe() -> FastAPI:
         exception_handlers={HTTPException: _raise_api_error},
     )
     app.include_router(docs.ROUTER)
+    app.include_router(page.ROUTER)
     app.include_router(admin.ROUTER)
     for api in (rest.API, tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API):
         app.include_router(api.router)

@@ -25,6 +25,7 @@ from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
 from tests.fixtures import model_path
+from tests.server.browser import Browser, browser
 
 _REST = re.compile(r"REST on (https?://[^,\s\"]+)")
 # Its scores are trained to be sigmoids, and it has room for 1024 tokens.
@@ -127,6 +128,13 @@ def reranker() -> Iterator[RerankService]:
     """The reranker, as the server has it."""
     with RerankService(str(model_path(RERANKER))) as service:
         yield service
+
+
+@pytest.fixture(scope="package")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests of pages; each tab has its own cookies and storage."""
+    with browser(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
 
 
 @pytest.fixture(scope="package")
