@@ -25,7 +25,8 @@ from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
 from tests.fixtures import model_path
-from tests.server.browser import Browser, browser
+from tests.server.browser import Browser, Tab, browser
+from tests.server.pages import ready
 
 _REST = re.compile(r"REST on (https?://[^,\s\"]+)")
 # Its scores are trained to be sigmoids, and it has room for 1024 tokens.
@@ -83,7 +84,9 @@ def server_here(
 ) -> Iterator[Running]:
     """A server in this process over these services, on a thread and event loop of its own."""
     with loaded_models(services) as models:
-        yield from _serve(models, keys or ApiKeys([]), ServerConfig(**{"port": 0, "grpc_port": 0} | settings))
+        yield from _serve(
+            models, ApiKeys([]) if keys is None else keys, ServerConfig(**{"port": 0, "grpc_port": 0} | settings)
+        )
 
 
 @contextlib.contextmanager
@@ -145,6 +148,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     flags = ["--model", BUNDLED, "--reranker", str(model_path(RERANKER))]
     with server_process(*flags, "--config", str(file), "--log-format", "json") as running:
         yield running
+
+
+@pytest.fixture
+def tab(chromium: Browser, server: Running) -> Iterator[Tab]:
+    """The page of the server that all tests share, once it has all it shows."""
+    with chromium.tab(server.url) as opened:
+        ready(opened)
+        yield opened
 
 
 def _found(pattern: re.Pattern[str], lines: list[str]) -> str:

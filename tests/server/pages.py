@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from akidb_embeddings.registry import BUNDLED
 from tests.server.browser import Tab
 
 TEXTS = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose again in March."]
@@ -35,6 +36,12 @@ CONTRASTS = """(() => {
     return [b / a, element.textContent.slice(0, 60)];
   });
 })()"""
+# What the server tells of a model; its times are in seconds.
+MODEL = {
+    "id": BUNDLED, "kind": "embedding", "state": "loaded", "pinned": False, "memory_bytes": 66_400_000,
+    "loaded_at": 1000.0, "last_used": 1500.0, "expires_at": 1890.0, "keep_alive": 300.0, "requests": 0, "loads": 1,
+    "failed": False,
+}  # fmt: skip
 
 
 def ready(tab: Tab) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,14 +17,6 @@ from tests.server.conftest import RERANKER, Running, server_here
 from tests.server.pages import ANSWERED, LOOK, MARKUP, TEXTS, choose, compare, names, ready, rows
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def tab(chromium: Browser, server: Running) -> Iterator[Tab]:
-    """The page of the server that all tests share, once it has all it shows."""
-    with chromium.tab(server.url) as opened:
-        ready(opened)
-        yield opened
 
 
 def matrix(tab: Tab) -> Any:

@@ -35,10 +35,10 @@ export function showStates(models, now) {
 }
 
 function words(model, now) {
-  const isLoaded = model.state === "loaded", memory = model.memory_bytes;
+  const isLoaded = model.state === "loaded", isThere = isLoaded || model.state === "unloading", memory = model.memory_bytes;
   return [
     model.failed ? "Failed to load" : !model.loads && model.state === "unloaded" ? "Not loaded yet" : STATES[model.state],
-    memory === null ? NONE : isLoaded ? bytes(memory) : `was ${bytes(memory)}`,
+    memory === null ? NONE : isThere ? bytes(memory) : `was ${bytes(memory)}`,
     model.loaded_at === null ? NONE : ago(model.loaded_at, now),
     model.last_used === null ? "never" : model.requests ? "in use" : ago(model.last_used, now),
     !isLoaded ? NONE : model.pinned ? "pinned: stays" : model.expires_at !== null ? `in ${span(Math.max(0, model.expires_at - now))}`
