@@ -8,7 +8,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import admin, cohere, cohere_embed, docs, ollama, openai, rest, tei, tei_embed, telemetry
+from akidb_embeddings.server import (
+    admin,
+    cohere,
+    cohere_embed,
+    docs,
+    ollama,
+    openai,
+    page,
+    rest,
+    tei,
+    tei_embed,
+    telemetry,
+)
 from akidb_embeddings.server.access import AccessLogMiddleware
 from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
 from akidb_embeddings.server.auth import ApiKeys
@@ -55,6 +67,7 @@ def describe() -> FastAPI:
     for api in (tei_embed.API, tei.API, openai.API, rest.API, ollama.API, cohere.API, cohere_embed.API):
         app.include_router(api.router)
     app.include_router(docs.ROUTER)
+    app.include_router(page.ROUTER)
     app.include_router(admin.ROUTER)
     return app
 

@@ -7,7 +7,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from akidb_embeddings.server import admin, docs
+from akidb_embeddings.server import admin, docs, page
 from akidb_embeddings.server.access import CLIENT_CLOSED_REQUEST, HEALTH_PATHS
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.auth import ApiKeys
@@ -16,7 +16,7 @@ from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import LOG, ensure_request_id
 from akidb_embeddings.server.responses import Api, ClientDisconnectedError, error_response
 
-_ALWAYS_PUBLIC = {"/", "/openapi.json", *docs.PATHS}
+_ALWAYS_PUBLIC = {"/openapi.json", *docs.PATHS, *page.PATHS}
 
 
 class RequestMiddleware:

@@ -1,11 +1,9 @@
 """The REST API of this library: its routes, and the form of its errors."""
 
-import asyncio
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
 from akidb_embeddings.server import schemas
 from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
@@ -27,12 +25,6 @@ from akidb_embeddings.server.tei_schemas import Info
 from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter()
-_PAGE = Path(__file__).parent / "page.html"
-# The page loads nothing from other origins, and other pages may not embed it in a frame.
-_PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-    "frame-ancestors 'none'"
-)
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "description": "Not ready, or not alive"}}
 
 
@@ -81,13 +73,6 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Metrics for Prometheus."""
     return Response(handler_of(request).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@ROUTER.get("/", include_in_schema=False)
-async def page() -> Response:
-    """A page for trying the server in a browser."""
-    content = await asyncio.to_thread(_PAGE.read_text, encoding="utf-8")
-    return HTMLResponse(content, headers={"content-security-policy": _PAGE_POLICY})
 
 
 def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
 from tests.fixtures import model_path
+from tests.server.browser import Browser, Tab, browser
+from tests.server.pages import ready
 
 _REST = re.compile(r"REST on (https?://[^,\s\"]+)")
 # Its scores are trained to be sigmoids, and it has room for 1024 tokens.
@@ -139,6 +141,13 @@ def reranker() -> Iterator[RerankService]:
 
 
 @pytest.fixture(scope="package")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests of pages; each tab has its own cookies and storage."""
+    with browser(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One real server with a model of each kind, for tests that leave it as it is; it cuts vectors to any length."""
     file = tmp_path_factory.mktemp("configuration") / "embedding_config.yaml"
@@ -146,6 +155,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     flags = ["--model", BUNDLED, "--reranker", str(model_path(RERANKER))]
     with server_process(*flags, "--config", str(file), "--log-format", "json") as running:
         yield running
+
+
+@pytest.fixture
+def tab(chromium: Browser, server: Running) -> Iterator[Tab]:
+    """The page of the server that all tests share, once it has all it shows."""
+    with chromium.tab(server.url) as opened:
+        ready(opened)
+        yield opened
 
 
 def _found(pattern: re.Pattern[str], lines: list[str]) -> str:

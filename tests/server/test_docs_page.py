@@ -1,7 +1,6 @@
 """`/docs`, in a real browser: it shows every operation, and nothing that it needs comes from elsewhere."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.app import describe
 from akidb_embeddings.server.auth import ApiKeys
-from tests.server.browser import Browser, Tab, browser
+from tests.server.browser import Browser, Tab
 from tests.server.conftest import Running, server_here
 
 SHOWN = "document.querySelectorAll('.opblock').length"
@@ -46,12 +45,6 @@ def test_the_page_and_its_files_come_from_the_server_alone(server: Running) -> N
 def test_other_files_are_not_served(server: Running) -> None:
     for path in ("docs/", "docs/redoc.standalone.js", "docs/../docs.py", "docs/..%2fapp.py", "docs/oauth2-redirect"):
         assert httpx.get(f"{server.url}/{path}").status_code == 404, path
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
 
 
 def shown(tab: Tab) -> set[tuple[str, str]]:
