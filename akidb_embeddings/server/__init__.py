@@ -7,7 +7,7 @@ were cut, and ``api_error`` the form of errors. ``auth``, ``metrics``, ``logs`` 
 say. HTTP: ``app``, its ``middleware`` and ``access`` log, ``parsing`` and the schemas for bodies, ``responses`` for
 what all routes share, and the routes, one module for each API: ``rest``, ``openai``, ``ollama``, ``tei`` and
 ``tei_embed`` (Text Embeddings Inference, whose ``/embed`` is ours, too), ``cohere`` and ``cohere_embed``; ``inputs``
-has what several of them take, ``docs`` has Swagger UI. gRPC: ``rpc``, with the methods in ``servicer`` and their
-messages in ``messages``. OpenTelemetry: ``telemetry`` has traces, ``metrics_export`` metrics. ``run`` starts and stops
-the server, ``loading`` its models.
+has what several of them take, ``docs`` has Swagger UI, ``page`` the page at ``/``, whose files are in ``web/``. gRPC:
+``rpc``, with the methods in ``servicer`` and their messages in ``messages``. OpenTelemetry: ``telemetry`` has traces,
+``metrics_export`` metrics. ``run`` starts and stops the server, ``loading`` its models.
 """

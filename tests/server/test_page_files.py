@@ -31,6 +31,7 @@ def test_html_has_no_script_style_or_handler_of_its_own() -> None:
     html = (FOLDER / "page.html").read_text(encoding="utf-8")
     assert "<style" not in html
     assert not re.search(r"\s(?:style|on\w+)=", html)
+    assert not re.search(r"""(?:src|href)=["']/""", html)  # all is relative, for proxies with a path of their own
     assert re.findall(r"<script([^>]*)>(.*?)</script>", html, re.DOTALL) == [(' type="module" src="page/page.js"', "")]
 
 

@@ -1,6 +1,7 @@
 // Requests to this server. Keys stay in this module's memory: they are not stored, and no address has them.
 
 const REQUEST_TIMEOUT = 90000;   // milliseconds; the server's own limit is a minute
+const LOOK_TIMEOUT = 20000;      // milliseconds for what the server says of itself
 const keys = {api: "", admin: ""};
 let whenLocked = () => {};
 
@@ -59,7 +60,7 @@ export async function embed(texts, model, prompt) {
 async function send(path, body, key) {
   const headers = {"Content-Type": "application/json"};
   if (key) headers.Authorization = `Bearer ${key}`;
-  const options = {headers, cache: "no-store", signal: AbortSignal.timeout(REQUEST_TIMEOUT)};
+  const options = {headers, cache: "no-store", signal: AbortSignal.timeout(body ? REQUEST_TIMEOUT : LOOK_TIMEOUT)};
   let response, text;
   try {
     response = await fetch(path, body ? {...options, method: "POST", body: JSON.stringify(body)} : options);
