@@ -125,6 +125,22 @@ def test_a_key_for_requests_does_not_load(chromium: Browser, bundled: EmbeddingS
         assert tab.text("#models-wrong") == ""
 
 
+def test_a_model_that_cannot_be_loaded_is_told_with_the_servers_words(tab: Tab) -> None:
+    words = {"error": "other needs 900 MB; max_memory is 500 MB.", "request_id": "an-id"}
+    tab.value(
+        "void (window.fetch = ((real) => async (path, options) => path.startsWith('models/') "
+        f"? new Response({json.dumps(json.dumps(words))}, {{status: 503}}) : real(path, options))(window.fetch))"
+    )
+    press(tab, RERANKER)
+    tab.until("document.querySelector('#models-wrong').checkVisibility()")
+    assert tab.text("#models-wrong").splitlines() == [words["error"], "Request an-id, status 503"]
+    assert tab.text("#models-told") == ""
+    assert tab.value("document.querySelector('#admin-form').checkVisibility()") is False
+    assert tab.value("document.activeElement.getAttribute('aria-label')") == f"Unload {RERANKER}"
+    button = f"document.querySelector('button[aria-label$={json.dumps(RERANKER)}]')"
+    assert tab.value(f"{button}.getAttribute('aria-disabled')") == "false"
+
+
 def test_names_with_signs_are_loaded_as_they_are(chromium: Browser, reranker: RerankService) -> None:
     name = "owner/na me?#%2F&<b>"
     keys = ApiKeys([], [ADMIN_KEY])

@@ -123,6 +123,16 @@ def test_the_charts_show_what_happened_between_two_looks(tab: Tab) -> None:
     ]
 
 
+def test_a_look_soon_after_another_does_not_make_a_peak(tab: Tab) -> None:
+    samples = [(1, metrics(10**9, 0)), (10, metrics(0, 0)), (13, metrics(6, 0)), (13.2, metrics(8, 0))]
+    found = of_module(tab, "traffic", SHOW % json.dumps(samples))
+    assert [height for _, height in found["bars"]["latency"]] == pytest.approx([HEIGHT * 8 / 3.2 / 5])
+    assert ["Requests a second", "2.5", "2.5"] in found["queue"]
+    samples += [(13.2 + n / 5, metrics(8 + n, 0)) for n in range(100)]  # five looks a second for a while
+    found = of_module(tab, "traffic", SHOW % json.dumps(samples))
+    assert max(height for _, height in found["bars"]["latency"]) == pytest.approx(HEIGHT, rel=0.01)
+
+
 def test_what_nobody_saw_is_a_gap_and_old_samples_leave(tab: Tab) -> None:
     samples = [(1, metrics(10**9, 0)), *((10 + 3 * n, metrics(10 * n, 0)) for n in range(5))]
     samples += [(200 + 3 * n, metrics(1000 + 10 * n, 0)) for n in range(5)]

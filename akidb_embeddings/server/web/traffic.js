@@ -13,7 +13,8 @@ let samples = [];
 export function showMetrics(text) {
   const last = parse(text);
   if (samples.length && last.requests < samples.at(-1).requests) samples = [];  // the server has been restarted
-  if (samples.length > 1 && last.time - samples.at(-2).time < SHORTEST) samples.pop();
+  const [before, previous] = samples.slice(-2);
+  if (previous && last.time - previous.time < SHORTEST && last.time - before.time < LONGEST / 2) samples.pop();
   samples.push(last);
   while (samples.length > 2 && samples[1].time < last.time - SHOWN) samples.shift();
   const since = samples.find((one, index) => !samples[index + 1] || samples[index + 1].time >= last.time - MINUTE);
@@ -30,7 +31,7 @@ function showLatency(minute, last) {
     line("P50: half are faster", (one) => quantile(.5, one.buckets)),
     line("P95: 95 % are faster", (one) => quantile(.95, one.buckets)));
   const median = [...trips].sort((a, b) => a - b)[trips.length >> 1];
-  say($("trips"), trips.length ? `From this page: ${trips.length} requests, median ${time(median)}.` : "");
+  say($("trips"), trips.length ? `From this page: ${trips.length} ${trips.length === 1 ? "request" : "requests"}, median ${time(median)}.` : "");
 }
 
 function showQueue(last) {
