@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from bench.open_loop import Outcome, offer, precise_loop
 from bench.plots import LATENCIES
 from bench.process import ROOT
 from bench.scale import Scale
-from bench.targets import HTTP_ERRORS, OPEN_LOOP_RATE, OVER_ASYNC, OVER_HTTP, OVERHEAD, SERVER
+from bench.targets import HTTP_ERRORS, OPEN_LOOP_RATE, OVER_ASYNC, OVER_ENGINE, OVER_HTTP, OVERHEAD, SERVER
 from bench.texts import Texts
 
 for _module in ("fastapi", "uvicorn", "httptools", "orjson", "grpc", "grpc_health", "grpc_reflection"):
@@ -113,6 +114,41 @@ def test_fixed_rate_over_http(
     else:
         record.absent(SERVER, OVER_HTTP, "no query was answered")
     record.figure(SERVER, HTTP_ERRORS, "errors", [len(outcome.errors)], (outcome.errors or [""])[0])
+
+
+def test_overhead_over_the_engine(
+    address: tuple[str, int], texts: Texts, tokenizer: Tokenizer, record: Recorder, scale: Scale
+) -> None:
+    """One query at a time to a process of its own: until the answer has come, less what it says of its own engine.
+
+    Client and engine do not share Python's lock here, as they do where a call over REST and one in process take turns.
+    """
+    spent = []
+    with socket.create_connection(address) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number, query in enumerate(texts.queries(tokenizer, _WARM_UP + min(_QUERIES, scale.latency_rounds))):
+            body = json.dumps({"texts": [query]}).encode()
+            begin = time.perf_counter()
+            content = _exchange(connection, body)
+            whole = 1e3 * (time.perf_counter() - begin)
+            if number >= _WARM_UP:
+                spent.append(whole - json.loads(content)["timings"]["total_ms"])
+    record.figure(SERVER, OVER_ENGINE, "ms", spent, "until the whole answer has come, less its timings.total_ms")
+
+
+def _exchange(connection: socket.socket, body: bytes) -> bytes:
+    """The body of the answer, by a client that costs nothing: Python's own would add a quarter of a millisecond."""
+    connection.sendall(b"POST /embed HTTP/1.1\r\nHost: server\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(1 << 16)
+    head, _, content = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), received
+    found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    assert found
+    while len(content) < int(found[1]):
+        content += connection.recv(1 << 16)
+    return content
 
 
 @contextlib.contextmanager
