@@ -58,7 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._events = 0  # of the parser; without any, bytes are of a head that goes on and on
         self._head_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """The connection is there, and TLS's handshake done."""
         super().connection_made(transport)
         self._connection = self._connections.find(transport.get_extra_info("socket").fileno())

@@ -191,7 +191,7 @@ def _moved(location: Location, first_index: int) -> Location:
     places = [place for place, part in enumerate(location) if isinstance(part, int)]
     if not places:
         return location
-    return tuple(part + first_index if place == places[0] else part for place, part in enumerate(location))  # type: ignore[operator]
+    return tuple(part + first_index if place == places[0] else part for place, part in enumerate(location))  # type: ignore[operator]  # a number
 
 
 def _describe(location: Location, kind: str, message: str, schema: type[BaseModel]) -> str:
