@@ -198,7 +198,9 @@ def _run(options: Namespace) -> int:
 
     settings = read()
     logs.configure(settings.server.log_format, access_log=settings.server.access_log)
-    serve(settings, functools.partial(announce_download, tell=logs.LOG.info), read_again=read)
+    serve(
+        settings, functools.partial(announce_download, tell=logs.LOG.info), read_again=read if options.config else None
+    )
     return 0
 
 
@@ -207,5 +209,6 @@ SERVE = Command(
     _add_arguments,
     _run,
     "akidb-embed serve --model minilm-l6-v2 --port 8080 --grpc-port 50051",
-    "Runs until SIGTERM or Ctrl-C; requests in flight are finished first. SIGHUP reads the models' settings again.",
+    "Runs until SIGTERM or Ctrl-C; requests in flight are finished first. With --config, SIGHUP reads the models' "
+    "settings again.",
 )

@@ -65,6 +65,12 @@ class Reloading:
                 LOG.error("SIGHUP: a model cannot be loaded, and is tried again when it is asked for: %s", error)
 
 
+def ignore_sighup() -> None:
+    """Ignore the signal until ``Reloading`` listens to it, instead of being ended by it."""
+    with contextlib.suppress(ValueError):  # only the main thread can handle signals
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def _listed(begin: str, names: set[str]) -> str:
     return begin + ", ".join(sorted(names)) if names else ""
 

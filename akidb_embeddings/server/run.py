@@ -26,7 +26,7 @@ from akidb_embeddings.server.listening import check_port, is_reachable, listen
 from akidb_embeddings.server.loading import Announce, Settings, open_models
 from akidb_embeddings.server.logs import LOG
 from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.reloading import Reloading
+from akidb_embeddings.server.reloading import Reloading, ignore_sighup
 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT
@@ -49,7 +49,7 @@ def serve(
         settings: What to serve, and how.
         announce: Called with each model before it is loaded, which may be a download.
         notify: Called with each address once the server accepts requests.
-        read_again: Reads the settings again at SIGHUP, for the models; None to ignore that signal.
+        read_again: Reads the settings again at SIGHUP, for the models; None for the signal's usual effect.
 
     Raises:
         ConfigurationError: A file for API keys or TLS cannot be used.
@@ -64,6 +64,8 @@ def serve(
             "or --host 127.0.0.1",
             config.host,
         )
+    if read_again is not None:
+        ignore_sighup()  # while models are loaded
     watchdog = threading.Timer(_ENGINE_SECONDS, _force_exit)
     watchdog.daemon = True
     with open_models(settings, announce) as models:

@@ -26,6 +26,7 @@ Description=akidb-embeddings, {name}
 ExecStart={command}
 WorkingDirectory={folder}
 {environment}\
+{reload}\
 Restart=on-failure
 RestartSec=5
 RestartPreventExitStatus=2
@@ -96,6 +97,8 @@ class Systemd(Supervisor):
             name=self.name,
             command=" ".join(words),
             folder=definition.folder.replace("%", "%%"),
+            # Without a configuration file, the signal would end the server.
+            reload="ExecReload=/bin/kill -HUP $MAINPID\n" if "--config" in definition.command else "",
             environment="".join(f"Environment={pair}\n" for pair in pairs),
             seconds=definition.stop_seconds,
         )

@@ -108,6 +108,17 @@ def test_it_ends_and_restarts_as_the_server_needs() -> None:
     }
 
 
+def test_a_reload_is_a_signal_that_only_a_server_with_a_file_understands() -> None:
+    command = definition().command
+    without = Systemd("x").written(definition(command=(*command, "--port", "0"))).decode().splitlines()
+    told = Systemd("x").written(definition(command=(*command, "--config", "/a b/c.yaml")))
+    assert not [line for line in without if line.startswith("ExecReload")]
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in told.decode().splitlines()
+    parsed = Systemd("x").parsed(told)
+    assert parsed is not None
+    assert parsed.command[-2:] == ("--config", "/a b/c.yaml")
+
+
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "x" * 64, "ü", "a.b", "a@b"])
 def test_a_name_that_is_no_files_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="letters, digits"):
