@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from akidb_embeddings.compute.heap import limit_arenas, trim_heap
-from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.pool.closer import Closer
 from akidb_embeddings.pool.loader import Loader, Open
 from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service
@@ -36,9 +35,6 @@ class Keeper:
 
     def replace(self, models: Mapping[str, PooledModel], limit: int | None) -> None:
         """Have other models, or another limit."""
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            reason = f"is {limit!r}; it must be a number of bytes of at least 1, or None."
-            raise ConfigurationError(field="max_memory", reason=reason)
         with self._condition:
             self._slots.check_open()
             lost = self._slots.replace(models)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from akidb_embeddings.compute.heap import trim_heap
 from akidb_embeddings.errors import EmbeddingError, WorkerError
 from akidb_embeddings.pool.model import AnyConfig, Service
 from akidb_embeddings.pool.room import Place, in_bytes, leaving_for, taken
@@ -43,23 +44,42 @@ class Loader:
         threading.Thread(target=self._load, args=(slot,), name="akidb-load", daemon=True).start()
 
     def _load(self, slot: Slot) -> None:
-        service: Service | None = None
         begin = time.monotonic()
         try:
-            if self._slots.limit < math.inf:
-                self._make_room(slot, slot.size or self._expected_bytes(slot.model.config))
-            service = self._open(slot.name, slot.model.config)
-            size = service.memory_bytes
-            if self._slots.limit < math.inf and size > slot.reserved:  # it is larger than expected
-                slot.size = size
-                self._make_room(slot, size)
+            service, size = self._open_within_limit(slot)
         except BaseException as error:  # whatever ends the attempt, those who wait for the model are told
-            if service is not None:
-                service.close()
             self._failed(slot, error)
         else:
             _log.info("Loaded %s in %.1f s, %s", slot.name, time.monotonic() - begin, in_bytes(size))
             self._done(slot, service, size)
+
+    def _open_within_limit(self, slot: Slot) -> tuple[Service, int]:
+        """Open a model once there is memory for it. Returns its service, and its size.
+
+        One that turns out larger than expected, and does not fit, is closed and waits again: two such models would wait
+        for each other if they kept what they have.
+        """
+        expected = 0
+        if self._slots.limit < math.inf:
+            expected = slot.size or self._expected_bytes(slot.model.config)
+        while True:
+            self._make_room(slot, expected)
+            service = self._open(slot.name, slot.model.config)
+            size = service.memory_bytes
+            if size <= expected or self._grow(slot, size):
+                return service, size
+            service.close()
+            del service
+            trim_heap()
+            expected = slot.size = size
+
+    def _grow(self, slot: Slot, size: int) -> bool:
+        """Reserve more memory for a model. Returns whether there is so much; if not, it has none reserved."""
+        with self._condition:
+            fits = taken(self._slots.all(), slot) + size <= self._slots.limit
+            slot.reserved = size if fits else 0
+            self._condition.notify_all()
+        return fits
 
     def _make_room(self, slot: Slot, size: int) -> None:
         """Reserve memory for a model. Blocks until others have left.

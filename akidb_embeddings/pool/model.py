@@ -73,6 +73,18 @@ class ModelState:
     problem: str
 
 
+def check_limit(value: int | None) -> int | None:
+    """``value``, the most bytes that models may take.
+
+    Raises:
+        ConfigurationError: It is neither a number of bytes nor None.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        reason = f"is {value!r}; it must be a number of bytes of at least 1, or None."
+        raise ConfigurationError(field="max_memory", reason=reason)
+    return value
+
+
 def check_keep_alive(value: float | None) -> float | None:
     """``value``, with ``FOREVER`` for negative numbers, as other servers have it; None stays None.
 

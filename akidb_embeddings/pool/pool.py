@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from akidb_embeddings.errors import DeadlineError
 from akidb_embeddings.pool.keeper import Keeper
 from akidb_embeddings.pool.loader import Open
-from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive
+from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive, check_limit
 from akidb_embeddings.pool.opening import expected_bytes, open_service
 from akidb_embeddings.service.closing import Closing
 
@@ -37,8 +37,9 @@ class ModelPool(Closing):
         max_memory: int | None = None,
         open_service: Open = lambda _, config: open_service(config),
     ) -> None:
+        told, limit = _told(models), check_limit(max_memory)  # before there are threads
         self._keeper = Keeper(open_service, expected_bytes)
-        self.replace(models, max_memory=max_memory)
+        self._keeper.replace(told, limit)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -174,8 +175,7 @@ class ModelPool(Closing):
         Raises:
             ConfigurationError: As in the constructor; nothing has changed then.
         """
-        told = {name: one if isinstance(one, PooledModel) else PooledModel(one) for name, one in models.items()}
-        self._keeper.replace(told, max_memory)
+        self._keeper.replace(_told(models), check_limit(max_memory))
 
     def close(self) -> None:
         """Unload all models. Calls that wait, and later ones, fail with WorkerError. Closing twice does nothing."""
@@ -184,6 +184,10 @@ class ModelPool(Closing):
     def __repr__(self) -> str:
         states = ", ".join(f"{name}: {state.state}" for name, state in self.states().items())
         return f"ModelPool({states})"
+
+
+def _told(models: Mapping[str, PooledModel | AnyConfig]) -> dict[str, PooledModel]:
+    return {name: one if isinstance(one, PooledModel) else PooledModel(one) for name, one in models.items()}
 
 
 async def _result(future: Future[Service], timeout: float | None) -> Service:

@@ -8,7 +8,10 @@ import pytest
 
 from akidb_embeddings import ModelPool, PooledModel
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, MemoryLimitError
+from akidb_embeddings.pool.model import AnyConfig, Service
+from akidb_embeddings.pool.opening import open_service
 from tests.conftest import LONG, eventually
+from tests.fixtures import model_path
 from tests.pool.conftest import NAMES, Opening, config, configs, sizes
 
 A, B, C = NAMES
@@ -134,6 +137,31 @@ def test_a_model_larger_than_expected_is_found_out(opening: Opening, monkeypatch
         assert not pool.services()
 
 
+def test_two_that_are_larger_than_expected_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {str(model_path(name)): int(0.6 * size) for name, size in _SIZES.items()}
+    monkeypatch.setattr("akidb_embeddings.pool.pool.expected_bytes", lambda config: expected[config.model_name])
+    limit = int(0.8 * (_SIZES[A] + _SIZES[B]))
+    both_open = threading.Barrier(2)
+    opened: list[str] = []
+
+    def open_together(name: str, config: AnyConfig) -> Service:
+        service = open_service(config)
+        opened.append(name)
+        if len(opened) <= 2:
+            both_open.wait(LONG)
+        return service
+
+    with ModelPool(configs(A, B), max_memory=limit, open_service=open_together) as pool:
+        threads = [threading.Thread(target=pool.load, args=[name]) for name in (A, B)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+        assert not any(thread.is_alive() for thread in threads)
+        assert {state.loads for state in pool.states().values()} == {1}
+        assert taken(pool) <= limit
+
+
 def test_a_failed_load_gives_its_memory_back(small: ModelPool, opening: Opening) -> None:
     opening.broken = {A}
     for _ in range(2):
@@ -146,5 +174,7 @@ def test_a_failed_load_gives_its_memory_back(small: ModelPool, opening: Opening)
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "1GB"])
 def test_a_limit_is_a_number_of_bytes(limit: int) -> None:
+    before = threading.active_count()
     with pytest.raises(ConfigurationError, match="max_memory"):
         ModelPool(configs(), max_memory=limit)
+    assert threading.active_count() == before
