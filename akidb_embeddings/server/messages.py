@@ -65,7 +65,10 @@ def _parse(
         request: Any = schema.FromString(message)
     except DecodeError:
         return malformed(schema), ""
-    return convert(request), request.request_id
+    try:
+        return convert(request), request.request_id
+    except ApiError as error:  # options that contradict each other
+        return error, request.request_id
 
 
 def check_empty(message: bytes, schema: type[Message]) -> None:

@@ -76,6 +76,9 @@ def _parse_large(body: bytes, schema: type[Body], max_items: int | None) -> Body
     ]
     parsed = _parse_piece(b"{" + b",".join(parts) + b"}", schema)
     for name, member in named.items():
+        if name not in lists:
+            _check_values(name, member)
+    for name, member in named.items():
         if max_items is not None and member.items > max_items:
             what = "embeddings" if name == "embeddings" else "texts"
             message = f"There are {member.items} {what}; max_texts is {max_items} per request."
@@ -105,6 +108,18 @@ def _beginning(body: bytes, member: Member, is_list: bool, is_known: bool) -> by
     if int(member.marks_per_item.sum()) > _MAX_MARKS:
         return b"[]" if value.lstrip().startswith(b"[") else b"{}"
     return value
+
+
+def _check_values(name: str, member: Member) -> None:
+    """Check that a field without a list has no countless values, of which only the type was read.
+
+    Raises:
+        ApiError: It has.
+    """
+    count = int(member.marks_per_item.sum())
+    if count > _MAX_MARKS:
+        reason = f"has about {count} values; at most {_MAX_MARKS} are read."
+        raise ApiError(ErrorKind.INVALID, field=name, limit=_MAX_MARKS, reason=reason)
 
 
 def _check_items(name: str, member: Member) -> None:

@@ -211,11 +211,20 @@ def test_any_values_of_the_fields(
 
 
 @pytest.mark.parametrize(
-    ("query", "texts"),
-    [("x" * 400_000, [""] * 9), ("word " * 80_000, ["a"] * 9), (" " * 3_900_000, ["a"]), ("a", ["word " * 700_000])],
-    ids=["a long word", "a long query", "blanks", "a long text"],
-)  # fmt: skip
-def test_others_are_answered_while_a_huge_request_is_read(server: Running, query: str, texts: list[str]) -> None:
+    ("query", "texts", "status"),
+    [
+        ("x" * 400_000, [""] * 9, 200),
+        ("word " * 80_000, ["a"] * 9, 200),
+        (" " * 1_000_000, ["a"], 200),
+        ("a", ["word " * 200_000], 200),
+        (" " * 3_900_000, ["a"], 422),  # beyond max_text_characters
+        ("a", ["word " * 700_000], 422),
+    ],
+    ids=["a long word", "a long query", "blanks", "a long text", "more blanks", "a longer text"],
+)
+def test_others_are_answered_while_a_huge_request_is_read(
+    server: Running, query: str, texts: list[str], status: int
+) -> None:
     def ask() -> int:
         with client(server) as connection:
             return connection.post("/rerank", json={"query": query, "texts": texts}).status_code
@@ -224,4 +233,4 @@ def test_others_are_answered_while_a_huge_request_is_read(server: Running, query
     while not waiting.done():
         begun = quick_get(server.url, "/livez")
         assert begun.status == 200
-    assert waiting.result(LONG) == 200
+    assert waiting.result(LONG) == status
