@@ -76,7 +76,7 @@ class RequestMiddleware:
         if is_public or (path in HEALTH_PATHS and not self._config.protect_health):
             return
         authorization = headers.get(b"authorization")
-        if path.startswith(admin.PREFIX):
+        if method == "POST" and path.startswith(admin.PREFIX):  # other methods are none of that path's
             self._keys.check_admin(authorization)
         else:
             self._keys.check(authorization)
