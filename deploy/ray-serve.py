@@ -24,7 +24,7 @@ from akidb_embeddings.server.app import create_app
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.loading import open_services
+from akidb_embeddings.server.loading import Settings, open_models
 from akidb_embeddings.server.metrics import Metrics
 
 
@@ -56,13 +56,15 @@ class Embeddings:
         keep_to_assigned_cpus()
         config = ServerConfig(**server)
         self._open = contextlib.ExitStack()
-        services = self._open.enter_context(open_services(config, EmbeddingConfig(**embedding), RerankConfig(**rerank)))
-        self._handler = Handler(config, services, Metrics(services))
+        settings = Settings(config, EmbeddingConfig(**embedding), RerankConfig(**rerank))
+        models = self._open.enter_context(open_models(settings))
+        self._handler = Handler(config, models, Metrics(models.pool))
         self._health = Health(self._handler)
 
     def __serve_build_asgi_app__(self) -> Any:
         """The routes. Ray Serve calls this after the models are loaded."""
-        return create_app(self._handler, ApiKeys.read(self._handler.config.api_keys_file))
+        config = self._handler.config
+        return create_app(self._handler, ApiKeys.read(config.api_keys_file, config.admin_keys_file))
 
     async def check_health(self) -> None:
         """Raise if only a new process helps; Ray Serve then replaces this replica."""

@@ -28,6 +28,7 @@ class Reloading:
     def __init__(self, pool: ModelPool, settings: Settings, read_again: Callable[[], Settings]) -> None:
         self._pool, self._settings, self._read_again = pool, settings, read_again
         self._task: asyncio.Task[None] | None = None
+        self._is_wanted = False
 
     def listen(self) -> None:
         """Reload at each SIGHUP from now on."""
@@ -35,10 +36,14 @@ class Reloading:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start)
 
     def _start(self) -> None:
-        if self._task is not None and not self._task.done():
-            LOG.warning("SIGHUP: the models are being reloaded already")
-            return
-        self._task = asyncio.ensure_future(asyncio.to_thread(self.reload))
+        self._is_wanted = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        while self._is_wanted:  # again, if the signal came meanwhile
+            self._is_wanted = False
+            await asyncio.to_thread(self.reload)
 
     def reload(self) -> None:
         """Read the settings again, and have their models. If something is wrong with them, nothing changes."""
