@@ -14,8 +14,6 @@ from akidb_embeddings.server.logs import LOG
 
 EMBEDDING, RERANKER = "embedding", "reranker"
 _IN_WORDS = {EMBEDDING: "embedding model", RERANKER: "reranker"}
-# No model is loaded in less, and to get one that is takes some microseconds.
-_LOADED_SECONDS = 0.001
 # A model that could not be loaded is tried again at the next request; clients are asked to leave it time.
 _RETRY_SECONDS = 10
 
@@ -67,21 +65,21 @@ class Models:
         """The service of a model, which is loaded if necessary and stays loaded meanwhile.
 
         Yields:
-            The service, of the model's kind, and the seconds that it took until it was loaded.
+            The service, of the model's kind, and the seconds that it took until it was loaded; 0 if it was.
 
         Raises:
             ApiError: The model cannot be loaded, or not within ``seconds``.
             ConfigurationError: ``keep_alive`` is no number.
         """
         keep_alive, begin = check_keep_alive(keep_alive), time.monotonic()
+        is_loaded = name in self.pool.services()
         async with AsyncExitStack() as stack:
             try:
                 pooled = self.pool.ause(name, keep_alive=keep_alive, timeout=seconds)
                 service: Service = await stack.enter_async_context(pooled)
             except EmbeddingError as error:
                 raise _not_loaded(name, error) from error
-            seconds = time.monotonic() - begin
-            yield service, seconds if seconds > _LOADED_SECONDS else 0.0
+            yield service, 0.0 if is_loaded else time.monotonic() - begin
 
     def names_of(self, kind: str) -> list[str]:
         """The names of the models of a kind."""
