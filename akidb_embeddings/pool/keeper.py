@@ -23,15 +23,15 @@ class Keeper:
         self._loader = Loader(self._slots, open_service, expected_bytes)
         self._closer = Closer(self._slots, self._loader.start)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The models' names."""
-        return self._slots.names
-
-    def model(self, name: str) -> PooledModel:
-        """What the pool was told of a model."""
+    def models(self) -> dict[str, PooledModel]:
+        """What the pool was told of each model."""
         with self._condition:
-            return self._slots.slot(name).model
+            return self._slots.models()
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model is loaded, and takes calls."""
+        with self._condition:
+            return self._slots.slot(name).state == "loaded"
 
     def replace(self, models: Mapping[str, PooledModel], limit: int | None) -> None:
         """Have other models, or another limit."""
@@ -66,8 +66,8 @@ class Keeper:
     def look(self, name: str) -> tuple[Slot, Service] | None:
         """Begin to look at a model, which is no use of it; None if it is not loaded. End it with ``look_away``."""
         with self._condition:
-            slot = self._slots.slot(name)
-            if slot.state != "loaded" or slot.service is None:
+            slot = self._slots.find(name)
+            if slot is None or slot.state != "loaded" or slot.service is None:
                 return None
             slot.users += 1
             return slot, slot.service

@@ -10,6 +10,7 @@ from akidb_embeddings.pool.keeper import Keeper
 from akidb_embeddings.pool.loader import Open
 from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive, check_limit
 from akidb_embeddings.pool.opening import expected_bytes, open_service
+from akidb_embeddings.pool.slot import Slot
 from akidb_embeddings.service.closing import Closing
 
 
@@ -42,17 +43,18 @@ class ModelPool(Closing):
         self._keeper.replace(told, limit)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The models' names, in the order in which they were given."""
-        return self._keeper.names
+    def models(self) -> dict[str, PooledModel]:
+        """What the pool was told of each model, in the order in which they were given."""
+        return self._keeper.models()
 
-    def model(self, name: str) -> PooledModel:
-        """What the pool was told of a model.
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model is loaded, and takes calls.
 
         Raises:
             ModelNotFoundError: The pool has no model of that name.
+            WorkerError: The pool is closed.
         """
-        return self._keeper.model(name)
+        return self._keeper.is_loaded(name)
 
     @contextmanager
     def use(self, name: str, *, keep_alive: float | None = None, timeout: float | None = None) -> Iterator[Service]:
@@ -72,17 +74,8 @@ class ModelPool(Closing):
             WorkerError: The pool is closed.
         """
         keep_alive = check_keep_alive(keep_alive)
-        slot, future = self._keeper.enter(name)
-        try:
+        with self._entering(name, timeout) as (slot, future):
             service = future.result(timeout)
-        except TimeoutError:
-            self._keeper.give_up(slot, future)
-            if not future.cancelled() and future.exception() is not None:  # it is the error of loading
-                raise
-            raise _late(name, timeout) from None
-        except BaseException:  # KeyboardInterrupt included
-            self._keeper.give_up(slot, future)
-            raise
         try:
             yield service
         finally:
@@ -94,31 +87,31 @@ class ModelPool(Closing):
     ) -> AsyncIterator[Service]:
         """``use`` for event loops: loading does not block the loop."""
         keep_alive = check_keep_alive(keep_alive)
-        slot, future = self._keeper.enter(name)
-        try:
+        with self._entering(name, timeout) as (slot, future):
             service = await _result(future, timeout)
-        except TimeoutError:
-            self._keeper.give_up(slot, future)
-            if not future.cancelled() and future.exception() is not None:  # it is the error of loading
-                raise
-            raise _late(name, timeout) from None
-        except BaseException:  # a cancelled task
-            self._keeper.give_up(slot, future)
-            raise
         try:
             yield service
         finally:
             self._keeper.leave(slot, keep_alive)
 
     @contextmanager
+    def _entering(self, name: str, timeout: float | None) -> Iterator[tuple[Slot, Future[Service]]]:
+        """A call's wait for its model; it is given up if it ends with an error."""
+        slot, future = self._keeper.enter(name)
+        try:
+            yield slot, future
+        except BaseException as error:  # KeyboardInterrupt and a cancelled task included
+            self._keeper.give_up(slot, future)
+            is_late = isinstance(error, TimeoutError) and (future.cancelled() or future.exception() is None)
+            if is_late:  # else it is the error of loading
+                raise _late(name, timeout) from None
+            raise
+
+    @contextmanager
     def if_loaded(self, name: str) -> Iterator[Service | None]:
-        """The service of a model, which stays loaded meanwhile, to look at it; None if it is not loaded.
+        """The service of a model, which stays loaded meanwhile, to look at it; None if it is not loaded, or not there.
 
         It does not count as a use: neither ``keep_alive`` nor the order in which models leave change.
-
-        Raises:
-            ModelNotFoundError: The pool has no model of that name.
-            WorkerError: The pool is closed.
         """
         found = self._keeper.look(name)
         if found is None:

@@ -34,11 +34,6 @@ class Slots:
         self._slots: dict[str, Slot] = {}
         self._removed: list[Slot] = []  # until their last users are done
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The models' names. The lock need not be held."""
-        return tuple(self._slots)
-
     def slot(self, name: str) -> Slot:
         """The model called ``name``.
 
@@ -47,13 +42,21 @@ class Slots:
             WorkerError: The pool is closed.
         """
         self.check_open()
-        if name not in self._slots:
+        if (found := self.find(name)) is None:
             raise unknown(name, self._slots)
-        return self._slots[name]
+        return found
+
+    def find(self, name: str) -> Slot | None:
+        """The model called ``name``; None if there is none."""
+        return self._slots.get(name)
 
     def all(self) -> list[Slot]:
         """All models, those included that the pool has no longer while they leave."""
         return [*self._slots.values(), *self._removed]
+
+    def models(self) -> dict[str, PooledModel]:
+        """What the pool was told of each model."""
+        return {name: slot.model for name, slot in self._slots.items()}
 
     def states(self) -> dict[str, ModelState]:
         """What each model does now."""

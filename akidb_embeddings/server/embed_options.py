@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from akidb_embeddings.errors import InputError, Names
+from akidb_embeddings.server.truncation import check_side
 from akidb_embeddings.service.service import EmbeddingService
 
 
@@ -58,10 +59,7 @@ def check_cuts(options: EmbedOptions, service: EmbeddingService) -> None:
     Raises:
         InputError: The request asks for the other side, or for shorter texts.
     """
-    side, wanted = service.truncation_side, options.truncation_direction
-    if wanted not in (None, side):
-        reason = f"asks for the {wanted} side; this model's texts are cut at the {side} side, as in its training."
-        raise InputError(field="truncation_direction", reason=reason)
+    check_side(options.truncation_direction, service.truncation_side, "texts")
     length, limit = options.max_tokens, service.settings.max_tokens
     if length is not None and length < limit:
         raise InputError(

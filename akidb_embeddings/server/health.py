@@ -25,13 +25,13 @@ class Health:
 
     def liveness_problems(self) -> list[str]:
         """The models that cannot recover without a restart of the process."""
-        return [f"{name}: its thread has died permanently" for name in self._pool.names if self._is_dead(name)]
+        return [f"{name}: its thread has died permanently" for name in self._pool.models if self._is_dead(name)]
 
     async def readiness_problems(self) -> list[str]:
         """The reasons why the server should get no requests; empty if it is ready. Models may be loaded or not."""
         if self._handler.draining:
             return ["the server is shutting down"]
-        found = [await self._problem(name) for name in self._pool.names]
+        found = [await self._problem(name) for name in self._pool.models]
         return [problem for problem in found if problem]
 
     def _is_dead(self, name: str) -> bool:

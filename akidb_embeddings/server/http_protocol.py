@@ -15,23 +15,26 @@ _SLICE_BYTES = 1 << 14
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class _JoinedWrites:
+class _JoinedWrites(asyncio.Transport):
     """The transport for one response: its head is sent with the beginning of its body, by one system call."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
         self._transport = transport
         self._head = b""
         self._is_begun = False
-        self.is_closing = transport.is_closing
 
-    def write(self, data: bytes) -> None:
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._head:
             self._transport.write(self._head + data)
             self._head = b""
         elif self._is_begun or data == _CONTINUE:
             self._transport.write(data)
         else:
-            self._is_begun, self._head = True, data
+            self._is_begun, self._head = True, bytes(data)
 
     def flush(self) -> None:
         if self._head:
@@ -97,7 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
             joined.flush()  # of HEAD, there is no body
             self.on_response_complete()
 
-        self.cycle.transport = joined  # type: ignore[assignment]  # what a response needs of it
+        self.cycle.transport = joined
         self.cycle.on_response = complete
         if self._connection:
             self._connection.body_began()

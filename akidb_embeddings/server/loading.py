@@ -123,7 +123,7 @@ def load_all(pool: ModelPool) -> None:
     Raises:
         EmbeddingError: A model cannot be loaded.
     """
-    for name in sorted(pool.names, key=lambda name: pool.model(name).pinned):
+    for name, _ in sorted(pool.models.items(), key=lambda item: item[1].pinned):
         pool.load(name)
 
 

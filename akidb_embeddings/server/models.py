@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from akidb_embeddings.errors import DeadlineError, EmbeddingError, MemoryLimitError
-from akidb_embeddings.pool.model import Service, check_keep_alive
+from akidb_embeddings.pool.model import PooledModel, Service, check_keep_alive
 from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.describing import UNKNOWN, state_of
@@ -32,7 +32,7 @@ class Models:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all models."""
-        return self.pool.names
+        return tuple(self.pool.models)
 
     def embedder(self, name: str | None) -> str:
         """The name of the embedding model that a request asks for; None stands for the default one.
@@ -56,9 +56,7 @@ class Models:
         Raises:
             ApiError: There is none.
         """
-        if name not in self.names:
-            raise _not_found(f"No model is called {name[:200]!r} here; this server has {_listed(self.names)}.")
-        return RERANKER if self.pool.model(name).is_reranker else EMBEDDING
+        return _kind(self.pool.models, name)
 
     @asynccontextmanager
     async def use(self, name: str, seconds: float, keep_alive: float | None = None) -> AsyncIterator[tuple[Any, float]]:
@@ -72,18 +70,15 @@ class Models:
             ConfigurationError: ``keep_alive`` is no number.
         """
         keep_alive, begin = check_keep_alive(keep_alive), time.monotonic()
-        is_loaded = name in self.pool.services()
         async with AsyncExitStack() as stack:
             try:
+                is_loaded = self.pool.is_loaded(name)
                 pooled = self.pool.ause(name, keep_alive=keep_alive, timeout=seconds)
                 service: Service = await stack.enter_async_context(pooled)
             except EmbeddingError as error:
-                raise _not_loaded(name, error) from error
+                models = self.pool.models
+                raise _not_found(_unknown(name, models)) if name not in models else _not_loaded(name, error) from error
             yield service, 0.0 if is_loaded else time.monotonic() - begin
-
-    def names_of(self, kind: str) -> list[str]:
-        """The names of the models of a kind."""
-        return [name for name in self.names if self.kind(name) == kind]
 
     def info(self) -> dict[str, list[dict[str, Any]]]:
         """Describe the models, as ``/info`` and the gRPC call ``Info`` do."""
@@ -96,21 +91,36 @@ class Models:
     def _described(self, kind: str) -> list[dict[str, Any]]:
         states = self.pool.states()
         found = []
-        for index, name in enumerate(self.names_of(kind)):
+        for index, name in enumerate(_names_of(kind, self.pool.models)):
             own = {**UNKNOWN[kind], **self.known.get(name, {})}
             found.append({"name": name, "default": not index, "state": states[name].state, **own})
         return found
 
     def _find(self, kind: str, name: str | None) -> str:
-        names = self.names_of(kind)
+        models = self.pool.models
+        names = _names_of(kind, models)
         if not names:
-            raise _not_found(f"This server has no {_IN_WORDS[kind]}, only {_listed(self.names)}.")
+            raise _not_found(f"This server has no {_IN_WORDS[kind]}, only {_listed(models)}.")
         chosen = names[0] if name is None else name
         if chosen not in names:
-            found = self.kind(chosen)
+            found = _kind(models, chosen)
             what = f"{'an' if found == EMBEDDING else 'a'} {_IN_WORDS[found]}"
             raise _not_found(f"{chosen!r} is {what}; the {_IN_WORDS[kind]}s here are {_listed(names)}.")
         return chosen
+
+
+def _kind(models: Mapping[str, PooledModel], name: str) -> str:
+    if name not in models:
+        raise _not_found(_unknown(name, models))
+    return RERANKER if models[name].is_reranker else EMBEDDING
+
+
+def _names_of(kind: str, models: Mapping[str, PooledModel]) -> list[str]:
+    return [name for name, model in models.items() if model.is_reranker == (kind == RERANKER)]
+
+
+def _unknown(name: str, models: Iterable[str]) -> str:
+    return f"No model is called {name[:200]!r} here; this server has {_listed(models)}."
 
 
 def _not_found(message: str) -> ApiError:

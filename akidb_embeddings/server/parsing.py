@@ -203,10 +203,10 @@ def _api_error(error: ValidationError, schema: type[BaseModel], first_index: int
 
 def _moved(location: Location, first_index: int) -> Location:
     """The location in the whole list of what is in a piece of it."""
-    places = [place for place, part in enumerate(location) if isinstance(part, int)]
-    if not places:
-        return location
-    return tuple(part + first_index if place == places[0] else part for place, part in enumerate(location))  # type: ignore[operator]  # a number
+    for place, part in enumerate(location):
+        if isinstance(part, int):
+            return (*location[:place], part + first_index, *location[place + 1 :])
+    return location
 
 
 def _describe(location: Location, kind: str, message: str, schema: type[BaseModel]) -> str:

@@ -50,7 +50,7 @@ class Reloading:
         try:
             settings = self._read_again()
             models = pooled_models(settings)
-            before = set(self._pool.names)
+            before = set(self._pool.models)
             self._pool.replace(models, max_memory=settings.server.memory_limit)
         except EmbeddingError as error:
             LOG.error("SIGHUP: the configuration cannot be used, and nothing has changed: %s", error)

@@ -8,6 +8,7 @@ from akidb_embeddings.reranking.calls import about_documents
 from akidb_embeddings.reranking.inputs import check_top_k
 from akidb_embeddings.reranking.result import Hit, ScoreResult, ranked
 from akidb_embeddings.reranking.service import RerankService
+from akidb_embeddings.server.truncation import check_side
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,7 @@ def _check_cuts(call: RerankCall, service: RerankService) -> None:
     Raises:
         InputError: The call asks for the other side, or for shorter documents.
     """
-    side, wanted = service.truncation_side, call.truncation_direction
-    if wanted not in (None, side):
-        reason = f"is {wanted!r}; this model's pairs are cut at the {side} side, as in its training."
-        raise InputError(field="truncation_direction", reason=reason)
+    check_side(call.truncation_direction, service.truncation_side, "pairs")
     length, limit = call.max_tokens_per_doc, service.max_tokens
     if length is not None and (length < limit or call.max_over_passages):
         raise InputError(

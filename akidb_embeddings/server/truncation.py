@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from akidb_embeddings.errors import InputError
 from akidb_embeddings.server.logs import LOG
 
 TRUNCATED_HEADER = "x-akidb-truncated"
@@ -31,6 +32,22 @@ class TruncationLog:
             len(truncated),
             limit,
         )
+
+
+def check_side(wanted: str | None, side: str, noun: str) -> None:
+    """Refuse to cut at another side than in the model's training: it would change the result.
+
+    Args:
+        wanted: The side that a request asks for, "right" or "left"; None for the model's.
+        side: The model's.
+        noun: What is cut.
+
+    Raises:
+        InputError: They differ.
+    """
+    if wanted not in (None, side):
+        reason = f"asks for the {wanted} side; this model's {noun} are cut at the {side} side, as in its training."
+        raise InputError(field="truncation_direction", reason=reason)
 
 
 def truncation_headers(truncated: Sequence[bool]) -> dict[str, str]:

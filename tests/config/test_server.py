@@ -131,13 +131,13 @@ def test_a_size_of_memory_is_a_number_with_or_without_a_unit(size: int | str, co
 @pytest.mark.parametrize("size", [0, -1, "0", "4 G", "GB", "four", "-4GB", "", 1.5, True])
 def test_what_is_no_size_of_memory(size: object) -> None:
     with pytest.raises(ConfigurationError, match=r"max_memory is .* a size such as 4GB"):
-        ServerConfig(max_memory=size)  # type: ignore[arg-type]
+        ServerConfig(max_memory=size)  # type: ignore[arg-type]  # the error is tested
 
 
 @pytest.mark.parametrize("value", ["5m", True, float("nan"), {"a": "b"}, {1: 2}, None, [1]])
 def test_what_is_no_time_for_a_model_to_stay(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"keep_alive is .* a number of seconds"):
-        ServerConfig(keep_alive=value)  # type: ignore[arg-type]
+        ServerConfig(keep_alive=value)  # type: ignore[arg-type]  # the error is tested
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ async def test_the_async_twin_gives_the_same(pool: ModelPool) -> None:
 def test_a_reranker_is_a_model_like_others() -> None:
     models = {"r": PooledModel(reranker_config(), keep_alive=0), "e": PooledModel(config(NAMES[0]))}
     with ModelPool(models) as pool, RerankService(config=reranker_config()) as alone:
-        assert [pool.model(name).is_reranker for name in pool.names] == [True, False]
+        assert [model.is_reranker for model in pool.models.values()] == [True, False]
         with pool.use("r") as service:
             assert isinstance(service, RerankService)
             np.testing.assert_array_equal(service.score([("a", "b")]), alone.score([("a", "b")]))
@@ -102,7 +102,9 @@ def test_a_state_tells_of_memory_and_times(pool: ModelPool) -> None:
     assert after.loads == 1
     assert after.expires_at is None
     assert after.keep_alive == math.inf
-    assert begin - 0.1 < after.loaded_at <= after.last_used < time.time() + 0.1  # type: ignore[operator]  # loaded
+    assert after.loaded_at is not None
+    assert after.last_used is not None
+    assert begin - 0.1 < after.loaded_at <= after.last_used < time.time() + 0.1
     assert repr(pool) == "ModelPool(tiny-bert: loaded, tiny-qwen3: unloaded, tiny-mpnet: unloaded)"
 
 
@@ -279,7 +281,7 @@ def test_other_models_take_the_place_of_old_ones(pool: ModelPool, opening: Openi
             "new": PooledModel(config("tiny-roberta")),
         }
         pool.replace(models)
-        assert pool.names == (NAMES[0], NAMES[1], "new")
+        assert list(pool.models) == [NAMES[0], NAMES[1], "new"]
         embed(removed)
     with pool.use(NAMES[0]) as again:
         assert again is kept

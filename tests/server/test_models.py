@@ -1,5 +1,6 @@
 """Models that load when they are asked for and leave: what clients see of it, in every protocol."""
 
+import functools
 import signal
 import threading
 import time
@@ -15,14 +16,14 @@ import pytest
 from akidb_embeddings import EmbeddingConfig, EmbeddingService, ModelPool, PooledModel, RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError
-from akidb_embeddings.pool.model import AnyConfig, Service
-from akidb_embeddings.pool.opening import expected_bytes, open_service
+from akidb_embeddings.pool.opening import expected_bytes
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.loading import Settings, open_models, pooled_models
 from akidb_embeddings.server.models import Models
 from tests.conftest import LONG, eventually
 from tests.fixtures import model_path
+from tests.pool.conftest import Opening
 from tests.server.calls import metric, stub
 from tests.server.conftest import Running, serve_models, server_process
 from tests.server.rest_client import get, post, refused
@@ -201,35 +202,24 @@ def test_nobody_else_does(lazy: Running) -> None:
         assert "--admin-keys-file" in error["error"]
 
 
-class Held:
-    """Loads models for real, once it is let."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-
-    def __call__(self, _: str, config: AnyConfig) -> Service:
-        assert self.gate.wait(LONG)
-        return open_service(config)
-
-
 @pytest.fixture
-def held() -> Iterator[Held]:
-    made = Held()
+def opening() -> Iterator[Opening]:
+    """Loads models for real, while its gate is open."""
+    made = Opening()
     yield made
     made.gate.set()
 
 
-def pool_of(held: Held) -> ModelPool:
+def pool_of(opening: Opening) -> ModelPool:
     configs = {name: PooledModel(EmbeddingConfig(model_name=str(model_path(name)))) for name in NAMES[:2]}
-    return ModelPool(configs, open_service=held)
+    return ModelPool(configs, open_service=opening)
 
 
-def test_a_model_that_is_loaded_for_too_long_is_told_and_others_answer(held: Held) -> None:
+def test_a_model_that_is_loaded_for_too_long_is_told_and_others_answer(opening: Opening) -> None:
     config = ServerConfig(port=0, grpc_port=0, request_seconds=1)
-    with pool_of(held) as pool, serve_models(Models(pool, {}), config) as server:
-        held.gate.set()
+    with pool_of(opening) as pool, serve_models(Models(pool, {}), config) as server:
         embed(server).raise_for_status()
-        held.gate.clear()
+        opening.gate.clear()
         waiting = threading.Thread(target=embed, args=[server, NAMES[1]])
         waiting.start()
         assert eventually(lambda: states(server)[NAMES[1]] == "loading")
@@ -240,18 +230,19 @@ def test_a_model_that_is_loaded_for_too_long_is_told_and_others_answer(held: Hel
         assert "was not loaded within 1 s; loading goes on" in error["error"]
         assert error["retry_after"] == 10
         waiting.join(LONG)
-        held.gate.set()
+        opening.gate.set()
         assert eventually(lambda: states(server)[NAMES[1]] == "loaded")
         embed(server, NAMES[1]).raise_for_status()
 
 
-def test_a_client_that_leaves_while_its_model_is_loaded(held: Held) -> None:
-    with pool_of(held) as pool, serve_models(Models(pool, {}), ServerConfig(port=0, grpc_port=0)) as server:
+def test_a_client_that_leaves_while_its_model_is_loaded(opening: Opening) -> None:
+    opening.gate.clear()
+    with pool_of(opening) as pool, serve_models(Models(pool, {}), ServerConfig(port=0, grpc_port=0)) as server:
         with pytest.raises(httpx.ReadTimeout):
             post(server, json={"texts": ["x"]}, timeout=0.3)
         assert server.handler is not None
         assert eventually(lambda: server.handler is not None and not server.handler.in_flight)
-        held.gate.set()
+        opening.gate.set()
         assert eventually(lambda: states(server)[NAMES[0]] == "loaded")
         assert pool.states()[NAMES[0]].users == 0
 
@@ -278,6 +269,10 @@ def test_eager_is_the_default_and_finds_a_damaged_model_at_the_start(tmp_path: P
         assert {one["state"] for one in models.states().values()} == {"loaded"}
 
 
+def is_told(server: Running, reason: str) -> bool:
+    return reason in server.log
+
+
 def test_sighup_reads_the_models_again(tmp_path: Path) -> None:
     file = tmp_path / "embedding_config.yaml"
 
@@ -301,6 +296,6 @@ def test_sighup_reads_the_models_again(tmp_path: Path) -> None:
         for text, reason in (("server: {models: [a, a]}", "both be called"), ("server: [", "not valid YAML")):
             write(text)
             server.process.send_signal(signal.SIGHUP)
-            assert eventually(lambda reason=reason: reason in server.log)  # type: ignore[misc]
+            assert eventually(functools.partial(is_told, server, reason))
         assert embed(server, NAMES[1]).status_code == 200
         assert server.process.poll() is None

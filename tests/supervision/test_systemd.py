@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,13 +37,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def definition(program: str = "/usr/bin/env", **values: object) -> Definition:
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "command": (program, "-P", "-m", "akidb_embeddings", "serve", *WORDS),
         "environment": {"AKIDB_CACHE_DIR": '/a b/$x%h"', "AKIDB_BLAS": "mlx"},
         "folder": "/tmp",
         "stop_seconds": 45,
     }
-    return Definition(**settings | values)  # type: ignore[arg-type]
+    return Definition(**settings | values)
 
 
 def verified(file: Path) -> None:
