@@ -21,8 +21,8 @@ from bench.texts import BUILT_IN, Texts, exact_tokenizer, spread_evenly
 _HERE = Path(__file__).parent
 # The order of the report. Memory and cold start have processes of their own and disturb nobody.
 _ORDER = (
-    "latency", "open_loop", "throughput", "reranking", "concurrency", "server", "neighbours", "memory", "cold_start",
-    "peers",
+    "latency", "open_loop", "throughput", "reranking", "concurrency", "server", "turns", "neighbours", "memory",
+    "cold_start", "peers",
 )  # fmt: skip
 _LONGEST_TEST = 6 * 3600
 

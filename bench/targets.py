@@ -25,6 +25,7 @@ NEIGHBOURS = "neighbours"
 RERANKING, PAIRS = "reranking", "pairs of mixed lengths"
 RERANKING_PEER, BESIDE_CROSS_ENCODER = "reranking beside CrossEncoder", f"{PAIRS}, their time to ours"
 OVER_ASYNC = "REST, more than async in process"
+TURNS, TURNS_P95 = "models that take turns", "P95 of requests whose model is loaded, to that without loading"
 OVER_ENGINE = "REST, more than the engine's own time"
 OVERHEAD = {name: f"{name}, more than in process" for name in ("REST", "OpenAI, base64", "gRPC")}
 
@@ -76,6 +77,16 @@ TARGETS = (
     *(
         Target(f"server overhead, {name}", SERVER, figure, lambda found: found.p50, True, 2, "ms")
         for name, figure in OVERHEAD.items()
+    ),
+    Target(
+        "P95 while models take turns",
+        TURNS,
+        TURNS_P95,
+        lambda found: found.p50,
+        True,
+        2,
+        "times",
+        of_every_model=True,  # it is the bundled one that takes turns
     ),
     Target("a query beside 2 busy programs", NEIGHBOURS, beside(2), lambda found: found.p50, True, 1.5, "times"),
     Target(

@@ -8,8 +8,6 @@ import json
 import logging
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +23,8 @@ from bench.figures import Recorder
 from bench.models import Model
 from bench.open_loop import Outcome, offer, precise_loop
 from bench.plots import LATENCIES
-from bench.process import ROOT
 from bench.scale import Scale
+from bench.serving import serving
 from bench.targets import HTTP_ERRORS, OPEN_LOOP_RATE, OVER_ASYNC, OVER_ENGINE, OVER_HTTP, OVERHEAD, SERVER
 from bench.texts import Texts
 
@@ -67,24 +65,10 @@ class _Connections:
 @pytest.fixture
 def address(model: Model, tmp_path: Path) -> Iterator[tuple[str, int]]:
     """Host and port of a server of the measured model, in a process of its own."""
-    config, log = tmp_path / "config.yaml", tmp_path / "log"
+    config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"embedding": model.config.to_dict()}), encoding="utf-8")
-    command = [sys.executable, "-m", "akidb_embeddings", "serve", "--config", str(config), "--port", "0"]
-    with log.open("w") as stream, subprocess.Popen(command, cwd=ROOT, stderr=stream) as process:
-        try:
-            found = _eventually(lambda: _ADDRESS.search(log.read_text(encoding="utf-8")), process)
-            yield found[1], int(found[2])
-        finally:
-            process.terminate()
-
-
-def _eventually(look: Callable[[], "re.Match[str] | None"], process: "subprocess.Popen[bytes]") -> "re.Match[str]":
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and process.poll() is None:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise RuntimeError("the server did not start")
+    with serving(tmp_path / "log", "--config", str(config)) as found:
+        yield found
 
 
 def test_fixed_rate_over_http(
@@ -188,6 +172,7 @@ def _server_here(service: EmbeddingService) -> Iterator[tuple[tuple[str, int], s
         loop, ending = control[0]
         loop.call_soon_threadsafe(ending.set)
         thread.join(_PATIENCE)
+        stack.close()
         root.handlers[:] = handlers
         root.setLevel(level)
 
