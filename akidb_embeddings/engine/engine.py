@@ -5,6 +5,7 @@ Callers on any thread or event loop pass NumPy arrays and get a future. The engi
 the texts that are queued when the device becomes free form the next round.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -212,6 +213,9 @@ class Engine:
                 self._ready.set_result(None)
             self._serve(model)
         except BaseException as error:  # SystemExit included: the thread's end must be handled
+            if model is not None:
+                with contextlib.suppress(Exception):  # it may be broken, and the first error is the one to tell
+                    model.close()
             model = None  # free its memory before a new thread loads it again
             self._handle_death(error)
 

@@ -4,12 +4,15 @@ Each stream has a thread of its own inside MLX, so that a process which loads an
 """
 
 import atexit
+import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 _NAME, _IDLE_NAME = "akidb-mlx", "akidb-mlx-idle"
 
@@ -57,12 +60,13 @@ class _Worker:
         while (job := self._jobs.get()) is not None:
             try:
                 job.run()
-            finally:
-                # Idle before the job counts as done, so that whoever waits for it gets this thread for the next one.
-                self._thread.name = _IDLE_NAME
-                with _lock:
-                    _idle.append(self)
-                job.finish()
+            except BaseException:  # or the thread would end, and still count as idle
+                _log.exception("A job of an MLX thread failed")
+            # Idle before the job counts as done, so that whoever waits for it gets this thread for the next one.
+            self._thread.name = _IDLE_NAME
+            with _lock:
+                _idle.append(self)
+            job.finish()
             del job  # or it would keep an engine while the thread is idle
 
 

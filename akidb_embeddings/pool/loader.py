@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from akidb_embeddings.compute.heap import trim_heap
 from akidb_embeddings.errors import EmbeddingError, WorkerError
@@ -19,18 +20,30 @@ Open = Callable[[str, AnyConfig], Service]
 _log = logging.getLogger(__name__)
 
 
+class Loading(NamedTuple):
+    """What is done to load a model, in this order.
+
+    Attributes:
+        announce: Told of its configuration: what follows may download its files.
+        expected_bytes: Tells how much memory it will take. Called only where memory is limited.
+        open_service: Loads it, given its name and configuration.
+    """
+
+    announce: Callable[[AnyConfig], None]
+    expected_bytes: Callable[[AnyConfig], int]
+    open_service: Open
+
+
 class Loader:
     """What loads models.
 
     Args:
         slots: The pool's models.
-        open_service: Loads a model, given its name and configuration.
-        expected_bytes: Tells how much memory a configuration's model will take.
+        loading: How a model is loaded.
     """
 
-    def __init__(self, slots: Slots, open_service: Open, expected_bytes: Callable[[AnyConfig], int]) -> None:
-        self._slots, self._condition = slots, slots.condition
-        self._open, self._expected_bytes = open_service, expected_bytes
+    def __init__(self, slots: Slots, loading: Loading) -> None:
+        self._slots, self._condition, self._loading = slots, slots.condition, loading
         self._line: deque[Place] = deque()  # the models that wait for memory, the first come first
 
     @property
@@ -59,27 +72,34 @@ class Loader:
         One that turns out larger than expected, and does not fit, is closed and waits again: two such models would wait
         for each other if they kept what they have.
         """
-        expected = 0
+        config, expected = slot.model.config, 0
+        self._loading.announce(config)
         if self._slots.limit < math.inf:
-            expected = slot.size or self._expected_bytes(slot.model.config)
+            expected = slot.size or self._loading.expected_bytes(config)
         while True:
             self._make_room(slot, expected)
-            service = self._open(slot.name, slot.model.config)
+            service = self._loading.open_service(slot.name, config)
             size = service.memory_bytes
             if size <= expected or self._grow(slot, size):
                 return service, size
             service.close()
             del service
             trim_heap()
+            self._reserve(slot, 0)
             expected = slot.size = size
 
     def _grow(self, slot: Slot, size: int) -> bool:
-        """Reserve more memory for a model. Returns whether there is so much; if not, it has none reserved."""
+        """Reserve more memory for a model. Returns whether there is so much."""
         with self._condition:
             fits = taken(self._slots.all(), slot) + size <= self._slots.limit
-            slot.reserved = size if fits else 0
-            self._condition.notify_all()
+            if fits:
+                slot.reserved = size
         return fits
+
+    def _reserve(self, slot: Slot, size: int) -> None:
+        with self._condition:
+            slot.reserved = size
+            self._condition.notify_all()
 
     def _make_room(self, slot: Slot, size: int) -> None:
         """Reserve memory for a model. Blocks until others have left.
@@ -110,24 +130,24 @@ class Loader:
 
     def _done(self, slot: Slot, service: Service, size: int) -> None:
         with self._condition:
-            is_wanted = not (self._slots.is_closed or slot.is_removed)
-            waiting = take_waiters(slot)
-            entered = []
-            if is_wanted:
+            if self._slots.is_closed or slot.is_removed:
+                entered = None
+            else:
                 slot.loaded(service, size)
+                waiting = take_waiters(slot)
                 entered = [future for _, future in waiting if future.set_running_or_notify_cancel()]
                 for _ in entered:
                     slot.begin()
                 self._slots.shrink()
-            else:
-                slot.unloaded()
-                self._slots.forget_removed(slot)
-            self._condition.notify_all()
+                self._condition.notify_all()
+        if entered is None:
+            service.close()  # before its memory counts as free
+            del service
+            trim_heap()
+            self._failed(slot, closed())
+            return
         for future in entered:
             future.set_result(service)
-        if not is_wanted:
-            service.close()
-            fail(waiting, closed())
 
     def _failed(self, slot: Slot, error: BaseException) -> None:
         failure = error if isinstance(error, Exception) else WorkerError(f"Loading was interrupted: {error!r}")

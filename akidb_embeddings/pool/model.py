@@ -24,7 +24,8 @@ class PooledModel:
 
     Attributes:
         config: Its configuration; the kind decides whether it embeds or reranks.
-        keep_alive: For how many seconds it stays loaded after its last use; ``FOREVER`` by default, 0 for not at all.
+        keep_alive: For how many seconds it stays loaded after its last use, 0 for not at all; ``FOREVER`` by default,
+            which negative numbers stand for, too.
         pinned: Whether it stays loaded whatever other models need, and whatever a call's ``keep_alive`` is.
 
     Raises:
@@ -36,7 +37,7 @@ class PooledModel:
     pinned: bool = False
 
     def __post_init__(self) -> None:
-        check_keep_alive(self.keep_alive)
+        object.__setattr__(self, "keep_alive", check_keep_alive(self.keep_alive))
 
     @property
     def is_reranker(self) -> bool:
@@ -85,14 +86,12 @@ def check_limit(value: int | None) -> int | None:
     return value
 
 
-def check_keep_alive(value: float | None) -> float | None:
-    """``value``, with ``FOREVER`` for negative numbers, as other servers have it; None stays None.
+def check_keep_alive(value: float) -> float:
+    """``value``, with ``FOREVER`` for negative numbers, as other servers have it.
 
     Raises:
         ConfigurationError: It is no number.
     """
-    if value is None:
-        return None
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         reason = f"is {value!r}; it must be a number of seconds, 0 to unload at once, or math.inf."
         raise ConfigurationError(field="keep_alive", reason=reason)

@@ -1,13 +1,13 @@
 """``ModelPool``: models by name, loaded when they are asked for, below one limit of memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 
 from akidb_embeddings.errors import DeadlineError
 from akidb_embeddings.pool.keeper import Keeper
-from akidb_embeddings.pool.loader import Open
+from akidb_embeddings.pool.loader import Loading, Open
 from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive, check_limit
 from akidb_embeddings.pool.opening import expected_bytes, open_service
 from akidb_embeddings.pool.slot import Slot
@@ -26,6 +26,7 @@ class ModelPool(Closing):
         max_memory: The most bytes that all loaded models may take, with about what their tokenizers take; None for any.
             Micro-batches need some in addition.
         open_service: What loads the model of a configuration.
+        announce: Called with each configuration before its model's files are looked for, which may be a download.
 
     Raises:
         ConfigurationError: ``max_memory`` or a model's ``keep_alive`` is not allowed.
@@ -37,9 +38,10 @@ class ModelPool(Closing):
         *,
         max_memory: int | None = None,
         open_service: Open = lambda _, config: open_service(config),
+        announce: Callable[[AnyConfig], None] = lambda _: None,
     ) -> None:
         told, limit = _told(models), check_limit(max_memory)  # before there are threads
-        self._keeper = Keeper(open_service, expected_bytes)
+        self._keeper = Keeper(Loading(announce, expected_bytes, open_service))
         self._keeper.replace(told, limit)
 
     @property
@@ -73,7 +75,7 @@ class ModelPool(Closing):
             EmbeddingError: Loading failed, as in ``EmbeddingService``; the next call tries again.
             WorkerError: The pool is closed.
         """
-        keep_alive = check_keep_alive(keep_alive)
+        keep_alive = None if keep_alive is None else check_keep_alive(keep_alive)
         with self._entering(name, timeout) as (slot, future):
             service = future.result(timeout)
         try:
@@ -86,7 +88,7 @@ class ModelPool(Closing):
         self, name: str, *, keep_alive: float | None = None, timeout: float | None = None
     ) -> AsyncIterator[Service]:
         """``use`` for event loops: loading does not block the loop."""
-        keep_alive = check_keep_alive(keep_alive)
+        keep_alive = None if keep_alive is None else check_keep_alive(keep_alive)
         with self._entering(name, timeout) as (slot, future):
             service = await _result(future, timeout)
         try:
@@ -100,11 +102,12 @@ class ModelPool(Closing):
         slot, future = self._keeper.enter(name)
         try:
             yield slot, future
-        except BaseException as error:  # KeyboardInterrupt and a cancelled task included
+        except TimeoutError:
             self._keeper.give_up(slot, future)
-            is_late = isinstance(error, TimeoutError) and (future.cancelled() or future.exception() is None)
-            if is_late:  # else it is the error of loading
-                raise _late(name, timeout) from None
+            failure = None if future.cancelled() else future.exception()
+            raise failure or _late(name, timeout) from None  # loading may have failed at the last moment
+        except BaseException:  # KeyboardInterrupt and a cancelled task included
+            self._keeper.give_up(slot, future)
             raise
 
     @contextmanager
@@ -137,20 +140,25 @@ class ModelPool(Closing):
         async with self.ause(name, timeout=timeout):
             pass
 
-    def unload(self, name: str) -> bool:
+    def unload(self, name: str, *, timeout: float | None = None) -> bool:
         """Unload a model, pinned or not, once the calls that use it are done; until then it takes no new ones.
+
+        Args:
+            name: The model's name.
+            timeout: The most seconds to wait for that; None for any.
 
         Returns:
             Whether it was loaded.
 
         Raises:
             ModelNotFoundError: The pool has no model of that name.
+            DeadlineError: It was not unloaded in time; it will be.
         """
-        return self._keeper.unload(name)
+        return self._keeper.unload(name, timeout)
 
-    async def aunload(self, name: str) -> bool:
+    async def aunload(self, name: str, *, timeout: float | None = None) -> bool:
         """``unload`` for event loops."""
-        return await asyncio.to_thread(self.unload, name)
+        return await asyncio.to_thread(self.unload, name, timeout=timeout)
 
     def states(self) -> dict[str, ModelState]:
         """What each model does now."""

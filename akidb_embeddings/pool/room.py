@@ -47,10 +47,10 @@ def leaving_for(place: Place, slots: Iterable[Slot], limit: float) -> list[Slot]
         MemoryLimitError: It does not fit beside the pinned models, whatever leaves.
     """
     others = [slot for slot in slots if slot is not place.slot]
-    pinned = sum(slot.reserved for slot in others if slot.model.pinned)
+    staying = [slot for slot in others if slot.state != "unloading" and not slot.is_removed]
+    pinned = sum(slot.reserved for slot in staying if slot.model.pinned)
     if pinned + place.size > limit:
         raise _does_not_fit(place, pinned, int(limit))
-    staying = [slot for slot in others if slot.state != "unloading"]
     missing = place.size + sum(slot.reserved for slot in staying) - limit
     loaded = sorted((slot for slot in staying if slot.state == "loaded"), key=lambda slot: slot.last_use)
     may_leave = [slot for slot in loaded if not slot.model.pinned and (slot.is_idle or not place.patience)]

@@ -4,7 +4,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from akidb_embeddings.server import schemas
-from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     describe_errors,
@@ -27,10 +26,9 @@ async def load(request: Request) -> Response:
     """Load a model, unless it is loaded. It needs an admin key."""
     handler, name = handler_of(request), request.path_params["name"]
     with handler.handling("admin"):
-        handler.models.kind(name)
         async with handler.models.use(name, handler.config.request_seconds):
             pass
-    return _state(handler, name)
+    return json_response(handler.models.one(name))
 
 
 @ROUTER.post("/models/{name:path}/unload", response_model=schemas.ModelState, responses=_RESPONSES, openapi_extra=_PATH)
@@ -41,10 +39,5 @@ async def unload(request: Request) -> Response:
     """
     handler, name = handler_of(request), request.path_params["name"]
     with handler.handling("admin"):
-        handler.models.kind(name)
-        await handler.models.pool.aunload(name)
-    return _state(handler, name)
-
-
-def _state(handler: Handler, name: str) -> Response:
-    return json_response({"id": name, **handler.models.states()[name]})
+        await handler.models.unload(name, handler.config.request_seconds)
+    return json_response(handler.models.one(name))

@@ -67,13 +67,13 @@ async def embed(request: Request) -> Response:
     )
     outcome = await embed_call(request, call, "cohere")
     as_list = given.embedding_types is None and request.url.path == "/v1/embed"
-    body = {
-        "response_type": "embeddings_floats" if as_list else "embeddings_by_type",
-        "id": request.state.request_id,
-        "embeddings": outcome.vectors if as_list else {one: _rows(outcome, one) for one in types},
-        "texts": texts,
-        "meta": _meta(outcome),
-    }
+    told = {"id": request.state.request_id, "texts": texts, "meta": _meta(outcome)}
+
+    def body() -> dict[str, Any]:
+        if as_list:
+            return told | {"response_type": "embeddings_floats", "embeddings": outcome.vectors}
+        return told | {"response_type": "embeddings_by_type", "embeddings": {one: _rows(outcome, one) for one in types}}
+
     return await vectors_response(body, outcome, truncation_headers(outcome.truncated))
 
 

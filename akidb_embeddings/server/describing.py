@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from akidb_embeddings.pool.model import ModelState, Service
+from akidb_embeddings.pool.model import AnyConfig, ModelState, Service
 from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.service.service import EmbeddingService
 
@@ -18,6 +18,18 @@ UNKNOWN: Mapping[str, Mapping[str, Any]] = {
     "reranker": dict.fromkeys(_RERANKER),
 }
 """By kind, what is told of a model that was never loaded."""
+
+
+class Known(NamedTuple):
+    """What was found when a model was loaded.
+
+    Attributes:
+        config: The configuration that it was loaded with.
+        description: What clients are told of it.
+    """
+
+    config: AnyConfig
+    description: Mapping[str, Any]
 
 
 def describe(service: Service) -> dict[str, Any]:

@@ -6,21 +6,18 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
+from akidb_embeddings.server.responses import PAGE_POLICY
+
 ROUTER = APIRouter(include_in_schema=False)
 PATHS = frozenset({"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"})
 """The paths of the page and of all that it loads, besides the OpenAPI document."""
 _HERE = Path(__file__).parent
-# Swagger UI's stylesheet has its icons as data; otherwise nothing is allowed but this server's own files and answers.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 @ROUTER.get("/docs")
 async def page() -> Response:
     """The page. It names what it loads relative to itself, so that it works behind a proxy with a path of its own."""
-    return FileResponse(_HERE / "docs.html", headers={"content-security-policy": _POLICY})
+    return FileResponse(_HERE / "docs.html", headers={"content-security-policy": PAGE_POLICY})
 
 
 @ROUTER.get("/docs/start.js")

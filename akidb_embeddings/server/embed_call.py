@@ -172,9 +172,15 @@ async def convert(
 
 def _with_options(service: EmbeddingService, call: EmbedCall) -> contextlib.AbstractContextManager[EmbeddingService]:
     """The service itself, or one with the call's options."""
-    if all(value is None for value in call.changes.values()):
-        return contextlib.nullcontext(service)
-    return service.with_options(**call.changes)
+    settings = service.settings
+    in_force = {
+        "pooling": settings.pooling,
+        "normalize": settings.normalize,
+        "dimensions": settings.dimensions,
+        "truncate": service.config.truncate,
+    }
+    changes = {name: value for name, value in call.changes.items() if value is not None and value != in_force[name]}
+    return service.with_options(**changes) if changes else contextlib.nullcontext(service)
 
 
 async def _accept_all(

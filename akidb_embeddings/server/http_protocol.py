@@ -60,6 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_flight = 0
         self._events = 0  # of the parser; without any, bytes are of a head that goes on and on
         self._head_bytes = 0
+        self._is_in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """The connection is there, and TLS's handshake done."""
@@ -84,12 +85,14 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._is_in_head = True
         if self._connection:
             self._connection.head_began()
 
     def on_headers_complete(self) -> None:
         """A request's head is complete."""
         self._events += 1
+        self._is_in_head = False
         if len(self.pipeline) >= _MAX_PIPELINED:
             self.transport.abort()
             return
@@ -124,6 +127,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_flight = max(0, self._in_flight - 1)  # none, if a request was refused before all of it came
         if self._connection and not self._in_flight:
             self._connection.response_went()
+            if self._is_in_head:  # of a request that was begun ahead
+                self._connection.head_began()
         super().on_response_complete()
 
     def pause_writing(self) -> None:

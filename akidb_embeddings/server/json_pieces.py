@@ -50,7 +50,7 @@ class Member(NamedTuple):
 
     @property
     def items(self) -> int:
-        """The items of a list, if it is not an empty one."""
+        """The items of a list; an empty one, too, counts as one of nothing. 0 if it is no list."""
         return 0 if self.cuts is None else len(self.cuts) - 1
 
     @property

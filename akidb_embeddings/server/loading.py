@@ -1,10 +1,9 @@
 """Which models a server has under which names, and the pool that they are in."""
 
 import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
@@ -15,7 +14,7 @@ from akidb_embeddings.pool.opening import open_service
 from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.registry import SPECS
 from akidb_embeddings.reranking.service import RerankService
-from akidb_embeddings.server.describing import describe
+from akidb_embeddings.server.describing import Known, describe
 from akidb_embeddings.server.models import Models
 
 Announce = Callable[[AnyConfig], None]
@@ -78,8 +77,7 @@ def pooled_models(settings: Settings) -> dict[str, PooledModel]:
     if isinstance(server.keep_alive, Mapping):
         _check_named("keep_alive", [name for name in server.keep_alive if name != "*"], configs)
     return {
-        name: PooledModel(config, _seconds(server.keep_alive_of(name)), name in server.pinned)
-        for name, config in configs.items()
+        name: PooledModel(config, server.keep_alive_of(name), name in server.pinned) for name, config in configs.items()
     }
 
 
@@ -99,18 +97,18 @@ def open_models(settings: Settings, announce: Announce = _ignore) -> Iterator[Mo
         ConfigurationError: Two models have the same name, or a reranker has several labels.
         EmbeddingError: A model cannot be loaded.
     """
-    models, known = pooled_models(settings), dict[str, Mapping[str, Any]]()
-    opener = Opener(announce, known)
-    with ModelPool(models, max_memory=settings.server.memory_limit, open_service=opener) as pool:
+    opener, limit = Opener(), settings.server.memory_limit
+    models = pooled_models(settings)
+    with ModelPool(models, max_memory=limit, open_service=opener, announce=announce) as pool:
         if settings.server.load == "eager":
             load_all(pool)
-        yield Models(pool, known)
+        yield Models(pool, opener.known)
 
 
 @contextlib.contextmanager
 def loaded_models(services: Mapping[str, Service]) -> Iterator[Models]:
     """A server's models over services that are loaded already, by name; these stay open at the end."""
-    known = {name: describe(service) for name, service in services.items()}
+    known = {name: Known(service.config, describe(service)) for name, service in services.items()}
     told = {name: PooledModel(service.config) for name, service in services.items()}
     with ModelPool(told, open_service=lambda name, _: services[name].with_options()) as pool:
         load_all(pool)
@@ -118,25 +116,24 @@ def loaded_models(services: Mapping[str, Service]) -> Iterator[Models]:
 
 
 def load_all(pool: ModelPool) -> None:
-    """Load each model once, pinned ones last, so that none of them leaves for another.
+    """Load each model once, pinned ones first, so that one which does not fit beside them is found.
 
     Raises:
         EmbeddingError: A model cannot be loaded.
     """
-    for name, _ in sorted(pool.models.items(), key=lambda item: item[1].pinned):
+    for name, _ in sorted(pool.models.items(), key=lambda item: not item[1].pinned):
         pool.load(name)
 
 
 class Opener:
     """Loads a model of a server, and computes something: the first vector or score takes longer than others.
 
-    Args:
-        announce: Called with each model before it is loaded.
-        known: Where what clients are told of each model is put.
+    Attributes:
+        known: What clients are told of each model that was loaded.
     """
 
-    def __init__(self, announce: Announce, known: MutableMapping[str, Mapping[str, Any]]) -> None:
-        self._announce, self._known = announce, known
+    def __init__(self) -> None:
+        self.known: dict[str, Known] = {}
 
     def __call__(self, name: str, config: AnyConfig) -> Service:
         """Load the model called ``name``.
@@ -145,11 +142,10 @@ class Opener:
             ConfigurationError: It is a reranker with several labels.
             EmbeddingError: It cannot be loaded.
         """
-        self._announce(config)
         service = open_service(config)
         try:
             _warm_up(service)
-            self._known[name] = describe(service)
+            self.known[name] = Known(config, describe(service))
         except BaseException:  # whatever happens, its memory is not kept
             service.close()
             raise
@@ -174,7 +170,3 @@ def _check_named(field: str, given: Sequence[str], known: Mapping[str, object]) 
     for name in given:
         if name not in known:
             raise ConfigurationError(field=field, reason=f"names {name!r}; the models here are {', '.join(known)}.")
-
-
-def _seconds(keep_alive: float) -> float:
-    return math.inf if keep_alive < 0 else keep_alive

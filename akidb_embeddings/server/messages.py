@@ -1,6 +1,5 @@
 """The messages of embedding.proto, as calls of the handler and of its outcomes."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
+from akidb_embeddings.server.parsing import on_parsing_thread
 from akidb_embeddings.server.prompting import older_prompt
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.service.result import Timings
@@ -52,7 +52,7 @@ async def parse(
     """
     if len(message) <= _FEW_BYTES:
         return _parse(message, schema, convert, max_items)
-    return await asyncio.to_thread(_parse, message, schema, convert, max_items)
+    return await on_parsing_thread(_parse, message, schema, convert, max_items)
 
 
 def _parse(

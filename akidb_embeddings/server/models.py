@@ -9,7 +9,7 @@ from akidb_embeddings.errors import DeadlineError, EmbeddingError, MemoryLimitEr
 from akidb_embeddings.pool.model import PooledModel, Service, check_keep_alive
 from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.server.api_error import ApiError, ErrorKind
-from akidb_embeddings.server.describing import UNKNOWN, state_of
+from akidb_embeddings.server.describing import UNKNOWN, Known, state_of
 from akidb_embeddings.server.logs import LOG
 
 EMBEDDING, RERANKER = "embedding", "reranker"
@@ -23,10 +23,10 @@ class Models:
 
     Attributes:
         pool: The models.
-        known: What is told of each model, by name, once it was loaded.
+        known: What was found when models were loaded, by name.
     """
 
-    def __init__(self, pool: ModelPool, known: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, pool: ModelPool, known: Mapping[str, Known]) -> None:
         self.pool, self.known = pool, known
 
     @property
@@ -69,7 +69,7 @@ class Models:
             ApiError: The model cannot be loaded, or not within ``seconds``.
             ConfigurationError: ``keep_alive`` is no number.
         """
-        keep_alive, begin = check_keep_alive(keep_alive), time.monotonic()
+        begin, keep_alive = time.monotonic(), None if keep_alive is None else check_keep_alive(keep_alive)
         async with AsyncExitStack() as stack:
             try:
                 is_loaded = self.pool.is_loaded(name)
@@ -80,20 +80,51 @@ class Models:
                 raise _not_found(_unknown(name, models)) if name not in models else _not_loaded(name, error) from error
             yield service, 0.0 if is_loaded else time.monotonic() - begin
 
+    async def unload(self, name: str, seconds: float) -> None:
+        """Unload a model once the requests that use it are done.
+
+        Raises:
+            ApiError: There is none of that name, or it is not done within ``seconds``.
+        """
+        try:
+            await self.pool.aunload(name, timeout=seconds)
+        except EmbeddingError as error:
+            models = self.pool.models
+            raise _not_found(_unknown(name, models)) if name not in models else _not_loaded(name, error) from error
+
     def info(self) -> dict[str, list[dict[str, Any]]]:
         """Describe the models, as ``/info`` and the gRPC call ``Info`` do."""
         return {"models": self._described(EMBEDDING), "rerankers": self._described(RERANKER)}
 
-    def states(self) -> dict[str, dict[str, Any]]:
-        """Which models are loaded, since when, their memory and their last use."""
-        return {name: state_of(state) for name, state in self.pool.states().items()}
+    def listed(self) -> list[dict[str, Any]]:
+        """Every model's name and kind, whether it is loaded, since when, its memory and its last use."""
+        states, models = self.pool.states(), self.pool.models
+        return [
+            {"id": name, "kind": _kind(models, name), **state_of(state)}
+            for name, state in states.items()
+            if name in models
+        ]
+
+    def one(self, name: str) -> dict[str, Any]:
+        """What ``listed`` has of the model called ``name``.
+
+        Raises:
+            ApiError: There is none.
+        """
+        found = next((one for one in self.listed() if one["id"] == name), None)
+        if found is None:
+            raise _not_found(_unknown(name, self.pool.models))
+        return found
 
     def _described(self, kind: str) -> list[dict[str, Any]]:
-        states = self.pool.states()
+        states, models = self.pool.states(), self.pool.models
         found = []
-        for index, name in enumerate(_names_of(kind, self.pool.models)):
-            own = {**UNKNOWN[kind], **self.known.get(name, {})}
-            found.append({"name": name, "default": not index, "state": states[name].state, **own})
+        for index, name in enumerate(_names_of(kind, models)):
+            known = self.known.get(name)
+            is_told = known is not None and known.config == models[name].config  # else it was another model
+            state = states[name].state if name in states else "unloaded"
+            description = known.description if known is not None and is_told else UNKNOWN[kind]
+            found.append({"name": name, "default": not index, "state": state, **description})
         return found
 
     def _find(self, kind: str, name: str | None) -> str:

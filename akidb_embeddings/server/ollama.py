@@ -76,7 +76,7 @@ async def embed(request: Request) -> Response:
         "load_duration": round(1e9 * outcome.load_seconds),
         "prompt_eval_count": sum(outcome.token_counts),
     }
-    return await vectors_response(body, outcome, truncation_headers(outcome.truncated))
+    return await vectors_response(lambda: body, outcome, truncation_headers(outcome.truncated))
 
 
 @ROUTER.post(
@@ -91,7 +91,8 @@ async def embeddings(request: Request) -> Response:
     keep_alive, model = keep_alive_seconds(given.keep_alive), _name(request, given.model)
     call = EmbedCall([given.prompt], model=model, keep_alive=keep_alive, names={"texts": "prompt"})
     outcome = await embed_call(request, call, "ollama")
-    return await vectors_response({"embedding": outcome.vectors[0]}, outcome, truncation_headers(outcome.truncated))
+    body = {"embedding": outcome.vectors[0]}
+    return await vectors_response(lambda: body, outcome, truncation_headers(outcome.truncated))
 
 
 @ROUTER.get("/tags", response_model=schemas.OllamaModels, responses=_responses())

@@ -1,5 +1,6 @@
 """OpenAI's embeddings API, for its clients."""
 
+import functools
 import time
 from typing import Any
 
@@ -11,7 +12,6 @@ from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
 from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.inputs import texts_of
-from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.responses import (
     ANY_REQUEST,
     Api,
@@ -28,7 +28,8 @@ from akidb_embeddings.server.truncation import describe_truncation, truncation_h
 from akidb_embeddings.vectors.precision import to_base64
 
 ROUTER = APIRouter(prefix="/v1", tags=["openai"])
-_STARTED = int(time.time())
+# What OpenAI tells of every model besides its name.
+_MODEL = {"object": "model", "created": int(time.time()), "owned_by": "akidb"}
 # The names of the arguments in OpenAI's API.
 _NAMES = {**REQUEST_NAMES, "texts": "input", "prompt": "prompt"}
 
@@ -46,7 +47,7 @@ async def embeddings(request: Request) -> Response:
     options = {name: value for name, value in given if name not in ("input", "encoding_format", "user", "keep_alive")}
     call = EmbedCall(texts_of(given.input, "input"), keep_alive=keep_alive_seconds(given.keep_alive), **options)
     outcome = await embed_call(request, call, "openai")
-    body = _body(outcome, given.encoding_format == "base64")
+    body = functools.partial(_body, outcome, given.encoding_format == "base64")
     return await vectors_response(body, outcome, truncation_headers(outcome.truncated))
 
 
@@ -57,8 +58,8 @@ async def embeddings(request: Request) -> Response:
 )
 async def models(request: Request) -> Response:
     """The models that are served."""
-    found = handler_of(request).models
-    return json_response({"object": "list", "data": [_model(found, name) for name in found.names]})
+    data = [_MODEL | one for one in handler_of(request).models.listed()]
+    return json_response({"object": "list", "data": data})
 
 
 # Names may have slashes. Clients send them encoded or not; both arrive decoded.
@@ -70,14 +71,7 @@ async def models(request: Request) -> Response:
 )
 async def model(request: Request) -> Response:
     """One of the models that are served."""
-    name = request.path_params["model"]
-    return json_response(_model(handler_of(request).models, name))
-
-
-def _model(models: Models, name: str) -> dict[str, Any]:
-    kind = models.kind(name)
-    told = {"id": name, "object": "model", "created": _STARTED, "owned_by": "akidb", "kind": kind}
-    return told | models.states()[name]
+    return json_response(_MODEL | handler_of(request).models.one(request.path_params["model"]))
 
 
 def _error_body(error: ApiError, request_id: str) -> dict[str, Any]:

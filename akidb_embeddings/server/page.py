@@ -6,17 +6,15 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
+from akidb_embeddings.server.responses import PAGE_POLICY
+
 ROUTER = APIRouter(include_in_schema=False)
 _FILES = Path(__file__).parent / "web"
 _NAMES = tuple(sorted(file.name for file in _FILES.iterdir() if file.suffix in (".css", ".js")))
 PATHS = frozenset({"/", *(f"/page/{name}" for name in _NAMES)})
 """The paths of the page and of the files that it loads."""
 _HEADERS = {
-    # Nothing but this server's own files and answers; the icon is data. Other pages may not embed it in a frame.
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    "content-security-policy": PAGE_POLICY,
     "cache-control": "no-cache",  # after an update, scripts of two versions would not fit together
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",

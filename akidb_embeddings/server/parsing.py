@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -25,6 +25,7 @@ _MAX_ITEM_MARKS = 1 << 16
 _THREADS = ThreadPoolExecutor(2, "parsing")
 Location = tuple[int | str, ...]
 Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 class StrictBody(BaseModel):
@@ -49,7 +50,12 @@ async def parse(body: bytes, schema: type[Body], max_items: int | None = None) -
     """
     if len(body) <= PIECE_BYTES:
         return _parse_piece(body, schema)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, _parse_large, body, schema, max_items)
+    return await on_parsing_thread(_parse_large, body, schema, max_items)
+
+
+async def on_parsing_thread(function: Callable[..., Result], *arguments: object) -> Result:
+    """The function's result; it runs on one of the two threads that read large requests of any protocol."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, function, *arguments)
 
 
 def _parse_piece(body: bytes, schema: type[Body], first_index: int = 0) -> Body:
@@ -85,7 +91,7 @@ def _parse_large(body: bytes, schema: type[Body], max_items: int | None) -> Body
             raise ApiError(ErrorKind.INVALID, message, field=name, limit=max_items)
     for name, member in named.items():
         for begin, end, index in itertools.islice(member.pieces(), 1, None):
-            piece = b'{"%b":[%b]}' % (name.encode(), body[begin:end])
+            piece = b'{"%b":%b}' % (name.encode(), _as_list(body, member, begin, end))
             getattr(parsed, name).extend(getattr(_parse_piece(piece, _only(schema, name), index), name))
     return parsed
 
@@ -104,10 +110,23 @@ def _beginning(body: bytes, member: Member, is_list: bool, is_known: bool) -> by
     value = body[member.begin : member.end]
     if member.items and is_list:
         begin, end, _ = next(member.pieces())
-        return b"[" + body[begin:end] + b"]"
+        return _as_list(body, member, begin, end)
     if int(member.marks_per_item.sum()) > _MAX_MARKS:
         return b"[]" if value.lstrip().startswith(b"[") else b"{}"
     return value
+
+
+def _as_list(body: bytes, member: Member, begin: int, end: int) -> bytes:
+    """Some items of a list as a list of their own.
+
+    Raises:
+        ApiError: It is an item of nothing, as in ``[1,,2]``; alone, it would be no item, and no error.
+    """
+    items = body[begin:end]
+    if member.items > 1 and not items.strip(b" \t\n\r"):
+        reason = f"the list {member.name.decode(errors='replace')[:100]!r} has a comma too many"
+        raise ApiError(ErrorKind.MALFORMED, f"The body is not a valid JSON object: {reason}.")
+    return b"[" + items + b"]"
 
 
 def _check_values(name: str, member: Member) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import EmbeddingError
@@ -14,6 +14,8 @@ from akidb_embeddings.server.logs import LOG
 
 # What takes effect at once. All else is read at the start.
 _OF_MODELS = {"models", "rerankers", "load", "keep_alive", "max_memory", "pinned"}
+# Of the others, what is in the configurations of models, too.
+_OF_CONFIGURATIONS = ("max_queued_tokens",)
 
 
 class Reloading:
@@ -49,7 +51,8 @@ class Reloading:
         """Read the settings again, and have their models. If something is wrong with them, nothing changes."""
         try:
             settings = self._read_again()
-            models = pooled_models(settings)
+            kept = {name: getattr(self._settings.server, name) for name in _OF_CONFIGURATIONS}
+            models = pooled_models(settings._replace(server=replace(settings.server, **kept)))
             before = set(self._pool.models)
             self._pool.replace(models, max_memory=settings.server.memory_limit)
         except EmbeddingError as error:

@@ -18,10 +18,16 @@ from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.handler import Handler
 from akidb_embeddings.server.logs import work_fields
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
-from akidb_embeddings.vectors.precision import Quantized
 
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of pages: nothing but this server's own files and answers; icons are data. Other pages
+may not embed them in a frame."""
 
 ANY_REQUEST = (400, 401, 413, 415, 500)
 """The statuses of the errors that every route may respond with: its body may be malformed, even if it is not used."""
@@ -117,17 +123,23 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def vectors_response(
-    body: dict[str, Any] | Quantized, outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
+    body: Callable[[], object], outcome: EmbedOutcome, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The body as JSON. Its arrays have the digits that restore the same float32 values."""
+    """The body as JSON. Its arrays have the digits that restore the same float32 values.
+
+    Args:
+        body: Makes the body, which may take long: of large outcomes, on another thread.
+        outcome: The vectors.
+        headers: Further headers.
+    """
     is_large = outcome.vectors.size > _MANY_NUMBERS
     content = await asyncio.to_thread(_write, body) if is_large else _write(body)
     return _Parts(content, headers=headers, media_type="application/json")
 
 
-def _write(body: dict[str, Any] | Quantized) -> bytes:
+def _write(body: Callable[[], object]) -> bytes:
     """The body as JSON, one vector after the other: between two of them, other threads run."""
-    return orjson.dumps(body, default=_rows)
+    return orjson.dumps(body(), default=_rows)
 
 
 def _rows(array: np.ndarray[Any, Any]) -> object:

@@ -1,5 +1,6 @@
 """The REST API of this library: its routes, and the form of its errors."""
 
+import functools
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -31,7 +32,7 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "d
 async def embed(request: Request, given: schemas.EmbedRequest) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
     outcome = await embed_call(request, _call(given), "rest")
-    return await vectors_response(_body(outcome, given.encoding_format == "base64"), outcome)
+    return await vectors_response(functools.partial(_body, outcome, given.encoding_format == "base64"), outcome)
 
 
 @ROUTER.get("/info", tags=["about"], response_model=Info, responses=describe_errors(*ANY_REQUEST))

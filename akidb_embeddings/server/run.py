@@ -67,22 +67,28 @@ def serve(
     if read_again is not None:
         ignore_sighup()  # while models are loaded
     watchdog = threading.Timer(_ENGINE_SECONDS, _force_exit)
-    watchdog.daemon = True
+    watchdog.daemon = True  # closing the models waits for the engine's last batch, but not forever
     with open_models(settings, announce) as models:
         handler = Handler(config, models, Metrics(models.pool))
         reloading = None if read_again is None else Reloading(models.pool, settings, read_again)
-        asyncio.run(_serve_until_signal(handler, keys, notify, reloading))
-        watchdog.start()  # closing the models waits for the engine's last batch, but not forever
+        asyncio.run(_serve_until_signal(handler, keys, notify, reloading, watchdog))
     watchdog.cancel()
 
 
 async def _serve_until_signal(
-    handler: Handler, keys: ApiKeys, notify: Callable[[str], None], reloading: Reloading | None
+    handler: Handler,
+    keys: ApiKeys,
+    notify: Callable[[str], None],
+    reloading: Reloading | None,
+    watchdog: threading.Timer,
 ) -> None:
     shutdown = _shutdown_event()
     if reloading is not None:
         reloading.listen()
     await serve_until(handler, keys, notify, shutdown)
+    watchdog.start()
+    # The loop's end waits for threads that wait for models. On a thread of its own: they may have taken the loop's.
+    threading.Thread(target=handler.models.pool.close, name="akidb-close", daemon=True).start()
 
 
 async def serve_until(handler: Handler, keys: ApiKeys, notify: Callable[[str], None], shutdown: asyncio.Event) -> None:

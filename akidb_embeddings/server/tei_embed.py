@@ -85,7 +85,7 @@ async def _embed(request: Request, given: TeiEmbedRequest) -> Response:
         names=_NAMES,
     )
     outcome = await embed_call(request, call, "tei")
-    return await vectors_response(outcome.vectors, outcome, truncation_headers(outcome.truncated))
+    return await vectors_response(lambda: outcome.vectors, outcome, truncation_headers(outcome.truncated))
 
 
 API = Api(ROUTER, tei.error_body)

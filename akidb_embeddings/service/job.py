@@ -82,6 +82,7 @@ class Job(ABC):
         alone: bool = False,
     ) -> None:
         self._config, self._engine, self._count, self._limit = config, engine, count, limit
+        self._expected: float | None = None  # about how many tokens all texts have
         self._first = first_index
         self._progress, self._waits, self._alone = progress, wait, alone
         self._reported = self._stored = 0
@@ -181,9 +182,10 @@ class Job(ABC):
             DeadlineError: There is not enough time for all texts of the call.
         """
         if begin == 0 and (remaining := self._remaining()) is not None:
-            lengths = [self._prefix + self._length(index) for index in range(self._count)]
-            expected = expected_tokens(tokens, lengths, self._limit)
-            check_time(self._field, self._count, expected, self._engine.statistics, remaining)
+            if self._expected is None:
+                lengths = [self._prefix + self._length(index) for index in range(self._count)]
+                self._expected = expected_tokens(tokens, lengths, self._limit)
+            check_time(self._field, self._count, self._expected, self._engine.statistics, remaining)
         try:
             future = self._engine.submit(
                 tokens.ids,

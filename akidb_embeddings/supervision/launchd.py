@@ -5,6 +5,7 @@ import plistlib
 import re
 import time
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from akidb_embeddings.supervision.base import Command, Supervisor, failure, run
 from akidb_embeddings.supervision.definition import Definition, State
@@ -100,7 +101,7 @@ class Launchd(Supervisor):
         try:
             entries = plistlib.loads(content)
             command = tuple(entries["ProgramArguments"])
-            if "akidb_embeddings" not in command:
+            if not {"akidb_embeddings", "serve"} <= set(command):
                 return None
             return Definition(
                 command=command,
@@ -108,7 +109,7 @@ class Launchd(Supervisor):
                 folder=entries["WorkingDirectory"],
                 stop_seconds=entries["ExitTimeOut"],
             )
-        except (plistlib.InvalidFileException, KeyError, ValueError, TypeError):
+        except (plistlib.InvalidFileException, ExpatError, KeyError, ValueError, TypeError):  # changed by hand
             return None
 
     def state(self) -> State:

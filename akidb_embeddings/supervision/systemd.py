@@ -113,6 +113,8 @@ class Systemd(Supervisor):
         values = dict(entries)
         try:
             program, *arguments = shlex.split(values["ExecStart"])
+            if "serve" not in arguments:
+                return None
             environment = [shlex.split(value) for key, value in entries if key == "Environment"]
             pairs = [pair.replace("%%", "%").partition("=") for listed in environment for pair in listed]
             return Definition(

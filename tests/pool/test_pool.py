@@ -17,7 +17,7 @@ from akidb_embeddings.errors import (
     WorkerError,
 )
 from akidb_embeddings.pool.model import Service
-from tests.conftest import LONG, eventually, mlx_threads
+from tests.conftest import LONG, eventually, mlx_threads, run_python
 from tests.pool.conftest import NAMES, TEXTS, Opening, config, configs, reranker_config
 
 
@@ -339,3 +339,69 @@ def test_closing_ends_everything(opening: Opening) -> None:
     opening.gate.set()
     assert eventually(lambda: mlx_threads() <= before)
     assert eventually(lambda: not {"akidb-load", "akidb-unload"} & {thread.name for thread in threading.enumerate()})
+
+
+@pytest.mark.parametrize("keep_alive", [-1, -0.5])
+def test_a_negative_time_is_for_ever_wherever_it_is_said(keep_alive: float) -> None:
+    model = PooledModel(config(NAMES[0]), keep_alive=keep_alive)
+    assert model.keep_alive == math.inf
+    with pytest.raises(ConfigurationError, match="keep_alive"):
+        PooledModel(config(NAMES[0]), keep_alive=None)  # type: ignore[arg-type]  # the error is tested
+
+
+def test_a_call_that_has_given_up_loads_nothing_again(pool: ModelPool, opening: Opening) -> None:
+    with pool.use(NAMES[0]):
+        unloading = threading.Thread(target=pool.unload, args=[NAMES[0]])
+        unloading.start()
+        assert eventually(lambda: state(pool) == "unloading")
+        with pytest.raises(DeadlineError), pool.use(NAMES[0], timeout=0.05):
+            pass
+    unloading.join(LONG)
+    time.sleep(0.1)
+    assert state(pool) == "unloaded"
+    assert opening.opened == [NAMES[0]]
+
+
+def test_unloading_waits_no_longer_than_it_may(pool: ModelPool) -> None:
+    with pool.use(NAMES[0]):
+        with pytest.raises(DeadlineError, match=r"tiny-bert was not unloaded within 0\.05 s"):
+            pool.unload(NAMES[0], timeout=0.05)
+        assert state(pool) == "unloading"
+    assert eventually(lambda: state(pool) == "unloaded")
+
+
+def test_each_model_is_announced_before_its_files_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def size(_: object) -> int:
+        steps.append("sized")
+        return 1
+
+    monkeypatch.setattr("akidb_embeddings.pool.pool.expected_bytes", size)
+    with ModelPool(configs(), max_memory=10**9, announce=lambda one: steps.append(one.model_name)) as pool:
+        pool.load(NAMES[0])
+    assert steps == [config(NAMES[0]).model_name, "sized"]
+
+
+def test_a_forked_process_is_told_so() -> None:
+    """In a process of its own: this one has threads that a fork would lose."""
+    run_python(
+        """
+import os, sys
+from akidb_embeddings import EmbeddingConfig, ModelPool, WorkerError
+pool = ModelPool({"m": EmbeddingConfig(model_name="minilm-l6-v2")}, max_memory=10**9)
+pool.load("m")
+child = os.fork()
+if child == 0:
+    told = 0
+    for call in (lambda: pool.load("m"), lambda: pool.unload("m"), pool.states, lambda: pool.replace({})):
+        try:
+            call()
+        except WorkerError as error:
+            told += "spawn" in str(error)
+    pool.close()
+    os._exit(told)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+pool.close()
+"""
+    )

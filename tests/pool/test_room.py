@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from akidb_embeddings import ModelPool, PooledModel
-from akidb_embeddings.errors import CheckpointError, ConfigurationError, MemoryLimitError
+from akidb_embeddings.errors import CheckpointError, ConfigurationError, MemoryLimitError, ModelNotFoundError
 from akidb_embeddings.pool.model import AnyConfig, Service
 from akidb_embeddings.pool.opening import open_service
 from tests.conftest import LONG, eventually
@@ -178,3 +178,63 @@ def test_a_limit_is_a_number_of_bytes(limit: int) -> None:
     with pytest.raises(ConfigurationError, match="max_memory"):
         ModelPool(configs(), max_memory=limit)
     assert threading.active_count() == before
+
+
+def test_a_pinned_model_that_leaves_makes_room_like_others() -> None:
+    models = {A: PooledModel(config(A), pinned=True), B: PooledModel(config(B))}
+    with ModelPool(models, max_memory=max(_SIZES[A], _SIZES[B])) as pool:
+        waiting = threading.Thread(target=pool.load, args=[B])
+        with pool.use(A):
+            unloading = threading.Thread(target=pool.unload, args=[A])
+            unloading.start()
+            assert eventually(lambda: pool.states()[A].state == "unloading")
+            waiting.start()
+            time.sleep(0.1)
+            assert not pool.states()[B].problem
+        for thread in (waiting, unloading):
+            thread.join(LONG)
+        assert loaded(pool) == {B}
+        other = {A: PooledModel(config(A).with_values(normalize=False), pinned=True)}
+        pool.replace({A: models[A]}, max_memory=_SIZES[A])
+        with pool.use(A):
+            pool.replace(other, max_memory=_SIZES[A])
+            again = threading.Thread(target=pool.load, args=[A])
+            again.start()
+            time.sleep(0.1)
+            assert not pool.states()[A].problem
+        again.join(LONG)
+        assert loaded(pool) == {A}
+
+
+def test_memory_is_free_once_the_model_is_closed() -> None:
+    """Of one that is removed while it is loaded, too."""
+    held = {A: threading.Event(), B: threading.Event()}
+    alive: list[Service] = []
+    most: list[int] = []
+
+    def open_watched(name: str, config: AnyConfig) -> Service:
+        most.append(sum(service.memory_bytes for service in alive if service.alive))
+        service = open_service(config)
+        alive.append(service)
+        if name == A:
+            assert held[A].wait(LONG)
+        return service
+
+    with ModelPool(configs(A, B), max_memory=max(_SIZES[A], _SIZES[B]), open_service=open_watched) as pool:
+        threads = [threading.Thread(target=ignore_removal, args=[pool, A])]
+        threads[0].start()
+        assert eventually(lambda: alive)
+        pool.replace(configs(B), max_memory=max(_SIZES[A], _SIZES[B]))
+        threads.append(threading.Thread(target=pool.load, args=[B]))
+        threads[1].start()
+        time.sleep(0.1)
+        assert len(alive) == 1
+        held[A].set()
+        for thread in threads:
+            thread.join(LONG)
+        assert most == [0, 0]
+
+
+def ignore_removal(pool: ModelPool, name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        pool.load(name)

@@ -162,6 +162,20 @@ def test_a_head_that_comes_byte_by_byte_is_given_up(bundled: EmbeddingService) -
         assert time.monotonic() - begin < LONG / 2
 
 
+def test_a_head_behind_a_request_has_its_deadline_too(bundled: EmbeddingService) -> None:
+    with (
+        server_here({"m": bundled}, header_seconds=0.3) as here,
+        socket.create_connection(address(here.url), LONG) as slow,
+    ):
+        slow.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\nx-a: ")
+        begin = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - begin < LONG:
+                slow.sendall(b"x")
+                time.sleep(0.01)
+        assert time.monotonic() - begin < LONG / 2
+
+
 def test_an_idle_connection_is_not_given_up_so_early(bundled: EmbeddingService) -> None:
     with server_here({"m": bundled}, header_seconds=0.2, body_seconds=0.2) as here, Client(here.url) as client:
         assert client.get("/livez").status == 200

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akidb_embeddings.server import json_pieces, parsing
-from akidb_embeddings.server.api_error import ApiError
+from akidb_embeddings.server.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.parsing import StrictBody
 from akidb_embeddings.server.rerank_schemas import CohereRerankRequest
 from akidb_embeddings.server.schemas import EmbedRequest, OpenAIRequest
@@ -67,6 +67,18 @@ BODY = st.fixed_dictionaries(
 async def test_a_body_in_pieces_is_read_as_in_one(body: dict[str, Any], indent: int | None, is_ascii: bool) -> None:
     content = json.dumps(body, indent=indent, ensure_ascii=is_ascii).encode()
     assert await outcome(content, EmbedRequest) == whole(content, EmbedRequest)
+
+
+@pytest.mark.parametrize("items", ['"%s",', '"%s",,"%s"', ',"%s"', '"%s", ,', '"%s","b",', ",", " , ", '"%s",,,,,'])
+@pytest.mark.parametrize(
+    ("schema", "begin"), [(EmbedRequest, '{"texts": ['), (CohereRerankRequest, '{"query": "q", "documents": [')]
+)
+async def test_a_comma_too_many_is_no_json(items: str, schema: type[StrictBody], begin: str) -> None:
+    content = f"{begin}{items.replace('%s', 'a' * 3 * PIECE)}]}}".encode()
+    found = await outcome(content, schema)
+    assert isinstance(found, tuple)
+    assert found[0] is ErrorKind.MALFORMED
+    assert found[0] == whole(content, schema)[0]  # type: ignore[index]  # an error, too
 
 
 @given(BODY, st.integers(0, 200), st.sampled_from(list(b'"\\[]{},:x0 \n')))

@@ -15,13 +15,14 @@ import pytest
 
 from akidb_embeddings import EmbeddingConfig, EmbeddingService, ModelPool, PooledModel, RerankConfig
 from akidb_embeddings.config.server import ServerConfig
-from akidb_embeddings.errors import ConfigurationError, EmbeddingError
+from akidb_embeddings.errors import ConfigurationError, EmbeddingError, MemoryLimitError
 from akidb_embeddings.pool.opening import expected_bytes
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.auth import ApiKeys
 from akidb_embeddings.server.loading import Settings, open_models, pooled_models
 from akidb_embeddings.server.models import Models
-from tests.conftest import LONG, eventually
+from akidb_embeddings.server.reloading import Reloading
+from tests.conftest import LONG, background, eventually, run_python
 from tests.fixtures import model_path
 from tests.pool.conftest import Opening
 from tests.server.calls import metric, stub
@@ -266,7 +267,7 @@ def test_eager_is_the_default_and_finds_a_damaged_model_at_the_start(tmp_path: P
     with pytest.raises(EmbeddingError, match=r"config\.json|is not a complete model"), open_models(told):
         pass
     with open_models(settings(load="eager")) as models:
-        assert {one["state"] for one in models.states().values()} == {"loaded"}
+        assert {one.state for one in models.pool.states().values()} == {"loaded"}
 
 
 def is_told(server: Running, reason: str) -> bool:
@@ -299,3 +300,94 @@ def test_sighup_reads_the_models_again(tmp_path: Path) -> None:
             assert eventually(functools.partial(is_told, server, reason))
         assert embed(server, NAMES[1]).status_code == 200
         assert server.process.poll() is None
+
+
+def test_what_is_told_is_of_the_model_that_has_the_name_now() -> None:
+    told = settings(rerankers=[])
+    with open_models(told) as models, serve_models(models, told.server) as server:
+        embed(server).raise_for_status()
+        before = get(server, "/info").json()["models"][0]
+        assert before["normalize"] is True
+        other = EmbeddingConfig(model_name=str(model_path(NAMES[0])), normalize=False)
+        models.pool.replace({NAMES[0]: other})
+        told_now = get(server, "/info").json()["models"][0]
+        assert (told_now["state"], told_now["normalize"], told_now["fingerprint"]) == ("unloaded", None, None)
+        embed(server).raise_for_status()
+        assert get(server, "/info").json()["models"][0]["normalize"] is False
+        models.pool.replace({NAMES[0]: RerankConfig(model_name=str(model_path(NAMES[2])))})
+        info = get(server, "/info").json()
+        assert (info["models"], info["rerankers"][0]["fingerprint"]) == ([], None)
+        with stub(server.target) as calls:
+            assert [one.state for one in calls.Info(pb.InfoRequest(), timeout=LONG).rerankers] == ["unloaded"]
+
+
+def test_a_model_that_goes_while_it_is_unloaded() -> None:
+    told = settings(rerankers=[])
+    with open_models(told) as models, serve_models(models, told.server, ApiKeys([], ["admin"])) as server:
+        with models.pool.use(NAMES[0]):
+            unloading = background(lambda: post(server, f"/models/{NAMES[0]}/unload", headers=ADMIN))
+            assert eventually(lambda: states(server)[NAMES[0]] == "unloading")
+            models.pool.replace({NAMES[1]: models.pool.models[NAMES[1]]})
+        refused(unloading.result(LONG), 404, "not_found", "model")
+
+
+def test_unloading_waits_no_longer_than_a_request_may() -> None:
+    told = settings(rerankers=[], request_seconds=0.3)
+    with open_models(told) as models, serve_models(models, told.server, ApiKeys([], ["admin"])) as server:
+        with models.pool.use(NAMES[0]):
+            error = refused(post(server, f"/models/{NAMES[0]}/unload", headers=ADMIN), 503, "unavailable")
+            assert "was not unloaded within 0.3 s" in error["error"]
+        assert eventually(lambda: states(server)[NAMES[0]] == "unloaded")
+
+
+def test_a_reload_leaves_alone_what_needs_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    first = settings(rerankers=[], load="eager")
+    with open_models(first) as models:
+        before = models.pool.services()
+        Reloading(models.pool, first, lambda: settings(rerankers=[], load="eager", max_queued_tokens=77)).reload()
+        assert models.pool.services() == before
+    assert "other settings need a restart: max_queued_tokens" in caplog.text
+
+
+def test_eager_loading_finds_what_does_not_fit_beside_the_pinned_ones() -> None:
+    sizes = [expected_bytes(EmbeddingConfig(model_name=str(model_path(name)))) for name in NAMES[:2]]
+    told = settings(rerankers=[], load="eager", pinned=[NAMES[1]], max_memory=max(sizes) + 1000)
+    with pytest.raises(MemoryLimitError, match="of which pinned models take"), open_models(told):
+        pass
+
+
+def test_shutdown_does_not_wait_for_those_who_wait_for_a_model() -> None:
+    """In a process of its own, whose model takes longer to load than anybody waits."""
+    begin = time.monotonic()
+    run_python(
+        """
+import os, re, signal, threading, time, urllib.request
+from akidb_embeddings import EmbeddingConfig, RerankConfig
+from akidb_embeddings.config.server import ServerConfig
+from akidb_embeddings.server import loading
+from akidb_embeddings.server.run import serve
+
+loading.open_service = lambda _: time.sleep(60)
+os.environ["AKIDB_ADMIN_KEYS"] = "admin"
+told = loading.Settings(
+    ServerConfig(models=["minilm-l6-v2"], load="lazy", port=0, drain_seconds=1), EmbeddingConfig(), RerankConfig()
+)
+
+def ask(url, action):
+    headers = {"authorization": "Bearer admin"}
+    try:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/models/minilm-l6-v2/{action}", b"", headers))
+    except OSError:
+        pass
+
+def attack(line):
+    url = re.search(r"REST on (http://[^,]+)", line)[1]
+    for action in ("load", "unload"):
+        threading.Thread(target=ask, args=[url, action], daemon=True).start()
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+serve(told, lambda _: None, lambda line: threading.Thread(target=attack, args=[line], daemon=True).start())
+"""
+    )
+    assert time.monotonic() - begin < 20
