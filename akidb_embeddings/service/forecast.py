@@ -1,7 +1,7 @@
 """Whether a call can be done by its deadline, before anything is computed for nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.engine.statistics import Statistics
@@ -13,6 +13,21 @@ _MARGIN = 1.25
 _SPECIAL_TOKENS = 2
 # A call of less than this is never refused: small ones go before large ones.
 _SMALL_SECONDS = 1.0
+
+
+class Forecast:
+    """Whether there is time for a call, whose tokens are estimated once, when its first texts are tokenized."""
+
+    def __init__(self, field: str, limit: int) -> None:
+        self._field, self._limit = field, limit
+        self._count, self._tokens = 0, 0.0
+
+    def check(self, first: Tokenized, lengths: Iterable[int], statistics: Statistics, remaining: float) -> None:
+        """``check_time``, given the first texts and, unless that was told before, the characters of all."""
+        if not self._count:
+            told = list(lengths)
+            self._count, self._tokens = len(told), expected_tokens(first, told, self._limit)
+        check_time(self._field, self._count, self._tokens, statistics, remaining)
 
 
 def expected_tokens(first: Tokenized, lengths: Sequence[int], limit: int) -> float:

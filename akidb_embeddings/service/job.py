@@ -20,7 +20,7 @@ from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.scheduler import VectorsFuture
 from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
-from akidb_embeddings.service.forecast import check_time, expected_tokens
+from akidb_embeddings.service.forecast import Forecast
 from akidb_embeddings.service.result import Timings
 from akidb_embeddings.vectors.finish import Vectors
 
@@ -82,7 +82,7 @@ class Job(ABC):
         alone: bool = False,
     ) -> None:
         self._config, self._engine, self._count, self._limit = config, engine, count, limit
-        self._expected: float | None = None  # about how many tokens all texts have
+        self._forecast = Forecast(self._field, limit)
         self._first = first_index
         self._progress, self._waits, self._alone = progress, wait, alone
         self._reported = self._stored = 0
@@ -182,10 +182,8 @@ class Job(ABC):
             DeadlineError: There is not enough time for all texts of the call.
         """
         if begin == 0 and (remaining := self._remaining()) is not None:
-            if self._expected is None:
-                lengths = [self._prefix + self._length(index) for index in range(self._count)]
-                self._expected = expected_tokens(tokens, lengths, self._limit)
-            check_time(self._field, self._count, self._expected, self._engine.statistics, remaining)
+            lengths = (self._prefix + self._length(index) for index in range(self._count))
+            self._forecast.check(tokens, lengths, self._engine.statistics, remaining)
         try:
             future = self._engine.submit(
                 tokens.ids,

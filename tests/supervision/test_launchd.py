@@ -45,5 +45,13 @@ def test_every_value_arrives_as_it_was_given(tmp_path: Path) -> None:
 
 def test_an_agent_of_somebody_else_is_not_taken_for_ours() -> None:
     other = plistlib.dumps({"Label": "org.akidb.x", "ProgramArguments": ["/usr/local/akidb/bin/akidb-embed", "serve"]})
-    for content in (other, b"", b"<plist/>", plistlib.dumps([1]), plistlib.dumps({}), b"bplist00\x00"):
+    for content in (
+        other,
+        b"",
+        b"<plist/>",
+        plistlib.dumps([1]),
+        plistlib.dumps({}),
+        b"bplist00\x00",
+        b'<?xml version="1.0"?><plist><dict>',
+    ):
         assert Launchd("x").parsed(content) is None

@@ -98,7 +98,13 @@ def test_a_unit_of_somebody_else_is_not_taken_for_ours() -> None:
     unit = Systemd("x")
     ours = unit.written(definition()).decode()
     assert unit.parsed(ours.encode()) is not None
-    for other in ("", "[Service]\nExecStart=/bin/sh\n", ours.replace("ExecStart=", "Exec="), ours[1:]):
+    for other in (
+        "",
+        "[Service]\nExecStart=/bin/sh\n",
+        ours.replace("ExecStart=", "Exec="),
+        ours.replace(" serve ", " "),
+        ours[1:],
+    ):
         assert unit.parsed(other.encode()) is None
 
 
