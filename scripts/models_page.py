@@ -34,8 +34,8 @@ keys of a model folder that are read.
 **✓ means one thing: a test that runs on every change compares vectors with those that sentence-transformers computes
 from the same weights**, and requires a cosine of at least 0.99999 in float32. Without ✓, no test does.
 
-| models | random weights | real weights |
-|---|---|---|
+| architecture | models | random weights | real weights | `verify` compares |
+|---|---|---|---|---|
 {proven}
 
 - *Random weights*: small checkpoints in the layout that the authors publish. They prove the computation: tokens,
@@ -48,8 +48,9 @@ from the same weights**, and requires a cosine of at least 0.99999 in float32. W
 - Names, revisions, prompts, limits and sizes are from the models' own pages, from mteb's registry of models, and from
   other public code that pins them.
 
-`akidb-embed verify NAME` checks a model on your machine with its real weights. Where the tables say *published*, it
-also compares with similarities that the authors published.
+`akidb-embed verify NAME` checks a model on your machine with its real weights: that no vector depends on the batch, that
+texts are cut where they must be, that every position counts, that different texts differ. Where the last column says so,
+it also compares with similarities that the authors published.
 """
 _READING = """\
 ## How to read the tables
@@ -153,15 +154,19 @@ def _columns(heading: str) -> str:
 
 
 def _proven() -> str:
-    """One row for each architecture, and one for each of its models that is tested with more than random weights."""
+    """A row for the models of each architecture that are tested alike, and that ``verify`` compares alike."""
     rows = []
     for architecture, tiny in RANDOM.items():
-        names: dict[str, list[str]] = {}
+        names: dict[tuple[str, str], list[str]] = {}
         for spec in MODELS.values():
             if spec.architecture == architecture:
                 real = "✓" if spec.name in REAL else "at least 0.999 to its original" if spec.bundled else ""
-                names.setdefault(real, []).append(_named(spec))
-        rows += [f"| {', '.join(some)} | ✓ as {', '.join(tiny)} | {real} |" for real, some in names.items()]
+                compared = "published similarities" if spec.card else ""
+                names.setdefault((real, compared), []).append(_named(spec))
+        rows += [
+            f"| `{architecture}` | {', '.join(some)} | ✓ as {', '.join(tiny)} | {real} | {compared} |"
+            for (real, compared), some in names.items()
+        ]
     return "\n".join(rows)
 
 

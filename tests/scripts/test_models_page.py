@@ -65,9 +65,14 @@ def test_what_the_page_says_is_proven_is_tested() -> None:
 
 
 def test_every_model_is_in_the_table_of_what_is_proven_and_the_default_is_marked() -> None:
-    [table] = re.findall(r"\| models \| random weights .*?\n\n", models_page.page(), re.DOTALL)
+    [table] = re.findall(r"\| architecture \| models \| .*?\n\n", models_page.page(), re.DOTALL)
     assert all(table.count(f"`{name}`") == 1 for name in MODELS)
     assert "`qwen3-0.6b-4bit` (**default**)" in table
+    for row in table.splitlines()[2:-1]:
+        architecture, names, *_, compared = (cell.strip() for cell in row.strip("|").split("|"))
+        for spec in (MODELS[name] for name in re.findall(r"`(.*?)`", names)):
+            assert architecture == f"`{spec.architecture}`"
+            assert (compared == "published similarities") is (spec.card is not None)
     assert models_page.page().replace(table, "").count("✓") == 2  # where it is explained
 
 
