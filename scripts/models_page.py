@@ -48,9 +48,9 @@ from the same weights**, and requires a cosine of at least 0.99999 in float32. W
 - Names, revisions, prompts, limits and sizes are from the models' own pages, from mteb's registry of models, and from
   other public code that pins them.
 
-`akidb-embed verify NAME` checks a model on your machine with its real weights: that no vector depends on the batch, that
-texts are cut where they must be, that every position counts, that different texts differ. Where the last column says so,
-it also compares with similarities that the authors published.
+`akidb-embed verify NAME` checks a model on your machine with its real weights: that no vector depends on the batch,
+that texts are cut where they must be, that every position counts, that different texts differ. Where the last column
+says so, it also compares with similarities that the authors published.
 """
 _READING = """\
 ## How to read the tables

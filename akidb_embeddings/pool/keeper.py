@@ -26,6 +26,7 @@ class Keeper:
         self._slots = Slots()
         self._loader = Loader(self._slots, loading)
         self._closer = Closer(self._slots, self._loader.start)
+        self._closing = threading.RLock()
 
     def models(self) -> dict[str, PooledModel]:
         """What the pool was told of each model."""
@@ -126,7 +127,7 @@ class Keeper:
             return self._slots.services()
 
     def close(self) -> None:
-        """Unload all models, whoever uses them; fail the calls that wait."""
+        """Unload all models, whoever uses them; fail the calls that wait. A second caller waits for the first."""
         if self._process != os.getpid():
             return
         with self._locked() as condition:
@@ -137,8 +138,9 @@ class Keeper:
             condition.notify_all()
         fail(waiting, closed())
         self._closer.join()
-        for service in services:
-            service.close()
+        with self._closing:
+            for service in services:
+                service.close()
         with self._locked() as condition:
             for slot in slots:
                 if slot.state != "loading":  # its thread finds the pool closed, and closes what it has loaded

@@ -118,8 +118,9 @@ def test_where_there_is_nothing_to_choose(case: str, blas: Blas, monkeypatch: py
 def test_an_error_ends_the_watch(sharing: CoreSharing, blas: Blas) -> None:
     with pytest.raises(RuntimeError, match="forward"), sharing.share(1, 16, fixed=False):
         raise RuntimeError("forward")
+    before = list(blas.threads)  # on a busy machine, they may have been reduced until then
     time.sleep(0.05)
-    assert blas.threads == [4]
+    assert blas.threads == before
 
 
 def test_the_watching_thread_ends_with_the_model(sharing: CoreSharing) -> None:

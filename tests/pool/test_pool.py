@@ -4,11 +4,16 @@ import asyncio
 import math
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from akidb_embeddings import EmbeddingService, ModelPool, PooledModel, RerankService
+from akidb_embeddings.engine.model import MLXModel
+from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.errors import (
     CheckpointError,
     ConfigurationError,
@@ -339,6 +344,32 @@ def test_closing_ends_everything(opening: Opening) -> None:
     opening.gate.set()
     assert eventually(lambda: mlx_threads() <= before)
     assert eventually(lambda: not {"akidb-load", "akidb-unload"} & {thread.name for thread in threading.enumerate()})
+
+
+def test_whoever_closes_waits_until_the_models_are_closed(pool: ModelPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the second one: a program that went on to its end would do so while MLX computes."""
+    ends, start = threading.Event(), MLXModel.start
+
+    def late(self: MLXModel, batches: Sequence[MicroBatch]) -> Callable[[], list[NDArray[np.float32]]]:
+        computing.set()
+        assert ends.wait(LONG)
+        return start(self, batches)
+
+    def use() -> None:
+        with pool.use(NAMES[0]) as service:
+            embed(service)
+
+    pool.load(NAMES[0])
+    computing = threading.Event()
+    monkeypatch.setattr(MLXModel, "start", late)
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(use)
+        assert computing.wait(LONG)
+        closing = [threads.submit(pool.close) for _ in range(2)]
+        assert not wait(closing, 0.2).done
+        ends.set()
+        assert not wait(closing, LONG).not_done
+        assert isinstance(call.exception(LONG), WorkerError | None)
 
 
 @pytest.mark.parametrize("keep_alive", [-1, -0.5])
