@@ -98,7 +98,7 @@ def test_neighbours_order_and_batch_size_do_not_matter(name: str) -> None:
         np.testing.assert_allclose(scores, alone[order], atol=1e-4)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ALL)
 def test_quantized_weights_score_as_what_they_stand_for(tmp_path: Path, name: str, bits: int) -> None:
     packed, expanded = tmp_path / "packed", tmp_path / "expanded"
@@ -107,8 +107,10 @@ def test_quantized_weights_score_as_what_they_stand_for(tmp_path: Path, name: st
     expected = logits(expanded, cpu(), pairs)
     np.testing.assert_allclose(logits(packed, cpu(), pairs, rows=4), expected, atol=1e-4)
     np.testing.assert_allclose(logits(packed, cpu("compact"), pairs, rows=4), expected, atol=1e-4)
-    strict = metal(HOST, strict=True)  # MLX's quantized kernels
-    np.testing.assert_allclose(logits(packed, strict, pairs, rows=4), expected, atol=1e-4 * np.abs(expected).max())
+    strict = metal(HOST, strict=True)  # MLX's quantized kernels, which are slow here
+    short = sorted(range(len(pairs)), key=lambda place: sum(map(len, pairs[place])))[: len(pairs) // 2]
+    scores = logits(packed, strict, [pairs[place] for place in short], rows=4)
+    np.testing.assert_allclose(scores, expected[short], atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", ALL)
