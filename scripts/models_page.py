@@ -117,6 +117,8 @@ Settings that both versions take from tokenizer_config.json take precedence here
 RANDOM = {
     "qwen3": ("tiny-qwen3",),
     "bidirectional_pplx_qwen3": ("tiny-pplx",),
+    "llama_bidirec": ("tiny-llama-bidirec",),
+    "eurobert": ("tiny-eurobert",),
     "gemma3_text": ("tiny-gemma3", "tiny-gemma3-causal"),
     "bert": ("tiny-bert", "tiny-bert-cls"),
     "xlm-roberta": ("tiny-xlm-roberta",),

@@ -2,6 +2,7 @@
 
 from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm, run_blocks
+from akidb_embeddings.architectures.rope import Rope
 from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.masks import Visibility
@@ -28,7 +29,13 @@ class Block:
         self.is_global = is_global
         self.before_attention = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, _OFFSET)
         self.attention = GroupedAttention(
-            weights, f"{name}.self_attn", config, theta, float(query_scalar) ** -0.5, _OFFSET, kernels
+            weights,
+            f"{name}.self_attn",
+            config,
+            Rope(theta),
+            float(query_scalar) ** -0.5,
+            kernels,
+            norm_offset=_OFFSET,
         )
         self.after_attention = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, _OFFSET)
         self.before_mlp = RMSNorm(weights, f"{name}.pre_feedforward_layernorm", hidden, eps, _OFFSET)

@@ -164,6 +164,18 @@ def causal(model: Any) -> None:
     model.config.is_causal = True
 
 
+def plain_rope(model: Any) -> None:
+    """Rotary positions that are not stretched."""
+    theta, width = model.config.rope_parameters["rope_theta"], 2 * len(model.rotary_emb.inv_freq)
+    model.rotary_emb.inv_freq.copy_(theta ** -(torch.arange(0, width, 2) / width))
+
+
+def linear_rope(model: Any) -> None:
+    """Rotary positions of which all are stretched alike."""
+    plain_rope(model)
+    model.rotary_emb.inv_freq.div_(model.config.rope_parameters["factor"])
+
+
 def unscaled_embeddings(model: Any) -> None:
     model.embed_tokens.embed_scale.fill_(1.0)
 
@@ -226,4 +238,9 @@ LLAMA_CHANGES: dict[str, Change] = {
     "rope theta 1e4": theta_10000,
     "interleaved rope": interleaved_rope,
     "gate and up swapped": swapped("gate_proj", "up_proj"),
+}
+LLAMA_BIDIREC_CHANGES = LLAMA_CHANGES | {
+    "a causal mask": causal,
+    "rotary positions as they are": plain_rope,
+    "all rotary positions slower": linear_rope,
 }

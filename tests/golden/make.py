@@ -49,6 +49,8 @@ CHANGES = {
     "tiny-mpnet": changes.MPNET_CHANGES,
     "tiny-pplx": changes.PPLX_CHANGES,
     "tiny-llama": changes.LLAMA_CHANGES,
+    "tiny-eurobert": changes.LLAMA_CHANGES,
+    "tiny-llama-bidirec": changes.LLAMA_BIDIREC_CHANGES,
 }
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
@@ -71,7 +73,8 @@ def check_architectures(models: Path) -> None:
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)
     sanity.check_window(models / "tiny-modernbert", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW, layer=1)
-    sanity.check_both_ways(models / "tiny-pplx")
+    for name in ("tiny-pplx", "tiny-eurobert", "tiny-llama-bidirec"):
+        sanity.check_both_ways(models / name)
     for name in ("tiny-xlm-roberta", "tiny-mpnet"):
         sanity.check_padding_texts(models / name)
     for name in ("tiny-qwen3", "tiny-gemma3", "tiny-modernbert"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from jsonfile import read_json, write_json
+from tiny_bidirectional import write_tiny_eurobert, write_tiny_llama_bidirec
 from tiny_decoders import write_tiny_llama, write_tiny_pplx
 from tiny_encoders import write_tiny_modernbert, write_tiny_mpnet, write_tiny_nomic_bert, write_tiny_xlm_roberta
 from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
@@ -27,6 +28,7 @@ from transformers import (
 NAMES = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
+    *("tiny-eurobert", "tiny-llama-bidirec"),
 )
 
 BERT_TOKENS, BERT_CLS_TOKENS, GEMMA_TOKENS, QWEN_TOKENS = 2048, 512, 2048, 4096
@@ -190,4 +192,6 @@ def write_models(root: Path) -> list[str]:
     write_tiny_mpnet(root / "tiny-mpnet")
     write_tiny_pplx(root / "tiny-pplx")
     write_tiny_llama(root / "tiny-llama")
+    write_tiny_eurobert(root / "tiny-eurobert")
+    write_tiny_llama_bidirec(root / "tiny-llama-bidirec")
     return list(NAMES)

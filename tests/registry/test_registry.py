@@ -13,6 +13,8 @@ from akidb_embeddings.registry.architectures import ARCHITECTURES
 from akidb_embeddings.registry.poolings import POOLINGS
 from tests.fixtures import BUNDLED, model_path
 
+LICENSES = ("Apache-2.0", "Gemma", "MIT", "CC-BY-NC-4.0", "NVIDIA Open Model", "NVIDIA non-commercial")
+
 
 def test_names_and_dimensions() -> None:
     dimensions = {name: spec.dimension for name, spec in MODELS.items()}
@@ -30,7 +32,7 @@ def test_entries_are_whole(spec: ModelSpec) -> None:
     assert spec.max_tokens
     assert re.fullmatch("[0-9a-f]{40}", spec.revision or "0" * 40)
     assert spec.weights in ("4 bits", "8 bits", "bfloat16", "float16", "float32")
-    assert spec.license in ("Apache-2.0", "Gemma", "MIT")
+    assert spec.license in LICENSES
     assert all(1 <= length < spec.dimension for length in spec.matryoshka if length != spec.dimension)
     assert all(name and isinstance(text, str) for name, text in spec.prompts.items())
     assert spec.size_bytes > 10_000_000
