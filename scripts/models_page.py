@@ -117,6 +117,9 @@ Settings that both versions take from tokenizer_config.json take precedence here
 RANDOM = {
     "qwen3": ("tiny-qwen3",),
     "bidirectional_pplx_qwen3": ("tiny-pplx",),
+    "bidirectional_qwen3": ("tiny-voyage",),
+    "bidirectional_qwen2": ("tiny-qwen2-bidirec",),
+    "bidirectional_ministral3": ("tiny-ministral3",),
     "llama_bidirec": ("tiny-llama-bidirec",),
     "eurobert": ("tiny-eurobert",),
     "gemma3_text": ("tiny-gemma3", "tiny-gemma3-causal"),

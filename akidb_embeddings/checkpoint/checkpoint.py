@@ -7,8 +7,8 @@ from typing import Any
 
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
+    check_sizes,
     read_architecture,
-    read_hidden_size,
     read_limit,
     read_prompts,
     read_quantization,
@@ -70,7 +70,8 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     tensors = read_tensors(folder, config, architecture)
     check_no_reranker(path, config, architecture, tensors)
     quantization = read_quantization(config, architecture.prefix)
-    dense, dimension = _dense(folder, tensors, quantization, read_hidden_size(path, config))
+    check_sizes(path, config)
+    dense, dimension = _dense(folder, tensors, quantization, architecture.dimension(config))
     prompts, default_prompt = read_prompts(folder.description, spec.prompts if spec else {})
     truncate_dim = _truncate_dim(path, folder.description, dimension)
     pooling = _pooling(folder, spec, architecture, config)

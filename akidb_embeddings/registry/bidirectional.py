@@ -1,9 +1,14 @@
-"""Embedding models made from decoders that were trained to attend both ways: EuroBERT and Llama."""
+"""Embedding models made from decoders that were trained to attend both ways: Llama, Ministral 3, Qwen3 and EuroBERT."""
 
 from akidb_embeddings.registry.spec import ModelSpec
 
 _COLONS = {"query": "Query: ", "document": "Document: "}
 _QUERY_PASSAGE = {"query": "query: ", "document": "passage: "}
+
+_VOYAGE = {
+    "query": "Represent the query for retrieving supporting documents: ",
+    "document": "Represent the document for retrieval: ",
+}
 
 BIDIRECTIONAL = (
     ModelSpec(
@@ -20,6 +25,49 @@ BIDIRECTIONAL = (
         max_tokens=8192,
         prompts=_COLONS,
         matryoshka=(32, 64, 128, 256, 512),
+    ),
+    ModelSpec(
+        name="voyage-4-nano",
+        repo="voyageai/voyage-4-nano",
+        revision="67fabc9bef010dabc5f6024aa1b1b6b93410426f",
+        architecture="bidirectional_qwen3",
+        dimension=2048,
+        weights="bfloat16",
+        license="Apache-2.0",
+        size_bytes=704_000_000,
+        description="voyage-4-nano: multilingual",
+        pooling="mean",
+        max_tokens=32768,
+        prompts=_VOYAGE,
+        matryoshka=(256, 512, 1024),
+    ),
+    ModelSpec(
+        name="nemotron-3-embed-1b",
+        repo="nvidia/Nemotron-3-Embed-1B-BF16",
+        revision="f880174635613cff04033875fc6a69296cb72006",
+        architecture="bidirectional_ministral3",
+        dimension=2048,
+        weights="bfloat16",
+        license="OpenMDW-1.1",
+        size_bytes=2_299_000_000,
+        description="Nemotron-3-Embed-1B: multilingual",
+        pooling="mean",
+        max_tokens=32768,
+        prompts=_QUERY_PASSAGE,
+    ),
+    ModelSpec(
+        name="nemotron-3-embed-8b",
+        repo="nvidia/Nemotron-3-Embed-8B-BF16",
+        revision="dd9d06b1852ef836d3dc2fbd2b71a34356912759",
+        architecture="bidirectional_ministral3",
+        dimension=4096,
+        weights="bfloat16",
+        license="OpenMDW-1.1",
+        size_bytes=15_922_000_000,
+        description="Nemotron-3-Embed-8B: multilingual",
+        pooling="mean",
+        max_tokens=32768,
+        prompts=_QUERY_PASSAGE,
     ),
     ModelSpec(
         name="llama-nemotron-1b-v2",

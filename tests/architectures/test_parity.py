@@ -34,6 +34,9 @@ LIMITS = {
     "tiny-pplx": 1024,
     "tiny-eurobert": 512,
     "tiny-llama-bidirec": 512,
+    "tiny-voyage": 512,
+    "tiny-qwen2-bidirec": 512,
+    "tiny-ministral3": 512,
     "tiny-llama": 1024,
 }
 # What the authors' masked language models have before and beside the names of the encoder.

@@ -176,6 +176,11 @@ def linear_rope(model: Any) -> None:
     model.rotary_emb.inv_freq.div_(model.config.rope_parameters["factor"])
 
 
+def constant_queries(model: Any) -> None:
+    """Queries that do not grow with their position."""
+    model.config.rope_parameters["llama_4_scaling_beta"] = 0.0
+
+
 def unscaled_embeddings(model: Any) -> None:
     model.embed_tokens.embed_scale.fill_(1.0)
 
@@ -243,4 +248,11 @@ LLAMA_BIDIREC_CHANGES = LLAMA_CHANGES | {
     "a causal mask": causal,
     "rotary positions as they are": plain_rope,
     "all rotary positions slower": linear_rope,
+}
+MINISTRAL_CHANGES = LLAMA_BIDIREC_CHANGES | {"queries as they are": constant_queries}
+QWEN2_BIDIREC_CHANGES = LLAMA_CHANGES | {
+    "a causal mask": causal,
+    "no biases of queries": scale_parameters("q_proj.bias"),
+    "no biases of keys": scale_parameters("k_proj.bias"),
+    "no biases of values": scale_parameters("v_proj.bias"),
 }

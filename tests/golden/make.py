@@ -51,7 +51,11 @@ CHANGES = {
     "tiny-llama": changes.LLAMA_CHANGES,
     "tiny-eurobert": changes.LLAMA_CHANGES,
     "tiny-llama-bidirec": changes.LLAMA_BIDIREC_CHANGES,
+    "tiny-voyage": changes.PPLX_CHANGES,
+    "tiny-qwen2-bidirec": changes.QWEN2_BIDIREC_CHANGES,
+    "tiny-ministral3": changes.MINISTRAL_CHANGES,
 }
+BIDIRECTIONAL = ("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3")
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
 
@@ -73,7 +77,7 @@ def check_architectures(models: Path) -> None:
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)
     sanity.check_window(models / "tiny-modernbert", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW, layer=1)
-    for name in ("tiny-pplx", "tiny-eurobert", "tiny-llama-bidirec"):
+    for name in ("tiny-pplx", *BIDIRECTIONAL):
         sanity.check_both_ways(models / name)
     for name in ("tiny-xlm-roberta", "tiny-mpnet"):
         sanity.check_padding_texts(models / name)

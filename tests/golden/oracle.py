@@ -37,7 +37,24 @@ def load(folder: Path) -> SentenceTransformer:
         network.config.is_causal = False  # which is what the mask is made from
         for layer in network.layers:
             layer.self_attn.is_causal = False
+    add_projection(folder, transformer(model))
     return model
+
+
+def add_projection(folder: Path, network: Any) -> None:
+    """Put voyage-4-nano's linear layer after the network, as its own class does."""
+    with safetensors.safe_open(folder / "model.safetensors", "pt") as tensors:
+        if "linear.weight" not in tensors.keys():  # noqa: SIM118 (it is no dictionary)
+            return
+        weight = tensors.get_tensor("linear.weight")
+    forward = network.forward
+
+    def projected(*arguments: Any, **named: Any) -> Any:
+        output = forward(*arguments, **named)
+        output.last_hidden_state = output.last_hidden_state @ weight.T
+        return output
+
+    network.forward = projected  # which sentence-transformers calls by this name, so that no hook would run
 
 
 @contextmanager

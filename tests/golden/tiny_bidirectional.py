@@ -1,4 +1,4 @@
-"""The tiny decoders that attend both ways: EuroBERT and NVIDIA's Llama.
+"""The tiny decoders that attend both ways: EuroBERT, NVIDIA's Llama and Ministral 3, voyage's Qwen3, and Qwen2.
 
 Where transformers has no class for the authors' own code, ``config.native.json`` gives the same model by one of its
 own, which attends both ways since ``is_causal`` is false.
@@ -8,9 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from jsonfile import write_json
-from tiny_parts import Pipeline, randomize, save, write_pipeline
-from tiny_tokenizers import write_llama3_tokenizer
-from transformers import EuroBertConfig, EuroBertModel, LlamaConfig, LlamaModel, PreTrainedConfig, PreTrainedModel
+from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
+from tiny_tokenizers import write_llama3_tokenizer, write_qwen_tokenizer
+from torch import Generator, randn
+from transformers import (
+    EuroBertConfig,
+    EuroBertModel,
+    LlamaConfig,
+    LlamaModel,
+    Ministral3Config,
+    Ministral3Model,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2Model,
+    Qwen3Config,
+    Qwen3Model,
+)
 
 TOKENS = 512
 SIZES: dict[str, Any] = {
@@ -29,7 +43,24 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 256,
 }
+# The same span, and heads of 8 whose slower pairs are slowed down; queries grow from the 128th token on.
+YARN_ROPE = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 128,
+    "max_position_embeddings": TOKENS,
+    "beta_fast": 16.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.5,
+}
+PROJECTED = 48
 COLON_PROMPTS = {"query": "Query: ", "document": "Document: "}
+VOYAGE_PROMPTS = {
+    "query": "Represent the query for retrieving supporting documents: ",
+    "document": "Represent the document for retrieval: ",
+}
 PASSAGE_PROMPTS = {"query": "query: ", "document": "passage: "}
 
 
@@ -85,6 +116,70 @@ def write_tiny_llama_bidirec(folder: Path) -> None:
     }
     write_own_config(folder, model, own)
     write_pipeline(folder, config.hidden_size, Pipeline("mean_tokens", PASSAGE_PROMPTS, max_seq_length=TOKENS))
+
+
+def write_tiny_voyage(folder: Path) -> None:
+    """voyage-4-nano: Qwen3 with a linear layer after it, whose outputs its own class counts as labels."""
+    tokenizer = write_qwen_tokenizer(folder)
+    end_of_text = tokenizer.token_to_id("<|endoftext|>")
+    config = Qwen3Config(
+        **SIZES,
+        vocab_size=tokenizer.get_vocab_size(),
+        head_dim=16,
+        max_window_layers=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
+        bos_token_id=end_of_text,
+        eos_token_id=end_of_text,
+        is_causal=False,
+    )
+    model = Qwen3Model(config)
+    randomize(model, seed=14, norm_center=1.0, linear_std=0.25)
+    linear = 0.25 * randn(PROJECTED, config.hidden_size, generator=Generator().manual_seed(15))
+    prefixed = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    save(prefixed | {"linear.weight": linear}, folder)
+    own = {
+        "architectures": ["Qwen3BidirectionalModel"],
+        "auto_map": {"AutoModel": "modeling_qwen3_bidirectional.Qwen3BidirectionalModel"},
+        "num_labels": PROJECTED,
+    }
+    write_own_config(folder, model, own)
+    write_pipeline(folder, PROJECTED, Pipeline("mean_tokens", VOYAGE_PROMPTS, max_seq_length=TOKENS))
+
+
+def write_tiny_qwen2_bidirec(folder: Path) -> None:
+    """KaLM-embedding-multilingual-mini-instruct-v2.5 by the class that transformers has: mean pooling, no prompts."""
+    tokenizer = write_qwen_tokenizer(folder)
+    end_of_text = tokenizer.token_to_id("<|endoftext|>")
+    config = Qwen2Config(
+        **SIZES,
+        vocab_size=tokenizer.get_vocab_size(),
+        max_window_layers=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
+        bos_token_id=end_of_text,
+        eos_token_id=end_of_text,
+        is_causal=False,
+    )
+    model = Qwen2Model(config)
+    randomize(model, seed=16, norm_center=1.0, linear_std=0.25)
+    write_model(folder, model, "Qwen2Model", Pipeline("mean_tokens", max_seq_length=TOKENS))
+
+
+def write_tiny_ministral3(folder: Path) -> None:
+    """Nemotron-3-Embed: transformers' Ministral 3, which attends both ways because ``is_causal`` is false."""
+    tokenizer = write_llama3_tokenizer(folder, ending=False)
+    config = Ministral3Config(
+        **SIZES,
+        vocab_size=tokenizer.get_vocab_size(),
+        head_dim=8,
+        rope_parameters={**YARN_ROPE, "rope_theta": 1_000_000.0},
+        bos_token_id=tokenizer.token_to_id("<|begin_of_text|>"),
+        eos_token_id=tokenizer.token_to_id("<|end_of_text|>"),
+        pad_token_id=tokenizer.token_to_id("<|end_of_text|>"),
+        is_causal=False,
+    )
+    model = Ministral3Model(config)
+    randomize(model, seed=17, norm_center=1.0, linear_std=0.25)
+    write_model(folder, model, "Ministral3Model", Pipeline("mean_tokens", PASSAGE_PROMPTS, max_seq_length=TOKENS))
 
 
 def own_code(file: str, name: str) -> dict[str, str]:

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 from jsonfile import read_json, write_json
-from tiny_bidirectional import write_tiny_eurobert, write_tiny_llama_bidirec
+from tiny_bidirectional import (
+    write_tiny_eurobert,
+    write_tiny_llama_bidirec,
+    write_tiny_ministral3,
+    write_tiny_qwen2_bidirec,
+    write_tiny_voyage,
+)
 from tiny_decoders import write_tiny_llama, write_tiny_pplx
 from tiny_encoders import write_tiny_modernbert, write_tiny_mpnet, write_tiny_nomic_bert, write_tiny_xlm_roberta
 from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
@@ -28,7 +34,7 @@ from transformers import (
 NAMES = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
-    *("tiny-eurobert", "tiny-llama-bidirec"),
+    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
 )
 
 BERT_TOKENS, BERT_CLS_TOKENS, GEMMA_TOKENS, QWEN_TOKENS = 2048, 512, 2048, 4096
@@ -194,4 +200,7 @@ def write_models(root: Path) -> list[str]:
     write_tiny_llama(root / "tiny-llama")
     write_tiny_eurobert(root / "tiny-eurobert")
     write_tiny_llama_bidirec(root / "tiny-llama-bidirec")
+    write_tiny_voyage(root / "tiny-voyage")
+    write_tiny_qwen2_bidirec(root / "tiny-qwen2-bidirec")
+    write_tiny_ministral3(root / "tiny-ministral3")
     return list(NAMES)
