@@ -118,11 +118,12 @@ def _final_token(
 ) -> str | None:
     """The token to append if the tokenizer appends none; None if the folder's tokenizer decides alone.
 
-    It does in a complete sentence-transformers folder, whose authors trained with it. A model in the registry, and a
-    folder that conversions left without those files, get the architecture's token.
+    It does in a complete sentence-transformers folder, whose authors trained with it. A model in the registry, unless
+    its entry says otherwise, and a folder that conversions left without those files, get the architecture's token.
     """
     complete = folder.has_modules and folder.pooling is not None
-    return architecture.final_token if pooling == "last" and (spec is not None or not complete) else None
+    gets_one = spec.gets_final_token if spec else not complete
+    return architecture.final_token if pooling == "last" and gets_one else None
 
 
 def _dense(
