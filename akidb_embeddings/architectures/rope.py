@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.checkpoint.arguments import mapping, number, required, rope_theta, supported, whole
+from akidb_embeddings.checkpoint.arguments import layer_entry, mapping, number, required, rope_theta, supported, whole
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.architectures import Config
@@ -80,6 +80,26 @@ def read_rope(config: Config, head_dim: int, query_growth: bool = False) -> Rope
     return Rope(theta, mx.array((1 / frequencies).astype(np.float32)), factor, beta, span)
 
 
+def read_layer_rope(config: Config, layer_type: str, legacy_key: str, default: float, head_dim: int) -> Rope:
+    """The same of the layers of a type, where each type has its own. Only those of full attention are stretched by
+    transformers 4's ``rope_scaling``.
+
+    Args:
+        config: config.json.
+        layer_type: The key in ``rope_parameters``.
+        legacy_key: The key of the base that transformers 4 writes.
+        default: The base if config.json has none.
+        head_dim: D.
+
+    Raises:
+        CheckpointError: As for ``read_rope``.
+    """
+    entry = layer_entry(config, layer_type)
+    theta = None if entry.get("rope_theta") is not None else config.get(legacy_key, default)
+    scaling = config.get("rope_scaling") if layer_type == "full_attention" else None
+    return read_rope({"rope_parameters": entry, "rope_scaling": scaling, "rope_theta": theta}, head_dim)
+
+
 def _entry(config: Config) -> Config:
     """transformers 5's ``rope_parameters``, else transformers 4's ``rope_scaling``."""
     new, old = mapping(config, "rope_parameters"), mapping(config, "rope_scaling")
@@ -117,6 +137,12 @@ def _span(entry: Config) -> int:
 def _plain(theta: float, head_dim: int) -> Frequencies:
     """Radians per token of each pair, float64 [head_dim / 2]."""
     return np.asarray(theta ** -(np.arange(0, head_dim, 2) / head_dim))
+
+
+def _linear(entry: Config, theta: float, head_dim: int) -> tuple[Frequencies, float]:
+    """Positions divided by ``factor``."""
+    required(entry, "factor")
+    return _plain(theta, head_dim) / number(entry, "factor", 0.0), 1.0
 
 
 def _llama3(entry: Config, theta: float, head_dim: int) -> tuple[Frequencies, float]:
@@ -170,6 +196,7 @@ _COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 _SPAN = "original_max_position_embeddings"
 _SETTINGS: Mapping[str, set[str]] = {
     "default": {_SPAN},
+    "linear": {"factor"},
     "llama3": {"factor", "low_freq_factor", "high_freq_factor", _SPAN},
     "yarn": {
         *("factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", _SPAN),
@@ -177,6 +204,7 @@ _SETTINGS: Mapping[str, set[str]] = {
     },
 }
 _STRETCHED: Mapping[str, Callable[[Config, float, int], tuple[Frequencies, float]]] = {
+    "linear": _linear,
     "llama3": _llama3,
     "yarn": _yarn,
 }

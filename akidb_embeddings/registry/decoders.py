@@ -228,4 +228,13 @@ DECODERS = (
     variant(_GEMMA, "bfloat16", "embeddinggemma-300m-bf16", 650_000_000, "2f420efb007317a1ef2aa1608f87ef24226e6807"),
     replace(_GEMMA, description="EmbeddingGemma-300m: multilingual, takes tasks; needs consent and a token"),
     _HARRIER_270M,
+    replace(
+        _HARRIER_270M,
+        name="harrier-27b",
+        repo="microsoft/harrier-oss-v1-27b",
+        revision="0c0fc62f6d8af9e8604cb818c412301b103a0093",
+        dimension=5376,
+        size_bytes=54_050_000_000,
+        description="harrier-oss-v1-27b: multilingual, takes tasks",
+    ),
 )

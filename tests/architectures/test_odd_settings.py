@@ -32,7 +32,7 @@ ODD: list[tuple[str, str, Any]] = [
     ("tiny-eurobert", "is_causal", True),
     ("tiny-eurobert", "is_decoder", True),
     ("tiny-eurobert", "clip_qkv", 8),
-    ("tiny-eurobert", "rope_scaling", {"rope_type": "linear", "factor": 2}),
+    ("tiny-eurobert", "rope_scaling", {"rope_type": "dynamic", "factor": 2}),
     ("tiny-eurobert", "auto_map", {"AutoModel": "modeling.OtherModel"}),
     ("tiny-llama-bidirec", "auto_map", {"AutoModel": "modeling.LlamaModel"}),
     ("tiny-voyage", "num_labels", 47),
@@ -44,7 +44,7 @@ ODD: list[tuple[str, str, Any]] = [
     ("tiny-qwen2-bidirec", "auto_map", {"AutoModel": "modeling.Qwen2Model"}),
     ("tiny-ministral3", "sliding_window", 64),
     ("tiny-ministral3", "rope_parameters", {"rope_theta": 1e6, "rope_type": "default"}),
-    ("tiny-ministral3", "rope_parameters", {"rope_theta": 1e6, "rope_type": "linear", "factor": 2}),
+    ("tiny-ministral3", "rope_parameters", {"rope_theta": 1e6, "rope_type": "dynamic", "factor": 2}),
     ("tiny-bert", "auto_map", "x"),
     ("tiny-bert", "auto_map", {"AutoModel": "modeling.OtherModel"}),
 ]

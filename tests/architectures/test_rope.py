@@ -76,7 +76,8 @@ def test_vectors_are_rotated_by_them_and_multiplied() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_type to 'linear'"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type to 'dynamic'"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "lacks 'factor'"),
         ({"rope_scaling": LLAMA3 | {"mrope_section": [8, 8]}}, "mrope_section, which is not implemented"),
         ({"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}}, "low_freq_factor as 4.0, not below"),
         ({"rope_scaling": LLAMA3 | {"factor": None}}, "lacks 'factor'"),

@@ -29,7 +29,7 @@ def test_another_dimension_than_the_registry_names_both(tmp_path: Path) -> None:
     ("key", "value", "message"),
     [
         ("rope_parameters", {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}, "lacks 'original_max_pos"),
-        ("rope_parameters", {"type": "linear", "factor": 8.0}, "rope_type to 'linear'"),
+        ("rope_parameters", {"type": "dynamic", "factor": 8.0}, "rope_type to 'dynamic'"),
         ("rope_scaling", {"type": "linear", "factor": 8.0}, "they disagree"),
         ("use_sliding_window", True, "use_sliding_window to True"),
         ("hidden_act", "gelu", "hidden_act to 'gelu'"),

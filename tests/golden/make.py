@@ -31,7 +31,7 @@ import changes
 import numpy as np
 import sanity
 import torch
-from oracle import embed, golden, load
+from oracle import embed, golden, golden_with_config, load
 from quantized import quantized
 from texts import CARD_SENTENCES
 from tiny_models import WINDOW, write_models
@@ -117,6 +117,9 @@ def main() -> None:
         if tiny:
             check_model(folder, arrays)
             sanity.check_poolings(name, arrays)
+    linear = golden_with_config(models / "tiny-gemma3-causal", models / "tiny-gemma3-linear" / "config.json")
+    np.savez_compressed(vectors / "tiny-gemma3-linear.npz", **linear)
+    sanity.check_other_vectors("tiny-gemma3-linear", linear, np.load(vectors / "tiny-gemma3-causal.npz"))
     np.savez_compressed(vectors / "quantized.npz", **quantized())
     check_architectures(models)
     check_card(arguments.minilm)

@@ -153,6 +153,14 @@ def golden(folder: Path, *, raw_poolings: bool) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def golden_with_config(folder: Path, config: Path) -> dict[str, NDArray[Any]]:
+    """The same of a model whose config.json is another one."""
+    with tempfile.TemporaryDirectory() as parent:
+        copy = Path(shutil.copytree(folder, Path(parent) / folder.name))
+        shutil.copy(config, copy / "config.json")
+        return golden(copy, raw_poolings=False)
+
+
 def versions() -> dict[str, str]:
     modules = (torch, transformers, sentence_transformers, tokenizers, safetensors, np)
     return {"python": platform.python_version()} | {module.__name__: module.__version__ for module in modules}
