@@ -44,7 +44,7 @@ BIDIRECTIONAL = (
     ModelSpec(
         name="nemotron-3-embed-1b",
         repo="nvidia/Nemotron-3-Embed-1B-BF16",
-        revision="f880174635613cff04033875fc6a69296cb72006",
+        revision="c0c9fea93ea424587517f2c59e20db9f1d6bf615",
         architecture="bidirectional_ministral3",
         dimension=2048,
         weights="bfloat16",
@@ -58,7 +58,7 @@ BIDIRECTIONAL = (
     ModelSpec(
         name="nemotron-3-embed-8b",
         repo="nvidia/Nemotron-3-Embed-8B-BF16",
-        revision="dd9d06b1852ef836d3dc2fbd2b71a34356912759",
+        revision="d1f2f25730bbd775b99b29185134bc86653bf2d1",
         architecture="bidirectional_ministral3",
         dimension=4096,
         weights="bfloat16",
@@ -72,6 +72,7 @@ BIDIRECTIONAL = (
     ModelSpec(
         name="llama-nemotron-1b-v2",
         repo="nvidia/llama-nemotron-embed-1b-v2",
+        revision="113abe4acafa848e77ead9c0623205e511932348",
         architecture="llama_bidirec",
         dimension=2048,
         weights="bfloat16",

@@ -185,6 +185,7 @@ DECODERS = (
     ModelSpec(
         name="jina-v5-small-retrieval",
         repo="jinaai/jina-embeddings-v5-text-small-retrieval",
+        revision="6856e76bb72982e58de0620458a4e8b3614da340",
         architecture="qwen3",
         dimension=1024,
         weights="bfloat16",
