@@ -26,9 +26,9 @@ model](choosing-a-model.md) helps to find one.
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
 `model_name:` in YAML. [Rerankers](#rerankers) have a table of their own. Any Hugging Face repository or folder with
 one of these architectures (config.json's `model_type`) also works: {architectures}.
-`bidirectional_qwen3`, `_qwen2` and `_ministral3` stand for `qwen3`, `qwen2` and `ministral3` whose `is_causal` is false, as
-`llama_bidirec` does for `llama`. Other decoders work through the extra `mlx-lm`, with last-token or mean pooling. [What is read of a model folder](compatibility.md) lists the files and
-keys of a model folder that are read.
+`bidirectional_qwen3`, `_qwen2` and `_ministral3` stand for `qwen3`, `qwen2` and `ministral3` whose `is_causal` is
+false, as `llama_bidirec` does for `llama`. Other decoders work through the extra `mlx-lm`, with last-token or mean
+pooling. [What is read of a model folder](compatibility.md) lists the files and keys of a model folder that are read.
 
 ## What is proven
 
