@@ -25,9 +25,10 @@ model](choosing-a-model.md) helps to find one.
 
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
 `model_name:` in YAML. [Rerankers](#rerankers) have a table of their own. Any Hugging Face repository or folder with
-one of these architectures (config.json's `model_type`) also works: {architectures}. Other decoders work through the
-extra `mlx-lm`, with last-token or mean pooling. [What is read of a model folder](compatibility.md) lists the files and
-keys of a model folder that are read.
+one of these architectures (config.json's `model_type`) also works: {architectures}.
+`bidirectional_qwen3`, `_qwen2` and `_ministral3` stand for `qwen3`, `qwen2` and `ministral3` whose `is_causal` is
+false, as `llama_bidirec` does for `llama`. Other decoders work through the extra `mlx-lm`, with last-token or mean
+pooling. [What is read of a model folder](compatibility.md) lists the files and keys of a model folder that are read.
 
 ## What is proven
 
@@ -118,6 +119,11 @@ Settings that both versions take from tokenizer_config.json take precedence here
 RANDOM = {
     "qwen3": ("tiny-qwen3",),
     "bidirectional_pplx_qwen3": ("tiny-pplx",),
+    "bidirectional_qwen3": ("tiny-voyage",),
+    "bidirectional_qwen2": ("tiny-qwen2-bidirec",),
+    "bidirectional_ministral3": ("tiny-ministral3",),
+    "llama_bidirec": ("tiny-llama-bidirec",),
+    "eurobert": ("tiny-eurobert",),
     "gemma3_text": ("tiny-gemma3", "tiny-gemma3-causal"),
     "bert": ("tiny-bert", "tiny-bert-cls"),
     "xlm-roberta": ("tiny-xlm-roberta",),

@@ -24,6 +24,7 @@ BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minil
 TINY = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
+    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
 )
 
 Array = NDArray[np.float32]

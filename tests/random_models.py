@@ -39,7 +39,7 @@ MODERNBERT = BERT | {
     "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0,
 }  # fmt: skip
 PPLX = QWEN3 | {"model_type": "bidirectional_pplx_qwen3", "use_bidirectional_attention": True}
-# Those whose matrices differ; XLM-RoBERTa's are BERT's, and pplx-embed's are Qwen3's.
+# Those whose matrices differ; XLM-RoBERTa's are BERT's, and those of other decoders are Qwen3's.
 CONFIGS: dict[str, dict[str, Any]] = {
     "bert": BERT, "qwen3": QWEN3, "gemma3": GEMMA3, "mpnet": MPNET, "nomic-bert": NOMIC_BERT, "modernbert": MODERNBERT,
 }  # fmt: skip

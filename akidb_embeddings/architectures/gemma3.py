@@ -2,7 +2,8 @@
 
 from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import GatedMLP, GroupedAttention, RMSNorm, run_blocks
-from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported
+from akidb_embeddings.architectures.rope import read_layer_rope
+from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, supported
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.masks import Visibility
 from akidb_embeddings.compute.pooling import select_tokens
@@ -18,17 +19,23 @@ class Block:
     """Norms on both sides of attention and MLP."""
 
     def __init__(self, weights: Weights, name: str, config: Config, is_global: bool, kernels: Kernels) -> None:
-        hidden, intermediate = required(config, "hidden_size", "intermediate_size")
+        hidden, intermediate, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
         query_scalar = config.get("query_pre_attn_scalar") or 256
         eps = number(config, "rms_norm_eps", 1e-6)
         if is_global:
-            theta = rope_theta(config, "full_attention", "rope_theta", 1e6)
+            rope = read_layer_rope(config, "full_attention", "rope_theta", 1e6, head_dim)
         else:
-            theta = rope_theta(config, "sliding_attention", "rope_local_base_freq", 1e4)
+            rope = read_layer_rope(config, "sliding_attention", "rope_local_base_freq", 1e4, head_dim)
         self.is_global = is_global
         self.before_attention = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, _OFFSET)
         self.attention = GroupedAttention(
-            weights, f"{name}.self_attn", config, theta, float(query_scalar) ** -0.5, _OFFSET, kernels
+            weights,
+            f"{name}.self_attn",
+            config,
+            rope,
+            float(query_scalar) ** -0.5,
+            kernels,
+            norm_offset=_OFFSET,
         )
         self.after_attention = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, _OFFSET)
         self.before_mlp = RMSNorm(weights, f"{name}.pre_feedforward_layernorm", hidden, eps, _OFFSET)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from akidb_embeddings.architectures.rope import Rope
 from akidb_embeddings.checkpoint.arguments import number, required
 from akidb_embeddings.compute.kernels import Activation, AttentionMask, Kernels
 from akidb_embeddings.compute.pooling import select_tokens
@@ -80,20 +81,30 @@ class SelfAttention:
 
 
 class GroupedAttention:
-    """Grouped-query attention, with per-head RMSNorm of q and k before rotary position embeddings.
+    """Grouped-query attention with rotary position embeddings.
 
     Args:
         weights: The checkpoint's tensors.
         name: The prefix of its tensors' names.
         config: config.json.
-        theta: The base of rotary position embeddings.
+        rope: The rotary position embeddings.
         scale: The factor of scores.
-        offset: The offset of the norms' weights.
         kernels: The functions for the device.
+        norm_offset: The offset of the weights of an RMSNorm of each head's q and k; None for no such norm.
+        qkv_bias: Whether q, k and v have biases and the output has none; None for what config.json says of all four.
     """
 
     def __init__(
-        self, weights: Weights, name: str, config: Config, theta: float, scale: float, offset: float, kernels: Kernels
+        self,
+        weights: Weights,
+        name: str,
+        config: Config,
+        rope: Rope,
+        scale: float,
+        kernels: Kernels,
+        *,
+        norm_offset: float | None,
+        qkv_bias: bool | None = None,
     ) -> None:
         hidden, self.heads, self.kv_heads, self.head_dim = required(
             config, "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"
@@ -101,19 +112,24 @@ class GroupedAttention:
         bias, eps = bool(config.get("attention_bias", False)), number(config, "rms_norm_eps", 1e-6)
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         parts = [f"{name}.{part}_proj" for part in "qkv"]
-        self.qkv = weights.linear(parts, hidden, [queries, keys, keys], bias)
-        self.output = weights.linear(f"{name}.o_proj", queries, hidden, bias)
-        self.q_norm = RMSNorm(weights, f"{name}.q_norm", self.head_dim, eps, offset)
-        self.k_norm = RMSNorm(weights, f"{name}.k_norm", self.head_dim, eps, offset)
-        self.theta, self.scale, self.kernels = theta, scale, kernels
+        self.qkv = weights.linear(parts, hidden, [queries, keys, keys], bias if qkv_bias is None else qkv_bias)
+        self.output = weights.linear(f"{name}.o_proj", queries, hidden, bias if qkv_bias is None else False)
+        self.norms = None
+        if norm_offset is not None:
+            self.norms = [
+                RMSNorm(weights, f"{name}.{part}_norm", self.head_dim, eps, norm_offset) for part in ("q", "k")
+            ]
+        self.rope, self.scale, self.kernels = rope, scale, kernels
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         """[B, L, D] to the same shape, or to [B, 1, D] for the token ``tokens`` [B] of each text."""
         B, L, _ = x.shape
         heads = self.qkv(x).reshape(B, L, -1, self.head_dim)
         q, k, v = mx.split(heads, [self.heads, self.heads + self.kv_heads], axis=2)
-        q, k = (rotate(x.transpose(0, 2, 1, 3), self.theta) for x in (self.q_norm(q), self.k_norm(k)))
-        context = self.kernels.attention(q, k, v.transpose(0, 2, 1, 3), self.scale, mask)
+        if self.norms is not None:
+            q, k = (norm(x) for norm, x in zip(self.norms, (q, k), strict=True))
+        q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
+        context = self.kernels.attention(self.rope.queries(q), self.rope(k), v, self.scale, mask)
         return self.output(select_tokens(context.transpose(0, 2, 1, 3).reshape(B, L, -1), tokens))
 
 

@@ -15,7 +15,13 @@ from typing import Any
 from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.extras import install_command
-from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
+from akidb_embeddings.registry.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    Config,
+    architecture_name,
+    remote_class,
+)
 
 # Other names, in mlx-lm's architectures, of the sizes that this library needs before it reads weights.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -31,16 +37,16 @@ _CAUSAL_SETTINGS: Mapping[str, tuple[Any, ...]] = {  # the values that causal de
 
 
 def find_architecture(config: Config) -> Architecture:
-    """The architecture of config.json's ``model_type``.
+    """The architecture of config.json: of its ``model_type``, or the bidirectional twin that its other settings mean.
 
     Raises:
         CheckpointError: Neither this library nor the installed mlx-lm implements it, mlx-lm's attention would differ,
             or config.json names remote code that this library does not reimplement.
     """
     name = str(config.get("model_type"))
-    own = ARCHITECTURES.get(name)
+    own = ARCHITECTURES.get(architecture_name(config))
     code = str(mapping(config, "auto_map").get("AutoModel", ""))
-    if code and (own is None or code.rpartition(".")[2] != own.remote_code):
+    if code and (own is None or remote_class(config) != own.remote_code):
         raise CheckpointError(
             f"config.json names remote code for this {name} model (auto_map: {code}), which is not executed."
         )

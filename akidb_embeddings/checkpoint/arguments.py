@@ -92,14 +92,7 @@ def rope_theta(config: Config, layer_type: str | None, legacy_key: str, default:
     Raises:
         CheckpointError: The base is missing, or the embeddings are scaled (yarn, linear, …).
     """
-    parameters = mapping(config, "rope_parameters")
-    if layer_type is not None:
-        if parameters and not any(isinstance(entry, Mapping) for entry in parameters.values()):
-            raise CheckpointError(
-                f"config.json gives the same rope_parameters for all layers, {dict(parameters)!r}; this architecture "
-                "has an entry per layer type."
-            )
-        parameters = mapping(parameters, layer_type)
+    parameters = mapping(config, "rope_parameters") if layer_type is None else layer_entry(config, layer_type)
     for entry in (parameters, mapping(config, "rope_scaling")):
         supported(entry, "rope_type", entry.get("type", "default"), "default")
     if parameters.get("rope_theta") is not None:
@@ -108,6 +101,21 @@ def rope_theta(config: Config, layer_type: str | None, legacy_key: str, default:
         return default
     required(config, legacy_key)
     return number(config, legacy_key, 0.0)
+
+
+def layer_entry(config: Config, layer_type: str) -> Config:
+    """The entry of a layer type in ``rope_parameters``; empty if it is missing.
+
+    Raises:
+        CheckpointError: They are the same for all layers.
+    """
+    parameters = mapping(config, "rope_parameters")
+    if parameters and not any(isinstance(entry, Mapping) for entry in parameters.values()):
+        raise CheckpointError(
+            f"config.json gives the same rope_parameters for all layers, {dict(parameters)!r}; this architecture "
+            "has an entry per layer type."
+        )
+    return mapping(parameters, layer_type)
 
 
 def mapping(config: Config, key: str) -> Config:

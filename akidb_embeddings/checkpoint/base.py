@@ -144,9 +144,8 @@ def read_limit(folder: ModelFolder, config: Mapping[str, Any], spec: Spec | None
     return min(limits)
 
 
-def read_hidden_size(path: Path, config: Mapping[str, Any]) -> int:
-    """The length of hidden states; CheckpointError if config.json lacks it, or the size of the vocabulary."""
+def check_sizes(path: Path, config: Mapping[str, Any]) -> None:
+    """CheckpointError if config.json lacks the length of hidden states, or the size of the vocabulary."""
     for key in ("hidden_size", "vocab_size"):
         if config.get(key) is None:
             raise CheckpointError(f"{path / 'config.json'} gives {key} as None; it must be a positive integer.")
-    return int(config["hidden_size"])

@@ -7,8 +7,8 @@ from typing import Any
 
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
+    check_sizes,
     read_architecture,
-    read_hidden_size,
     read_limit,
     read_prompts,
     read_quantization,
@@ -70,7 +70,8 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     tensors = read_tensors(folder, config, architecture)
     check_no_reranker(path, config, architecture, tensors)
     quantization = read_quantization(config, architecture.prefix)
-    dense, dimension = _dense(folder, tensors, quantization, read_hidden_size(path, config))
+    check_sizes(path, config)
+    dense, dimension = _dense(folder, tensors, quantization, architecture.dimension(config))
     prompts, default_prompt = read_prompts(folder.description, spec.prompts if spec else {})
     truncate_dim = _truncate_dim(path, folder.description, dimension)
     pooling = _pooling(folder, spec, architecture, config)
@@ -117,11 +118,12 @@ def _final_token(
 ) -> str | None:
     """The token to append if the tokenizer appends none; None if the folder's tokenizer decides alone.
 
-    It does in a complete sentence-transformers folder, whose authors trained with it. A model in the registry, and a
-    folder that conversions left without those files, get the architecture's token.
+    It does in a complete sentence-transformers folder, whose authors trained with it. A model in the registry, unless
+    its entry says otherwise, and a folder that conversions left without those files, get the architecture's token.
     """
     complete = folder.has_modules and folder.pooling is not None
-    return architecture.final_token if pooling == "last" and (spec is not None or not complete) else None
+    gets_one = spec.gets_final_token if spec else not complete
+    return architecture.final_token if pooling == "last" and gets_one else None
 
 
 def _dense(

@@ -32,7 +32,14 @@ _IDENTITY: Mapping[str, Kind] = {
     "auto_map": OBJECT,
 }
 _SIZES = ("hidden_size", "vocab_size")
-_OWN_SIZES = ("intermediate_size", "type_vocab_size", "head_dim", "num_attention_heads", "num_key_value_heads")
+_OWN_SIZES = (
+    "intermediate_size",
+    "type_vocab_size",
+    "head_dim",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_labels",
+)
 _COMMON: Mapping[str, Kind] = {
     "max_position_embeddings": whole_from(1),
     **dict.fromkeys(("sliding_window", "attention_chunk_size"), whole_from(0)),

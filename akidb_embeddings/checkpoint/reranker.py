@@ -12,8 +12,8 @@ from typing import Any
 from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
+    check_sizes,
     read_architecture,
-    read_hidden_size,
     read_limit,
     read_prompts,
     read_quantization,
@@ -93,7 +93,7 @@ def read_reranker(path: Path, spec: RerankerSpec | None = None) -> RerankerCheck
     config = architecture.canonical(folder.config)
     check_fields(path / "config.json", config, _CONFIG)
     tensors = read_tensors(folder, config, architecture)
-    read_hidden_size(path, config)
+    check_sizes(path, config)
     is_classifier = class_name(config).endswith(CLASSIFIER)
     head = _head(path, architecture, is_classifier)
     labels = _labels(path, config, tensors, head) if is_classifier else ("relevant",)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from akidb_embeddings.registry.berts import BERTS
+from akidb_embeddings.registry.bidirectional import BIDIRECTIONAL
 from akidb_embeddings.registry.decoders import DECODERS
 from akidb_embeddings.registry.encoders import ENCODERS
 from akidb_embeddings.registry.rerankers import REFUSED, RERANKERS
@@ -29,7 +30,9 @@ __all__ = [
     "Spec",
 ]
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS)})
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    {spec.name: spec for spec in (*DECODERS, *BIDIRECTIONAL, *BERTS, *ENCODERS)}
+)
 """The embedding models."""
 SPECS: Mapping[str, Spec] = MappingProxyType({**MODELS, **RERANKERS})
 """Both kinds. No name is in both."""

@@ -24,6 +24,9 @@ class Architecture:
         prefix: The prefix that some exporters add to all tensors' names.
         ignored: The prefixes of the names of tensors that embeddings do not use, such as heads.
         remote_code: The class of the code in its models' repositories (auto_map) that this library reimplements.
+        dimension: The length of its hidden states, from config.json.
+        causal_twin: The model_type of causal models that config.json may give, too; what says that attention goes both
+            ways is then ``is_causal``, or the class.
         embed_tokens: The possible last parts of the name of its table of token embeddings.
         poolings: The supported pooling strategies.
         aliases: Other names of config.json's keys.
@@ -42,6 +45,8 @@ class Architecture:
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
     remote_code: str | None = None
+    dimension: Callable[[Config], int] = lambda config: int(config["hidden_size"])
+    causal_twin: str = ""
     embed_tokens: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
     poolings: tuple[str, ...] = POOLINGS
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -61,6 +66,12 @@ class Architecture:
         }
         return {**config, **added}
 
+    def is_meant(self, config: Config) -> bool:
+        """Whether config.json gives the ``model_type`` of the causal twin, but means this architecture."""
+        if not self.causal_twin or config.get("model_type") != self.causal_twin:
+            return False
+        return config.get("is_causal") is False or self.remote_code in named_classes(config)
+
 
 def _pooling_varies(config: Config) -> None:
     """The ``pooling`` of architectures whose models differ."""
@@ -75,6 +86,19 @@ def _positions_after_padding(config: Config) -> int | None:
 def _positions_after_padding_id_1(config: Config) -> int | None:
     """The same where the padding token's id is 1, independent of config.json."""
     return _positions_after_padding({**config, "pad_token_id": 1})
+
+
+def _llama_pooling(config: Config) -> str | None:
+    """What the configuration of NVIDIA's own class says."""
+    return {"avg": "mean", "cls": "cls", "last": "last"}.get(str(config.get("pooling")))
+
+
+def projected(config: Config) -> int | None:
+    """The outputs of the linear layer after voyage's Qwen3, which its class counts as labels; None without it."""
+    if "Qwen3BidirectionalModel" not in named_classes(config):
+        return None
+    labels = config.get("id2label")
+    return int(config.get("num_labels") or (len(labels) if isinstance(labels, Mapping) else 2))
 
 
 def _is_small_qwen3(config: Config) -> bool:
@@ -95,7 +119,7 @@ _XLM_ROBERTA = Architecture(
     head=heads.ROBERTA,
 )
 
-ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
+ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, but for causal twins'
     "bert": Architecture(
         "bert",
         _pooling_varies,
@@ -165,6 +189,44 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         ignored=("lm_head.",),
         remote_code="PPLXQwen3Model",
     ),
+    "bidirectional_qwen3": Architecture(
+        "bidirectional_qwen3",
+        _pooling_varies,
+        float16=lambda config: False,  # it is unknown which activations fit
+        ignored=("lm_head.",),
+        remote_code="Qwen3BidirectionalModel",
+        dimension=lambda config: projected(config) or int(config["hidden_size"]),
+        causal_twin="qwen3",
+    ),
+    "bidirectional_qwen2": Architecture(
+        "bidirectional_qwen2",
+        _pooling_varies,
+        float16=lambda config: False,
+        ignored=("lm_head.",),
+        causal_twin="qwen2",
+    ),
+    "bidirectional_ministral3": Architecture(
+        "bidirectional_ministral3",
+        _pooling_varies,
+        float16=lambda config: False,
+        ignored=("lm_head.",),
+        causal_twin="ministral3",
+    ),
+    "llama_bidirec": Architecture(
+        "llama",
+        _llama_pooling,
+        float16=lambda config: False,  # it is unknown which activations fit
+        ignored=("lm_head.",),
+        remote_code="LlamaBidirectionalModel",
+        causal_twin="llama",
+    ),
+    "eurobert": Architecture(
+        "llama",
+        _pooling_varies,
+        float16=lambda config: False,
+        ignored=("lm_head.",),
+        remote_code="EuroBertModel",
+    ),
     "gemma3_text": Architecture(
         "gemma3",
         lambda config: "mean" if config.get("use_bidirectional_attention") else "last",
@@ -173,3 +235,20 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         ignored=("lm_head.",),
     ),
 }
+
+
+def architecture_name(config: Config) -> str:
+    """The key in ``ARCHITECTURES`` that config.json means: ``model_type``, unless that is a causal twin's."""
+    meant = (name for name, architecture in ARCHITECTURES.items() if architecture.is_meant(config))
+    return next(meant, str(config.get("model_type")))
+
+
+def named_classes(config: Config) -> set[str]:
+    """The classes that config.json names for the model."""
+    return {remote_class(config), *(config.get("architectures") or ())}
+
+
+def remote_class(config: Config) -> str:
+    """The class of the model's own code (auto_map); "" if config.json names none."""
+    code = config.get("auto_map") or {}
+    return str(code.get("AutoModel") or "").rpartition(".")[2] if isinstance(code, Mapping) else ""

@@ -85,6 +85,39 @@ _HARRIER_270M = ModelSpec(
     max_tokens=32768,
     prompts={"query": f"Instruct: {_SEARCH}\nQuery: ", "document": ""},
 )
+_OCTEN_06B = replace(
+    _QWEN3_06B,
+    name="octen-0.6b",
+    repo="Octen/Octen-Embedding-0.6B",
+    revision="1a00a4e837bd788f6f8d91bc43201a5e52cf8ef8",
+    description="Octen-Embedding-0.6B: multilingual, takes tasks",
+    prompts={**_QWEN3_06B.prompts, "document": " "},
+    matryoshka=(),
+    card=None,
+)
+
+
+def _f2llm(size: str, revision: str, dimension: int, parameters: int) -> ModelSpec:
+    """One of the sizes of F2LLM-v2. Which token ends texts, its tokenizer says alone."""
+    return ModelSpec(
+        name=f"f2llm-v2-{size.lower()}",
+        repo=f"codefuse-ai/F2LLM-v2-{size}",
+        revision=revision,
+        architecture="qwen3",
+        dimension=dimension,
+        weights="float32",
+        license="Apache-2.0",
+        size_bytes=4 * parameters + 12_000_000,
+        description=f"F2LLM-v2-{size}: multilingual, takes tasks",
+        pooling="last",
+        max_tokens=40960,
+        prompts={
+            "query": "Instruct: Given a question, retrieve passages that can help answer the question.\nQuery: ",
+            "document": "",
+        },
+        gets_final_token=False,
+    )
+
 
 DECODERS = (
     variant(
@@ -149,9 +182,60 @@ DECODERS = (
         pooling="mean",
         max_tokens=32768,
     ),
+    ModelSpec(
+        name="jina-v5-small-retrieval",
+        repo="jinaai/jina-embeddings-v5-text-small-retrieval",
+        revision="6856e76bb72982e58de0620458a4e8b3614da340",
+        architecture="qwen3",
+        dimension=1024,
+        weights="bfloat16",
+        license="CC-BY-NC-4.0",
+        size_bytes=1_204_000_000,
+        description="jina-embeddings-v5-text-small-retrieval: multilingual; not for commercial use",
+        pooling="last",
+        max_tokens=32768,
+        prompts={"query": "Query: ", "document": "Document: "},
+        matryoshka=(32, 64, 128, 256, 512, 768),
+        gets_final_token=False,
+    ),
+    _OCTEN_06B,
+    replace(
+        _OCTEN_06B,
+        name="octen-4b",
+        repo="Octen/Octen-Embedding-4B",
+        revision="6e188e3b072c3e3678b235ad84e6e97bcbb71e8f",
+        dimension=2560,
+        size_bytes=8_055_000_000,
+        description="Octen-Embedding-4B: multilingual, takes tasks",
+    ),
+    replace(
+        _OCTEN_06B,
+        name="octen-8b",
+        repo="Octen/Octen-Embedding-8B",
+        revision="2030603c2926ab005fafd824fac5911e271be21f",
+        dimension=4096,
+        size_bytes=15_146_000_000,
+        description="Octen-Embedding-8B: multilingual, takes tasks",
+    ),
+    _f2llm("80M", "6faa7738f343cd4321f9b2fa92fdb7cae3c117a5", 320, 80_084_288),
+    _f2llm("160M", "4013fb02c4b37ae14fc567fb190051b6cad652f6", 640, 159_185_024),
+    _f2llm("330M", "e8ef9a8eb907a9dffdd9442424a967ba73e70d31", 896, 334_349_184),
+    _f2llm("0.6B", "54b4e2dc74e01be7126d4cf5f016af6b21edc563", 1024, 596_049_920),
+    _f2llm("1.7B", "3766d46e7a68545ed6190c15330983f9b39ab718", 2048, 1_720_574_976),
+    _f2llm("4B", "e04d1a04f4a0e154bf43969d3dcc596bbd92b1f8", 2560, 4_022_468_096),
+    _f2llm("8B", "5ac7d57351026337281e8e6a23e05cce16e79415", 4096, 7_568_405_504),
     variant(_GEMMA, "4 bits", "embeddinggemma-300m-4bit", 173_000_000, "5d9ef074df3957afc5c77127f208fddbc3c54187"),
     variant(_GEMMA, "8 bits", "embeddinggemma-300m-8bit", 345_000_000, "c8316c9e35cf8830541b04d315398c67faa6e497"),
     variant(_GEMMA, "bfloat16", "embeddinggemma-300m-bf16", 650_000_000, "2f420efb007317a1ef2aa1608f87ef24226e6807"),
     replace(_GEMMA, description="EmbeddingGemma-300m: multilingual, takes tasks; needs consent and a token"),
     _HARRIER_270M,
+    replace(
+        _HARRIER_270M,
+        name="harrier-27b",
+        repo="microsoft/harrier-oss-v1-27b",
+        revision="0c0fc62f6d8af9e8604cb818c412301b103a0093",
+        dimension=5376,
+        size_bytes=54_050_000_000,
+        description="harrier-oss-v1-27b: multilingual, takes tasks",
+    ),
 )

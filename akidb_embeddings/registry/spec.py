@@ -88,6 +88,8 @@ class ModelSpec(Spec):
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation. Full vectors get none, as in
             sentence-transformers, although the authors' example applies it to them too.
         card: Similarities published by the authors.
+        gets_final_token: Whether texts end with the architecture's final token where the tokenizer appends none; False
+            if the tokenizer decides alone.
     """
 
     dimension: int
@@ -96,6 +98,7 @@ class ModelSpec(Spec):
     matryoshka: Collection[int] = ()
     matryoshka_layer_norm: bool = False
     card: CardExample | None = None
+    gets_final_token: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,9 +33,12 @@ def test_a_tensor_nobody_uses_and_one_that_lacks_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"is_causal": False}, "is_causal to False.*only causal attention"),
+        ({"model_type": "mistral", "is_causal": False}, "is_causal to False.*only causal attention"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention to True"),
-        ({"architectures": ["LlamaBidirectionalModel"]}, "names LlamaBidirectionalModel"),
+        (
+            {"model_type": "mistral", "architectures": ["MistralBidirectionalModel"]},
+            "names MistralBidirectionalModel",
+        ),
         ({"auto_map": {"AutoModel": "modeling.Custom"}}, "auto_map"),
         ({"text_config": {}}, "multimodal llama model"),
         ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantized by 'awq'"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import CheckpointError, EmbeddingService
 from tests.fixtures import copy_model, edit_json
@@ -25,6 +26,25 @@ ODD: list[tuple[str, str, Any]] = [
     ("tiny-nomic-bert", "activation_function", "gelu"),
     ("tiny-nomic-bert", "num_experts", 8),
     ("tiny-pplx", "use_bidirectional_attention", False),
+    ("tiny-pplx", "rope_parameters", {"full_attention": {"rope_theta": 1e4}}),
+    ("tiny-eurobert", "hidden_act", "gelu"),
+    ("tiny-eurobert", "mlp_bias", True),
+    ("tiny-eurobert", "is_causal", True),
+    ("tiny-eurobert", "is_decoder", True),
+    ("tiny-eurobert", "clip_qkv", 8),
+    ("tiny-eurobert", "rope_scaling", {"rope_type": "dynamic", "factor": 2}),
+    ("tiny-eurobert", "auto_map", {"AutoModel": "modeling.OtherModel"}),
+    ("tiny-llama-bidirec", "auto_map", {"AutoModel": "modeling.LlamaModel"}),
+    ("tiny-voyage", "num_labels", 47),
+    ("tiny-voyage", "num_labels", "48"),
+    ("tiny-voyage", "num_labels", None),
+    ("tiny-voyage", "is_causal", True),
+    ("tiny-qwen2-bidirec", "layer_types", ["sliding_attention", "full_attention"]),
+    ("tiny-qwen2-bidirec", "use_sliding_window", True),
+    ("tiny-qwen2-bidirec", "auto_map", {"AutoModel": "modeling.Qwen2Model"}),
+    ("tiny-ministral3", "sliding_window", 64),
+    ("tiny-ministral3", "rope_parameters", {"rope_theta": 1e6, "rope_type": "default"}),
+    ("tiny-ministral3", "rope_parameters", {"rope_theta": 1e6, "rope_type": "dynamic", "factor": 2}),
     ("tiny-bert", "auto_map", "x"),
     ("tiny-bert", "auto_map", {"AutoModel": "modeling.OtherModel"}),
 ]
@@ -56,3 +76,21 @@ def test_another_padding_token_moves_the_limit(tmp_path: Path) -> None:
     folder = copy_model("tiny-xlm-roberta", tmp_path / "model", pad_token_id=400)
     with EmbeddingService(str(folder)) as service:
         assert service.checkpoint.max_tokens == 514 - 401
+
+
+def test_labels_may_be_named_instead_of_counted(tmp_path: Path) -> None:
+    names = {str(index): f"LABEL_{index}" for index in range(48)}
+    folder = copy_model("tiny-voyage", tmp_path / "model", num_labels=None, id2label=names)
+    with EmbeddingService(str(folder)) as service:
+        assert service.dimension == 48
+
+
+def test_a_qwen3_that_attends_both_ways_may_have_no_linear_layer(tmp_path: Path) -> None:
+    folder = copy_model("tiny-voyage", tmp_path / "model")
+    (folder / "config.native.json").replace(folder / "config.json")
+    with pytest.raises(CheckpointError, match=r"does not use: linear\.weight"):
+        EmbeddingService(str(folder))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: x for name, x in tensors.items() if name != "linear.weight"}, folder / "model.safetensors")
+    with EmbeddingService(str(folder)) as service:
+        assert service.dimension == 32

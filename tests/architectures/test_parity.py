@@ -32,6 +32,11 @@ LIMITS = {
     "tiny-roberta": 512,
     "tiny-distilbert": 512,
     "tiny-pplx": 1024,
+    "tiny-eurobert": 512,
+    "tiny-llama-bidirec": 512,
+    "tiny-voyage": 512,
+    "tiny-qwen2-bidirec": 512,
+    "tiny-ministral3": 512,
     "tiny-llama": 1024,
 }
 # What the authors' masked language models have before and beside the names of the encoder.
@@ -119,6 +124,7 @@ def test_padding_that_somebody_writes_takes_no_position(name: str) -> None:
         ("tiny-modernbert", "config.legacy.json"),
         ("tiny-nomic-bert", "config.native.json"),
         ("tiny-nomic-bert", "config.both.json"),
+        ("tiny-llama-bidirec", "config.native.json"),
     ],
 )
 def test_other_names_in_the_config_mean_the_same_model(tmp_path: Path, name: str, config: str) -> None:

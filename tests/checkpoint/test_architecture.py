@@ -7,7 +7,7 @@ import pytest
 
 from akidb_embeddings.checkpoint.architecture import find_architecture, mlx_lm_file
 from akidb_embeddings.errors import CheckpointError
-from akidb_embeddings.registry.architectures import ARCHITECTURES
+from akidb_embeddings.registry.architectures import ARCHITECTURES, architecture_name
 from tests.conftest import run_python
 
 OURS = ", ".join(ARCHITECTURES)
@@ -37,6 +37,39 @@ def test_what_is_computed_here_is_never_left_to_mlx_lm() -> None:
 def test_the_file_of_mlx_lm(config: dict[str, object], file: str | None) -> None:
     found = mlx_lm_file(config)
     assert (found and found.name) == file
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"model_type": "llama"}, "llama"),
+        ({"model_type": "llama", "is_causal": True, "architectures": ["LlamaForCausalLM"]}, "llama"),
+        ({"model_type": "llama", "is_causal": False}, "llama_bidirec"),
+        ({"model_type": "llama", "architectures": ["LlamaBidirectionalModel"]}, "llama_bidirec"),
+        ({"model_type": "llama", "auto_map": {"AutoModel": "code.LlamaBidirectionalModel"}}, "llama_bidirec"),
+        ({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}, "qwen3"),
+        ({"model_type": "qwen3", "is_causal": False}, "bidirectional_qwen3"),
+        ({"model_type": "qwen3", "architectures": ["Qwen3BidirectionalModel"]}, "bidirectional_qwen3"),
+        ({"model_type": "qwen2"}, "qwen2"),
+        ({"model_type": "qwen2", "is_causal": False}, "bidirectional_qwen2"),
+        ({"model_type": "ministral3"}, "ministral3"),
+        ({"model_type": "ministral3", "is_causal": False}, "bidirectional_ministral3"),
+        ({"model_type": "mistral", "is_causal": False}, "mistral"),
+        ({"model_type": "bert", "is_causal": False}, "bert"),
+        ({"model_type": None}, "None"),
+    ],
+)
+def test_which_of_two_twins_is_meant(config: dict[str, object], name: str) -> None:
+    assert architecture_name(config) == name
+    if name in ARCHITECTURES:
+        assert find_architecture(config) is ARCHITECTURES[name]
+
+
+def test_another_class_of_a_twin_is_refused() -> None:
+    for kind, name in (("llama", "OtherModel"), ("qwen3", "OtherModel"), ("qwen2", "Qwen2Model")):
+        config = {"model_type": kind, "is_causal": False, "auto_map": {"AutoModel": f"code.{name}"}}
+        with pytest.raises(CheckpointError, match=f"remote code for this {kind} model"):
+            find_architecture(config)
 
 
 def test_an_architecture_that_nobody_has_lists_ours() -> None:

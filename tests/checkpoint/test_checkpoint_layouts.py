@@ -40,6 +40,18 @@ def test_window_that_was_halved_already(tmp_path: Path) -> None:
     assert_golden(folder, "tiny-gemma3")
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_global_layers_whose_positions_are_divided(tmp_path: Path, newer: bool) -> None:
+    folder = copy_model("tiny-gemma3-causal", tmp_path / "model")
+    if newer:
+        full = {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}
+        local = {"rope_type": "default", "rope_theta": 1e4}
+        edit_json(folder / "config.json", rope_parameters={"full_attention": full, "sliding_attention": local})
+    else:
+        shutil.copyfile(model_path("tiny-gemma3-linear") / "config.json", folder / "config.json")
+    assert_golden(folder, "tiny-gemma3-linear")
+
+
 @pytest.mark.parametrize("name", ["tiny-bert", "tiny-qwen3", "tiny-gemma3"])
 def test_names_with_a_prefix(tmp_path: Path, name: str) -> None:
     folder = copy_model(name, tmp_path / "model")

@@ -28,12 +28,12 @@ def test_another_dimension_than_the_registry_names_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("rope_parameters", {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}, "rope_type to 'yarn'"),
-        ("rope_scaling", {"type": "linear", "factor": 8.0}, "rope_type to 'linear'"),
+        ("rope_parameters", {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}, "lacks 'original_max_pos"),
+        ("rope_parameters", {"type": "dynamic", "factor": 8.0}, "rope_type to 'dynamic'"),
+        ("rope_scaling", {"type": "linear", "factor": 8.0}, "they disagree"),
         ("use_sliding_window", True, "use_sliding_window to True"),
         ("hidden_act", "gelu", "hidden_act to 'gelu'"),
         ("head_dim", None, "lacks 'head_dim'"),
-        ("is_causal", False, "is_causal to False"),
         (
             "layer_types",
             ["full_attention", "sliding_attention", "full_attention"],

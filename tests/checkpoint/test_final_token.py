@@ -56,6 +56,13 @@ def test_a_model_of_the_registry_gets_the_token(folder: Path) -> None:
     assert ids(folder, "a cat", spec) == [*ids(folder, "a cat"), 397]
 
 
+def test_a_model_of_the_registry_whose_tokenizer_decides_alone(folder: Path) -> None:
+    spec = ModelSpec(**{**vars(MODELS["f2llm-v2-0.6b"]), "dimension": 32})
+    assert ids(folder, "a cat", spec) == ids(folder, "a cat")
+    (folder / "modules.json").unlink()
+    assert ids(folder, "a cat", spec) == ids(folder, "a cat")[:-1]
+
+
 def test_a_template_that_begins_texts_is_extended(tmp_path: Path) -> None:
     """A second template would fail in the tokenizers library."""
     folder = copy_model("tiny-gemma3-causal", tmp_path / "model")

@@ -13,14 +13,15 @@ from safetensors.numpy import load_file, save_file
 from akidb_embeddings import EmbeddingConfig, EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.settings import apply_config
+from akidb_embeddings.compute.backend import cpu
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.conversion.convert import DTYPES, convert
 from akidb_embeddings.diagnostics import quality
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, NonFiniteVectorError
 from akidb_embeddings.registry import ModelSpec
 from tests.conftest import run_python
-from tests.fixtures import copy_model, cosines, edit_json, golden, model_path
-from tests.golden.texts import TEXTS
+from tests.fixtures import copy_model, cosines, edit_json, forward, golden, model_path
+from tests.golden.texts import QUERIES, TEXTS
 from tests.random_models import BERT, CONFIGS, QWEN3, random_model
 
 SHORT = [index for index, text in enumerate(TEXTS) if len(text) < 1500]
@@ -99,6 +100,13 @@ def test_a_quantized_source_is_refused(tmp_path: Path) -> None:
     convert(tmp_path / "model", tmp_path / "once", bits=4, group_size=32)
     with pytest.raises(CheckpointError, match="already quantized"):
         convert(tmp_path / "once", tmp_path / "twice", bits=8)
+
+
+@pytest.mark.parametrize("name", ["tiny-voyage", "tiny-qwen2-bidirec"])
+def test_a_layer_after_the_decoder_and_biases_are_converted(tmp_path: Path, name: str) -> None:
+    convert(model_path(name), tmp_path / "out", bits=8, group_size=32)
+    expected = forward(model_path(name), cpu(), QUERIES)
+    assert cosines(forward(tmp_path / "out", cpu(), QUERIES), expected).min() >= 0.999
 
 
 def test_nothing_is_left_behind_by_a_failure(tmp_path: Path) -> None:

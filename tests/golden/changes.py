@@ -164,6 +164,23 @@ def causal(model: Any) -> None:
     model.config.is_causal = True
 
 
+def plain_rope(model: Any) -> None:
+    """Rotary positions that are not stretched."""
+    theta, width = model.config.rope_parameters["rope_theta"], 2 * len(model.rotary_emb.inv_freq)
+    model.rotary_emb.inv_freq.copy_(theta ** -(torch.arange(0, width, 2) / width))
+
+
+def linear_rope(model: Any) -> None:
+    """Rotary positions of which all are stretched alike."""
+    plain_rope(model)
+    model.rotary_emb.inv_freq.div_(model.config.rope_parameters["factor"])
+
+
+def constant_queries(model: Any) -> None:
+    """Queries that do not grow with their position."""
+    model.config.rope_parameters["llama_4_scaling_beta"] = 0.0
+
+
 def unscaled_embeddings(model: Any) -> None:
     model.embed_tokens.embed_scale.fill_(1.0)
 
@@ -226,4 +243,16 @@ LLAMA_CHANGES: dict[str, Change] = {
     "rope theta 1e4": theta_10000,
     "interleaved rope": interleaved_rope,
     "gate and up swapped": swapped("gate_proj", "up_proj"),
+}
+LLAMA_BIDIREC_CHANGES = LLAMA_CHANGES | {
+    "a causal mask": causal,
+    "rotary positions as they are": plain_rope,
+    "all rotary positions slower": linear_rope,
+}
+MINISTRAL_CHANGES = LLAMA_BIDIREC_CHANGES | {"queries as they are": constant_queries}
+QWEN2_BIDIREC_CHANGES = LLAMA_CHANGES | {
+    "a causal mask": causal,
+    "no biases of queries": scale_parameters("q_proj.bias"),
+    "no biases of keys": scale_parameters("k_proj.bias"),
+    "no biases of values": scale_parameters("v_proj.bias"),
 }

@@ -31,7 +31,7 @@ import changes
 import numpy as np
 import sanity
 import torch
-from oracle import embed, golden, load
+from oracle import embed, golden, golden_with_config, load
 from quantized import quantized
 from texts import CARD_SENTENCES
 from tiny_models import WINDOW, write_models
@@ -49,7 +49,13 @@ CHANGES = {
     "tiny-mpnet": changes.MPNET_CHANGES,
     "tiny-pplx": changes.PPLX_CHANGES,
     "tiny-llama": changes.LLAMA_CHANGES,
+    "tiny-eurobert": changes.LLAMA_CHANGES,
+    "tiny-llama-bidirec": changes.LLAMA_BIDIREC_CHANGES,
+    "tiny-voyage": changes.PPLX_CHANGES,
+    "tiny-qwen2-bidirec": changes.QWEN2_BIDIREC_CHANGES,
+    "tiny-ministral3": changes.MINISTRAL_CHANGES,
 }
+BIDIRECTIONAL = ("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3")
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
 
@@ -71,7 +77,8 @@ def check_architectures(models: Path) -> None:
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)
     sanity.check_window(models / "tiny-modernbert", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW, layer=1)
-    sanity.check_both_ways(models / "tiny-pplx")
+    for name in ("tiny-pplx", *BIDIRECTIONAL):
+        sanity.check_both_ways(models / name)
     for name in ("tiny-xlm-roberta", "tiny-mpnet"):
         sanity.check_padding_texts(models / name)
     for name in ("tiny-qwen3", "tiny-gemma3", "tiny-modernbert"):
@@ -110,6 +117,9 @@ def main() -> None:
         if tiny:
             check_model(folder, arrays)
             sanity.check_poolings(name, arrays)
+    linear = golden_with_config(models / "tiny-gemma3-causal", models / "tiny-gemma3-linear" / "config.json")
+    np.savez_compressed(vectors / "tiny-gemma3-linear.npz", **linear)
+    sanity.check_other_vectors("tiny-gemma3-linear", linear, np.load(vectors / "tiny-gemma3-causal.npz"))
     np.savez_compressed(vectors / "quantized.npz", **quantized())
     check_architectures(models)
     check_card(arguments.minilm)

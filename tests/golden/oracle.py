@@ -37,7 +37,24 @@ def load(folder: Path) -> SentenceTransformer:
         network.config.is_causal = False  # which is what the mask is made from
         for layer in network.layers:
             layer.self_attn.is_causal = False
+    add_projection(folder, transformer(model))
     return model
+
+
+def add_projection(folder: Path, network: Any) -> None:
+    """Put voyage-4-nano's linear layer after the network, as its own class does."""
+    with safetensors.safe_open(folder / "model.safetensors", "pt") as tensors:
+        if "linear.weight" not in tensors.keys():  # noqa: SIM118 (it is no dictionary)
+            return
+        weight = tensors.get_tensor("linear.weight")
+    forward = network.forward
+
+    def projected(*arguments: Any, **named: Any) -> Any:
+        output = forward(*arguments, **named)
+        output.last_hidden_state = output.last_hidden_state @ weight.T
+        return output
+
+    network.forward = projected  # which sentence-transformers calls by this name, so that no hook would run
 
 
 @contextmanager
@@ -134,6 +151,14 @@ def golden(folder: Path, *, raw_poolings: bool) -> dict[str, NDArray[Any]]:
     if model.tokenizer.pad_token == "<pad>" and model.tokenizer.bos_token == "<s>":
         arrays["padding_texts"] = embed(model.encode, PADDING_TEXTS)
     return arrays
+
+
+def golden_with_config(folder: Path, config: Path) -> dict[str, NDArray[Any]]:
+    """The same of a model whose config.json is another one."""
+    with tempfile.TemporaryDirectory() as parent:
+        copy = Path(shutil.copytree(folder, Path(parent) / folder.name))
+        shutil.copy(config, copy / "config.json")
+        return golden(copy, raw_poolings=False)
 
 
 def versions() -> dict[str, str]:

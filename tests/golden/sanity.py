@@ -78,6 +78,13 @@ def check_poolings(name: str, golden: dict[str, Any]) -> None:
         assert largest < 0.99
 
 
+def check_other_vectors(name: str, golden: dict[str, Any], plain: Any) -> None:
+    """Another setting moves some vector."""
+    smallest = cosines(golden["texts"], plain["texts"]).min()
+    print(f"{name}: smallest cosine with the vectors without it {smallest:.6f}")
+    assert smallest < 0.999, name
+
+
 def check_changes(folder: Path, changes: dict[str, Change], limit: float = 0.999) -> None:
     """Each change, made to a freshly loaded model, must bring some text's cosine below ``limit``."""
     for name, change in changes.items():

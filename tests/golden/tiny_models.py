@@ -9,6 +9,13 @@ from typing import Any
 
 import torch
 from jsonfile import read_json, write_json
+from tiny_bidirectional import (
+    write_tiny_eurobert,
+    write_tiny_llama_bidirec,
+    write_tiny_ministral3,
+    write_tiny_qwen2_bidirec,
+    write_tiny_voyage,
+)
 from tiny_decoders import write_tiny_llama, write_tiny_pplx
 from tiny_encoders import write_tiny_modernbert, write_tiny_mpnet, write_tiny_nomic_bert, write_tiny_xlm_roberta
 from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
@@ -27,6 +34,7 @@ from transformers import (
 NAMES = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
+    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
 )
 
 BERT_TOKENS, BERT_CLS_TOKENS, GEMMA_TOKENS, QWEN_TOKENS = 2048, 512, 2048, 4096
@@ -152,12 +160,17 @@ def write_tiny_gemma3(folder: Path, odd_folder: Path) -> None:
     write_json(odd_folder / "config.json", read_json(folder / "config.json") | {"sliding_window": WINDOW + 1})
 
 
-def write_tiny_gemma3_causal(folder: Path) -> None:
+def write_tiny_gemma3_causal(folder: Path, linear_folder: Path) -> None:
+    """harrier-oss-v1-270m's. ``linear_folder`` gets a config only: the rotary positions of Gemma 3's larger models,
+    whose layers of full attention divide them by 8.
+    """
     tokenizer = write_gemma_tokenizer(folder, GEMMA_TOKENS)
     model = Gemma3TextModel(gemma_config(tokenizer, bidirectional=False))
     randomize(model, seed=4, norm_center=0.0, linear_std=0.2)
     pipeline = Pipeline("lasttoken", QWEN_PROMPTS, max_seq_length=GEMMA_TOKENS)
     write_model(folder, model, "Gemma3TextModel", pipeline)
+    scaling = {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    write_json(linear_folder / "config.json", legacy_config(model.config) | scaling)
 
 
 def legacy_config(config: PreTrainedConfig) -> dict[str, Any]:
@@ -177,17 +190,23 @@ def legacy_config(config: PreTrainedConfig) -> dict[str, Any]:
 
 def write_models(root: Path) -> list[str]:
     """Write all checkpoints below ``root``; returns the names of those with weights."""
-    (root / "tiny-gemma3-odd").mkdir(parents=True)
+    for name in ("tiny-gemma3-odd", "tiny-gemma3-linear"):
+        (root / name).mkdir(parents=True)
     for name in NAMES:
         (root / name).mkdir()
     write_tiny_berts(root / "tiny-bert", root / "tiny-bert-cls")
     write_tiny_qwen3(root / "tiny-qwen3")
     write_tiny_gemma3(root / "tiny-gemma3", root / "tiny-gemma3-odd")
-    write_tiny_gemma3_causal(root / "tiny-gemma3-causal")
+    write_tiny_gemma3_causal(root / "tiny-gemma3-causal", root / "tiny-gemma3-linear")
     write_tiny_xlm_roberta(root / "tiny-xlm-roberta")
     write_tiny_modernbert(root / "tiny-modernbert")
     write_tiny_nomic_bert(root / "tiny-nomic-bert")
     write_tiny_mpnet(root / "tiny-mpnet")
     write_tiny_pplx(root / "tiny-pplx")
     write_tiny_llama(root / "tiny-llama")
+    write_tiny_eurobert(root / "tiny-eurobert")
+    write_tiny_llama_bidirec(root / "tiny-llama-bidirec")
+    write_tiny_voyage(root / "tiny-voyage")
+    write_tiny_qwen2_bidirec(root / "tiny-qwen2-bidirec")
+    write_tiny_ministral3(root / "tiny-ministral3")
     return list(NAMES)

@@ -27,7 +27,8 @@ QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
+QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+LLAMA3_SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|mask|>")
 
 STORY = """\
 A small library keeps its books in order, and the keeper knows where every one of them stands.
@@ -110,8 +111,8 @@ def write_bert_tokenizer(folder: Path, max_tokens: int, *, traps: bool) -> Token
     return tokenizer
 
 
-def train_qwen_tokenizer(texts: list[str], size: int) -> Tokenizer:
-    """Byte-level BPE over ``texts``, with the three special tokens of Qwen after the others."""
+def train_qwen_tokenizer(texts: list[str], size: int, special: tuple[str, ...] = QWEN_SPECIAL) -> Tokenizer:
+    """Byte-level BPE over ``texts``, with the special tokens after the others."""
     tokenizer = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix=""))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -121,7 +122,6 @@ def train_qwen_tokenizer(texts: list[str], size: int) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=size - len(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -164,6 +164,34 @@ def save_qwen_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
         "unk_token": None,
     }
     write_json(folder / "tokenizer_config.json", config)
+
+
+def write_llama3_tokenizer(folder: Path, *, ending: bool) -> Tokenizer:
+    """Byte-level BPE that puts ``<|begin_of_text|>`` first and, with ``ending``, ``<|end_of_text|>`` last."""
+    tokenizer = train_qwen_tokenizer(corpus(), VOCABULARY_SIZE, LLAMA3_SPECIAL)
+    tokenizer.normalizer = None
+    first, last = ([token, tokenizer.token_to_id(token)] for token in LLAMA3_SPECIAL[:2])
+    end = f" {last[0]}" if ending else ""
+    template = processors.TemplateProcessing(
+        single=f"{first[0]} $A{end}",
+        pair=f"{first[0]} $A{end} {first[0]}:1 $B:1{end and end + ':1'}",
+        special_tokens=[tuple(first), tuple(last)] if ending else [tuple(first)],
+    )
+    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    config = {
+        "added_tokens_decoder": special_tokens_map(tokenizer),
+        "bos_token": first[0],
+        "clean_up_tokenization_spaces": False,
+        "eos_token": last[0],
+        "mask_token": LLAMA3_SPECIAL[2],
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": 8192,
+        "pad_token": last[0],
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    write_json(folder / "tokenizer_config.json", config)
+    return tokenizer
 
 
 def write_gemma_tokenizer(folder: Path, max_tokens: int) -> Tokenizer:

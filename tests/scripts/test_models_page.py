@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from akidb_embeddings.registry import MODELS, REFUSED, RERANKERS, SPECS
-from akidb_embeddings.registry.architectures import ARCHITECTURES
+from akidb_embeddings.registry.architectures import ARCHITECTURES, architecture_name
 from scripts import models_page
 from tests.conftest import REPOSITORY
 from tests.fixtures import DATA, TINY, golden
@@ -55,7 +55,7 @@ def test_what_the_page_says_is_proven_is_tested() -> None:
     for architecture, names in models_page.RANDOM.items():
         for name in names:
             config = json.loads((DATA / "models" / name / "config.json").read_text(encoding="utf-8"))
-            assert config["model_type"] == architecture
+            assert architecture_name(config) == architecture
             assert name in (*TINY, "tiny-pplx")
             assert golden(name)["texts"].size
     parity = (REPOSITORY / "tests/architectures/test_parity.py").read_text(encoding="utf-8")

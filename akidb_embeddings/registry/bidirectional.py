@@ -1,0 +1,101 @@
+"""Embedding models made from decoders that were trained to attend both ways: Llama, Ministral 3, Qwen3 and EuroBERT."""
+
+from akidb_embeddings.registry.spec import ModelSpec
+
+_COLONS = {"query": "Query: ", "document": "Document: "}
+_QUERY_PASSAGE = {"query": "query: ", "document": "passage: "}
+
+_VOYAGE = {
+    "query": "Represent the query for retrieving supporting documents: ",
+    "document": "Represent the document for retrieval: ",
+}
+
+BIDIRECTIONAL = (
+    ModelSpec(
+        name="jina-v5-nano-retrieval",
+        repo="jinaai/jina-embeddings-v5-text-nano-retrieval",
+        revision="ac5d898c8d382b17167c33e5c8af644a3519b47d",
+        architecture="eurobert",
+        dimension=768,
+        weights="bfloat16",
+        license="CC-BY-NC-4.0",
+        size_bytes=441_000_000,
+        description="jina-embeddings-v5-text-nano-retrieval: multilingual; not for commercial use",
+        pooling="last",
+        max_tokens=8192,
+        prompts=_COLONS,
+        matryoshka=(32, 64, 128, 256, 512),
+    ),
+    ModelSpec(
+        name="voyage-4-nano",
+        repo="voyageai/voyage-4-nano",
+        revision="67fabc9bef010dabc5f6024aa1b1b6b93410426f",
+        architecture="bidirectional_qwen3",
+        dimension=2048,
+        weights="bfloat16",
+        license="Apache-2.0",
+        size_bytes=704_000_000,
+        description="voyage-4-nano: multilingual",
+        pooling="mean",
+        max_tokens=32768,
+        prompts=_VOYAGE,
+        matryoshka=(256, 512, 1024),
+    ),
+    ModelSpec(
+        name="nemotron-3-embed-1b",
+        repo="nvidia/Nemotron-3-Embed-1B-BF16",
+        revision="c0c9fea93ea424587517f2c59e20db9f1d6bf615",
+        architecture="bidirectional_ministral3",
+        dimension=2048,
+        weights="bfloat16",
+        license="OpenMDW-1.1",
+        size_bytes=2_299_000_000,
+        description="Nemotron-3-Embed-1B: multilingual",
+        pooling="mean",
+        max_tokens=32768,
+        prompts=_QUERY_PASSAGE,
+    ),
+    ModelSpec(
+        name="nemotron-3-embed-8b",
+        repo="nvidia/Nemotron-3-Embed-8B-BF16",
+        revision="d1f2f25730bbd775b99b29185134bc86653bf2d1",
+        architecture="bidirectional_ministral3",
+        dimension=4096,
+        weights="bfloat16",
+        license="OpenMDW-1.1",
+        size_bytes=15_922_000_000,
+        description="Nemotron-3-Embed-8B: multilingual",
+        pooling="mean",
+        max_tokens=32768,
+        prompts=_QUERY_PASSAGE,
+    ),
+    ModelSpec(
+        name="llama-nemotron-1b-v2",
+        repo="nvidia/llama-nemotron-embed-1b-v2",
+        revision="113abe4acafa848e77ead9c0623205e511932348",
+        architecture="llama_bidirec",
+        dimension=2048,
+        weights="bfloat16",
+        license="NVIDIA Open Model",
+        size_bytes=2_489_000_000,
+        description="llama-nemotron-embed-1b-v2: multilingual",
+        pooling="mean",
+        max_tokens=8192,
+        prompts=_QUERY_PASSAGE,
+        matryoshka=(384, 512, 768, 1024),
+    ),
+    # Its prompts are in its files: what queries are told is not on its page.
+    ModelSpec(
+        name="llama-nemotron-8b",
+        repo="nvidia/llama-embed-nemotron-8b",
+        revision="84a375593d27d3528beb4e104822515659e093b4",
+        architecture="llama_bidirec",
+        dimension=4096,
+        weights="bfloat16",
+        license="NVIDIA non-commercial",
+        size_bytes=15_030_000_000,
+        description="llama-embed-nemotron-8b: multilingual, takes tasks; for research only",
+        pooling="mean",
+        max_tokens=32768,
+    ),
+)
