@@ -125,6 +125,8 @@ RANDOM = {
     "mpnet": ("tiny-mpnet",),
     "modernbert": ("tiny-modernbert",),
     "nomic_bert": ("tiny-nomic-bert",),
+    "new": ("tiny-gte",),
+    "gte": ("tiny-arctic",),
 }
 REAL = ("all-minilm-l6-v2",)
 _COLUMNS = (

@@ -46,6 +46,7 @@ class SelfAttention:
         kernels: The functions for the device.
         bias: Whether the projections have biases.
         theta: The base of rotary position embeddings; None for none.
+        position_scale: The factor of positions in rotary position embeddings.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class SelfAttention:
         *,
         bias: bool,
         theta: float | None = None,
+        position_scale: float = 1.0,
     ) -> None:
         hidden, self.heads = required(config, "hidden_size", "num_attention_heads")
         if hidden % self.heads:
@@ -66,7 +68,7 @@ class SelfAttention:
             )
         self.qkv = weights.linear(qkv, hidden, 3 * hidden if isinstance(qkv, str) else [hidden] * 3, bias)
         self.output = weights.linear(output, hidden, hidden, bias)
-        self.theta, self.kernels = theta, kernels
+        self.theta, self.position_scale, self.kernels = theta, position_scale, kernels
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         """[B, L, D] to the same shape, or to [B, 1, D] for the token ``tokens`` [B] of each text."""
@@ -74,7 +76,7 @@ class SelfAttention:
         head_dim = D // self.heads
         q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
         if self.theta is not None:
-            q, k = rotate(q, self.theta), rotate(k, self.theta)
+            q, k = (rotate(x, self.theta, self.position_scale) for x in (q, k))
         context = self.kernels.attention(q, k, v, head_dim**-0.5, mask)
         return self.output(select_tokens(context.transpose(0, 2, 1, 3).reshape(B, L, D), tokens))
 
@@ -137,9 +139,15 @@ def run_blocks(
     return x
 
 
-def rotate(x: mx.array, theta: float) -> mx.array:
-    """Apply rotary position embeddings with base ``theta`` to [B, heads, L, D], which pair the two halves of D."""
-    return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=1.0, offset=0)
+def rotate(x: mx.array, theta: float, scale: float = 1.0) -> mx.array:
+    """Apply rotary position embeddings to [B, heads, L, D], which pair the two halves of D.
+
+    Args:
+        x: Queries or keys.
+        theta: The base.
+        scale: The factor of positions.
+    """
+    return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=scale, offset=0)
 
 
 class GatedMLP:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from akidb_embeddings.registry.berts import BERTS
 from akidb_embeddings.registry.decoders import DECODERS
 from akidb_embeddings.registry.encoders import ENCODERS
+from akidb_embeddings.registry.long_encoders import LONG_ENCODERS
 from akidb_embeddings.registry.rerankers import REFUSED, RERANKERS
 from akidb_embeddings.registry.spec import AnySpec, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
 
@@ -29,7 +30,9 @@ __all__ = [
     "Spec",
 ]
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS)})
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    {spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS, *LONG_ENCODERS)}
+)
 """The embedding models."""
 SPECS: Mapping[str, Spec] = MappingProxyType({**MODELS, **RERANKERS})
 """Both kinds. No name is in both."""

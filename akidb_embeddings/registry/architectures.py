@@ -1,7 +1,7 @@
 """The architectures that this library implements, as data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from akidb_embeddings.registry import heads
@@ -95,6 +95,15 @@ _XLM_ROBERTA = Architecture(
     head=heads.ROBERTA,
 )
 
+_GTE = Architecture(
+    "gte",
+    _pooling_varies,
+    special_tokens=2,
+    prefix="new.",
+    ignored=("pooler.", "classifier.", "lm_head."),
+    remote_code="NewModel",
+)
+
 ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
     "bert": Architecture(
         "bert",
@@ -149,6 +158,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         },
         remote_code="NomicBertModel",
     ),
+    "new": _GTE,
+    "gte": replace(_GTE, remote_code="GteModel"),
     "qwen3": Architecture(
         "qwen3",
         lambda config: "last",

@@ -28,6 +28,7 @@ os.environ |= {
 }
 
 import changes
+import encoder_changes
 import numpy as np
 import sanity
 import torch
@@ -49,6 +50,9 @@ CHANGES = {
     "tiny-mpnet": changes.MPNET_CHANGES,
     "tiny-pplx": changes.PPLX_CHANGES,
     "tiny-llama": changes.LLAMA_CHANGES,
+    "tiny-gte": encoder_changes.GTE_CHANGES,
+    "tiny-arctic": encoder_changes.ARCTIC_CHANGES,
+    "tiny-stella": encoder_changes.STELLA_CHANGES,
 }
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
@@ -67,6 +71,8 @@ def check_architectures(models: Path) -> None:
         sanity.check_changes(models / name, made)
     sanity.check_small_change(models / "tiny-bert", "the GELU of tanh", changes.tanh_gelu)
     sanity.check_small_change(models / "tiny-modernbert", "the GELU of tanh", changes.tanh_glu)
+    for name in ("tiny-gte", "tiny-arctic", "tiny-stella"):
+        sanity.check_small_change(models / name, "the GELU of tanh", encoder_changes.tanh_gated)
     sanity.check_last_token(models / "tiny-qwen3")
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)

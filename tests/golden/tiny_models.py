@@ -11,6 +11,7 @@ import torch
 from jsonfile import read_json, write_json
 from tiny_decoders import write_tiny_llama, write_tiny_pplx
 from tiny_encoders import write_tiny_modernbert, write_tiny_mpnet, write_tiny_nomic_bert, write_tiny_xlm_roberta
+from tiny_gte import write_tiny_arctic, write_tiny_gte, write_tiny_stella
 from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
 from tiny_tokenizers import write_bert_tokenizer, write_gemma_tokenizer, write_qwen_tokenizer
 from tokenizers import Tokenizer
@@ -27,6 +28,7 @@ from transformers import (
 NAMES = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
+    *("tiny-gte", "tiny-arctic", "tiny-stella"),
 )
 
 BERT_TOKENS, BERT_CLS_TOKENS, GEMMA_TOKENS, QWEN_TOKENS = 2048, 512, 2048, 4096
@@ -190,4 +192,7 @@ def write_models(root: Path) -> list[str]:
     write_tiny_mpnet(root / "tiny-mpnet")
     write_tiny_pplx(root / "tiny-pplx")
     write_tiny_llama(root / "tiny-llama")
+    write_tiny_gte(root / "tiny-gte")
+    write_tiny_arctic(root / "tiny-arctic")
+    write_tiny_stella(root / "tiny-stella")
     return list(NAMES)

@@ -54,7 +54,7 @@ def test_prompts_to_the_letter() -> None:
 def test_instructions_end_as_their_authors_wrote_them() -> None:
     ends = {name: spec.prompts["query"].partition("\n")[2] for name, spec in MODELS.items() if "query" in spec.prompts}
     assert {name for name, end in ends.items() if end == "Query:"} == {name for name in MODELS if "qwen3" in name}
-    with_space = {"harrier-0.6b", "harrier-270m", "multilingual-e5-large-instruct"}
+    with_space = {"harrier-0.6b", "harrier-270m", "multilingual-e5-large-instruct", "stella-en-400m-v5"}
     assert {name for name, end in ends.items() if end == "Query: "} == with_space
 
 
