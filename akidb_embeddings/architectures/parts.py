@@ -47,6 +47,7 @@ class SelfAttention:
         bias: Whether the projections have biases.
         theta: The base of rotary position embeddings; None for none.
         position_scale: The factor of positions in rotary position embeddings.
+        qk_norms: The norms of queries and of keys, over all heads; None for none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SelfAttention:
         bias: bool,
         theta: float | None = None,
         position_scale: float = 1.0,
+        qk_norms: tuple[LayerNorm, LayerNorm] | None = None,
     ) -> None:
         hidden, self.heads = required(config, "hidden_size", "num_attention_heads")
         if hidden % self.heads:
@@ -69,12 +71,18 @@ class SelfAttention:
         self.qkv = weights.linear(qkv, hidden, 3 * hidden if isinstance(qkv, str) else [hidden] * 3, bias)
         self.output = weights.linear(output, hidden, hidden, bias)
         self.theta, self.position_scale, self.kernels = theta, position_scale, kernels
+        self.qk_norms = qk_norms
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         """[B, L, D] to the same shape, or to [B, 1, D] for the token ``tokens`` [B] of each text."""
         B, L, D = x.shape
         head_dim = D // self.heads
-        q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
+        qkv = self.qkv(x)
+        if self.qk_norms is not None:
+            queries, keys, values = mx.split(qkv, 3, axis=-1)
+            q_norm, k_norm = self.qk_norms
+            qkv = mx.concatenate([q_norm(queries), k_norm(keys), values], axis=-1)
+        q, k, v = qkv.reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
         if self.theta is not None:
             q, k = (rotate(x, self.theta, self.position_scale) for x in (q, k))
         context = self.kernels.attention(q, k, v, head_dim**-0.5, mask)

@@ -15,7 +15,7 @@ from typing import Any
 from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.extras import install_command
-from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
+from akidb_embeddings.registry.architectures import ARCHITECTURES, OWN_CODE, Architecture, Config
 
 # Other names, in mlx-lm's architectures, of the sizes that this library needs before it reads weights.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -38,9 +38,10 @@ def find_architecture(config: Config) -> Architecture:
             or config.json names remote code that this library does not reimplement.
     """
     name = str(config.get("model_type"))
-    own = ARCHITECTURES.get(name)
     code = str(mapping(config, "auto_map").get("AutoModel", ""))
-    if code and (own is None or code.rpartition(".")[2] != own.remote_code):
+    own_class = code.rpartition(".")[2]
+    own = ARCHITECTURES.get(OWN_CODE.get((name, own_class), name))
+    if code and (own is None or own_class != own.remote_code):
         raise CheckpointError(
             f"config.json names remote code for this {name} model (auto_map: {code}), which is not executed."
         )

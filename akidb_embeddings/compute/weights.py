@@ -53,6 +53,10 @@ class Weights:
         self._tensors.update(kept)
         return table
 
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor ``name`` that was not used yet."""
+        return name in self._tensors
+
     def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
         """A small parameter (a norm's weight, a bias) in the compute dtype."""
         return _evaluated(self._pop(name, shape, mx.floating).astype(self.dtype))

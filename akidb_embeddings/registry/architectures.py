@@ -114,6 +114,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         head=heads.BERT,
         has_token_types=True,
     ),
+    "jina_bert": Architecture(  # their config.json says bert, see OWN_CODE
+        "jina_bert",
+        lambda config: "mean" if config.get("emb_pooler") == "mean" else None,
+        special_tokens=2,
+        prefix="bert.",
+        ignored=_BERT_HEADS,
+        remote_code="JinaBertModel",
+    ),
     "xlm-roberta": _XLM_ROBERTA,
     "roberta": _XLM_ROBERTA,
     "distilbert": Architecture(
@@ -184,3 +192,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         ignored=("lm_head.",),
     ),
 }
+
+OWN_CODE: Mapping[tuple[str, str], str] = {("bert", "JinaBertModel"): "jina_bert"}
+"""Architectures whose config.json has another's ``model_type``, by that and by the class of their authors' code."""

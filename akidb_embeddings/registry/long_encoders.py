@@ -1,4 +1,4 @@
-"""Encoders whose positions need no table, so that they read long texts: GTE's own."""
+"""Encoders whose positions need no table, so that they read long texts: GTE's own, and JinaBERT."""
 
 from dataclasses import replace
 
@@ -33,6 +33,27 @@ _GTE_BASE = replace(
     description="gte-base-en-v1.5: English, long texts",
     matryoshka=(),
     card=None,
+)
+_JINA_EN = ModelSpec(
+    name="jina-embeddings-v2-base-en",
+    repo="jinaai/jina-embeddings-v2-base-en",
+    revision="6e85f575bc273f1fd840a658067d0157933c83f0",
+    architecture="jina_bert",
+    dimension=768,
+    weights="float16",
+    license="Apache-2.0",
+    size_bytes=262 * _MIB,
+    description="jina-embeddings-v2-base-en: English, long texts",
+    pooling="mean",
+    max_tokens=8192,
+)
+_JINA_DE = replace(
+    _JINA_EN,
+    name="jina-embeddings-v2-base-de",
+    repo="jinaai/jina-embeddings-v2-base-de",
+    revision="3f9eede875721714945b6a99a3198299243cf2be",
+    size_bytes=322_000_000,
+    description="jina-embeddings-v2-base-de: German and English, long texts",
 )
 
 LONG_ENCODERS = (
@@ -76,5 +97,37 @@ LONG_ENCODERS = (
         description="snowflake-arctic-embed-m-v2.0: multilingual, long texts",
         prompts={"query": "query: "},
         matryoshka=(256,),
+    ),
+    replace(
+        _JINA_EN,
+        name="jina-embeddings-v2-small-en",
+        repo="jinaai/jina-embeddings-v2-small-en",
+        revision="44e7d1d6caec8c883c2d4b207588504d519788d0",
+        dimension=512,
+        size_bytes=62 * _MIB,
+        description="jina-embeddings-v2-small-en: English, small, long texts",
+    ),
+    _JINA_EN,
+    _JINA_DE,
+    replace(
+        _JINA_DE,
+        name="jina-embeddings-v2-base-es",
+        repo="jinaai/jina-embeddings-v2-base-es",
+        revision="df4cda9fdb596af2e07328e6834321716786229a",
+        description="jina-embeddings-v2-base-es: Spanish and English, long texts",
+    ),
+    replace(
+        _JINA_DE,
+        name="jina-embeddings-v2-base-zh",
+        repo="jinaai/jina-embeddings-v2-base-zh",
+        revision=None,
+        description="jina-embeddings-v2-base-zh: Chinese and English, long texts",
+    ),
+    replace(
+        _JINA_DE,
+        name="jina-embeddings-v2-base-code",
+        repo="jinaai/jina-embeddings-v2-base-code",
+        revision="516f4baf13dec4ddddda8631e019b5737c8bc250",
+        description="jina-embeddings-v2-base-code: English and code, long texts",
     ),
 )

@@ -34,6 +34,8 @@ LIMITS = {
     "tiny-gte": 1024,
     "tiny-arctic": 1024,
     "tiny-stella": 512,
+    "tiny-jina": 1024,
+    "tiny-jina-code": 1024,
     "tiny-pplx": 1024,
     "tiny-llama": 1024,
 }

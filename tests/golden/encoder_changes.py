@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from changes import Change, interleaved_rope, scale_parameters, swapped, theta_10000
+from changes import Change, interleaved_rope, scale_parameters, swapped, swapped_halves, theta_10000
 
 
 def rope_frequencies(theta: float, divisor: float = 1.0) -> Change:
@@ -40,3 +40,109 @@ STELLA_CHANGES = ARCTIC_CHANGES | {
     "no scaling": rope_frequencies(160_000.0),
     "scaling of the base alone": rope_frequencies(320_000.0),
 }
+
+
+def scaled_slopes(factor: float) -> Change:
+    """ALiBi with other slopes."""
+
+    def change(model: Any) -> None:
+        model.encoder.slopes = [factor * slope for slope in model.encoder.slopes]
+
+    return change
+
+
+def even_slopes(model: Any) -> None:
+    """The slopes that the formula for powers of 2 gives for another number of heads."""
+    heads = len(model.encoder.slopes)
+    model.encoder.slopes = [2 ** (-8 * (head + 1) / heads) for head in range(heads)]
+
+
+def one_sided_alibi(model: Any) -> None:
+    """ALiBi for earlier tokens alone, as decoders have it."""
+    bias = model.encoder.bias
+    model.encoder.bias = lambda length: bias(length).tril()
+
+
+def shifted_heads(model: Any) -> None:
+    model.encoder.slopes = [*model.encoder.slopes[1:], model.encoder.slopes[0]]
+
+
+def tanh_jina(model: Any) -> None:
+    for layer in model.encoder.layer:
+        layer.mlp.act = torch.nn.GELU(approximate="tanh")
+
+
+def no_query_norms(model: Any) -> None:
+    for layer in model.encoder.layer:
+        attention = layer.attention.self
+        attention.layer_norm_q = attention.layer_norm_k = torch.nn.Identity()
+
+
+def norms_of_heads(model: Any) -> None:
+    """Norms of each head's queries and keys instead of all heads' together."""
+
+    def change(norm: torch.nn.LayerNorm, heads: int) -> Any:
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            parts = x.unflatten(-1, (heads, -1))
+            normed = torch.nn.functional.layer_norm(parts, parts.shape[-1:]).flatten(-2)
+            return normed * norm.weight + norm.bias
+
+        return forward
+
+    for layer in model.encoder.layer:
+        attention = layer.attention.self
+        for norm in (attention.layer_norm_q, attention.layer_norm_k):
+            norm.forward = change(norm, attention.heads)
+
+
+def one_residual(model: Any) -> None:
+    """The block's input added once, as in jina-embeddings-v2-base-en."""
+    for layer in model.encoder.layer:
+        layer.layer_norm_1.forward = one_sum(layer)
+
+
+def one_sum(layer: Any) -> Any:
+    norm = torch.nn.functional.layer_norm
+
+    def forward(total: torch.Tensor) -> torch.Tensor:
+        weights = layer.layer_norm_1
+        return norm(total - layer.attention.input, total.shape[-1:], weights.weight, weights.bias, weights.eps)
+
+    attend = layer.attention.forward
+
+    def remember(x: torch.Tensor, bias: torch.Tensor) -> Any:
+        layer.attention.input = x
+        return attend(x, bias)
+
+    layer.attention.forward = remember
+    return forward
+
+
+ALIBI_CHANGES: dict[str, Change] = {
+    "no ALiBi": scaled_slopes(0.0),
+    "half the slopes": scaled_slopes(0.5),
+    "ALiBi in one direction": one_sided_alibi,
+    "the slopes of other heads": shifted_heads,
+    "queries and values swapped": swapped("query", "value"),
+    "no token type": scale_parameters("token_type_embeddings"),
+    "no biases of queries": scale_parameters("query.bias"),
+}
+JINA_CHANGES = ALIBI_CHANGES | {
+    "the slopes of a power of 2": even_slopes,
+    "gate and up swapped": swapped_halves("gated_layers"),
+    "no norm biases": scale_parameters("layernorm.bias"),
+    "no bias after the MLP": scale_parameters("mlp.wo.bias"),
+}
+JINA_CODE_CHANGES = ALIBI_CHANGES | {
+    "gate and up swapped": swapped_halves("up_gated_layer"),
+    "no norm biases": scale_parameters("layer_norm_1.bias"),
+    "no bias after the MLP": scale_parameters("down_layer.bias"),
+    "no norms of queries and keys": no_query_norms,
+    "norms of each head": norms_of_heads,
+    "the input added once": one_residual,
+}
+SMALL_CHANGES: dict[str, Change] = {
+    **dict.fromkeys(("tiny-gte", "tiny-arctic", "tiny-stella"), tanh_gated),
+    **dict.fromkeys(("tiny-jina", "tiny-jina-code"), tanh_jina),
+}
+"""The GELU of tanh."""

@@ -53,6 +53,8 @@ CHANGES = {
     "tiny-gte": encoder_changes.GTE_CHANGES,
     "tiny-arctic": encoder_changes.ARCTIC_CHANGES,
     "tiny-stella": encoder_changes.STELLA_CHANGES,
+    "tiny-jina": encoder_changes.JINA_CHANGES,
+    "tiny-jina-code": encoder_changes.JINA_CODE_CHANGES,
 }
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
@@ -71,8 +73,8 @@ def check_architectures(models: Path) -> None:
         sanity.check_changes(models / name, made)
     sanity.check_small_change(models / "tiny-bert", "the GELU of tanh", changes.tanh_gelu)
     sanity.check_small_change(models / "tiny-modernbert", "the GELU of tanh", changes.tanh_glu)
-    for name in ("tiny-gte", "tiny-arctic", "tiny-stella"):
-        sanity.check_small_change(models / name, "the GELU of tanh", encoder_changes.tanh_gated)
+    for name, change in encoder_changes.SMALL_CHANGES.items():
+        sanity.check_small_change(models / name, "the GELU of tanh", change)
     sanity.check_last_token(models / "tiny-qwen3")
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)

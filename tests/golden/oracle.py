@@ -18,6 +18,7 @@ import torch
 import transformers
 from jsonfile import read_json, write_json
 from numpy.typing import NDArray
+from references import has_reference, reference_of, without_code
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from texts import DOCUMENTS, PADDING_TEXTS, QUERIES, TEXTS
@@ -32,6 +33,10 @@ def load(folder: Path) -> SentenceTransformer:
     options = {"attn_implementation": "eager", "dtype": torch.float32}
     with readable(folder) as path:
         model = SentenceTransformer(str(path), device="cpu", model_kwargs=options, local_files_only=True)
+    reference = reference_of(folder)
+    if reference is not None:
+        reference.config = transformer(model).config
+        model[0].model = reference
     if is_pplx(folder):
         network = transformer(model)
         network.config.is_causal = False  # which is what the mask is made from
@@ -45,19 +50,20 @@ def readable(folder: Path) -> Iterator[Path]:
     """The folder, or a copy of it where the authors' own code would be needed that transformers makes superfluous.
 
     NomicBERT's config gets the names that transformers knows; the weights keep theirs, which it maps. pplx-embed is a
-    Qwen3 but for its mask.
+    Qwen3 but for its mask. JinaBERT is computed by a reference of ours, see ``references.py``.
     """
-    native = folder / "config.native.json"
-    if not (is_pplx(folder) or native.is_file()):
+    native, config = folder / "config.native.json", read_json(folder / "config.json")
+    if not (is_pplx(folder) or native.is_file() or has_reference(config)):
         yield folder
         return
     with tempfile.TemporaryDirectory() as parent:
         copy = Path(shutil.copytree(folder, Path(parent) / folder.name))
         if native.is_file():
             shutil.copy(native, copy / "config.json")
+        elif has_reference(config):
+            write_json(copy / "config.json", without_code(config))
         else:
-            config = read_json(folder / "config.json") | {"model_type": "qwen3"}
-            write_json(copy / "config.json", {key: value for key, value in config.items() if key != "auto_map"})
+            write_json(copy / "config.json", without_code(config | {"model_type": "qwen3"}))
             write_json(copy / "modules.json", read_json(folder / "modules.json")[:-1])
         yield copy
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from akidb_embeddings.checkpoint.architecture import find_architecture
 from akidb_embeddings.registry import MODELS, REFUSED, RERANKERS, SPECS
 from akidb_embeddings.registry.architectures import ARCHITECTURES
 from scripts import models_page
@@ -55,7 +56,7 @@ def test_what_the_page_says_is_proven_is_tested() -> None:
     for architecture, names in models_page.RANDOM.items():
         for name in names:
             config = json.loads((DATA / "models" / name / "config.json").read_text(encoding="utf-8"))
-            assert config["model_type"] == architecture
+            assert find_architecture(config) is ARCHITECTURES[architecture]
             assert name in (*TINY, "tiny-pplx")
             assert golden(name)["texts"].size
     parity = (REPOSITORY / "tests/architectures/test_parity.py").read_text(encoding="utf-8")
