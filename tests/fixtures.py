@@ -24,7 +24,7 @@ BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minil
 TINY = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
-    *("tiny-gte", "tiny-arctic", "tiny-jina", "tiny-jina-code"),
+    *("tiny-gte", "tiny-arctic", "tiny-jina", "tiny-jina-code", "tiny-nomic-moe"),
 )
 
 Array = NDArray[np.float32]

@@ -36,6 +36,7 @@ LIMITS = {
     "tiny-stella": 512,
     "tiny-jina": 1024,
     "tiny-jina-code": 1024,
+    "tiny-nomic-moe": 512,
     "tiny-pplx": 1024,
     "tiny-llama": 1024,
 }

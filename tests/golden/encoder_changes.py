@@ -146,3 +146,76 @@ SMALL_CHANGES: dict[str, Change] = {
     **dict.fromkeys(("tiny-jina", "tiny-jina-code"), tanh_jina),
 }
 """The GELU of tanh."""
+
+
+def on_experts(change: Change) -> Change:
+    """The change of every layer with experts."""
+
+    def change_all(model: Any) -> None:
+        for block in model.encoder["layers"][1::2]:
+            change(block.mlp)
+
+    return change_all
+
+
+def normalized_weights(layer: Any) -> None:
+    layer.router.normalizes = True
+
+
+def bias_for_each_expert(layer: Any) -> None:
+    layer.experts.bias_for_each = True
+
+
+def one_expert(layer: Any) -> None:
+    layer.router.top = 1
+
+
+def all_experts(layer: Any) -> None:
+    layer.router.top = layer.experts.mlp.shape[0]
+
+
+def turned_experts(layer: Any) -> None:
+    """The second matrices as if they were stored [hidden, intermediate]."""
+    experts, inner, hidden = layer.experts.mlp.shape
+    weights = layer.experts.mlp.w2
+    weights.copy_(weights.view(experts, hidden, inner).transpose(1, 2).reshape(-1, hidden))
+
+
+def next_expert(layer: Any) -> None:
+    weights = layer.experts.mlp.w1
+    weights.copy_(weights.roll(layer.experts.mlp.shape[1], 0))
+
+
+def theta_1000(model: Any) -> None:
+    for block in model.encoder["layers"]:
+        block.attn.base = 1000
+
+
+def experts_one_layer_earlier(model: Any) -> None:
+    layers = model.encoder["layers"]
+    for first, second in zip(layers[::2], layers[1::2], strict=True):
+        first.mlp, second.mlp = second.mlp, first.mlp
+
+
+def tanh_nomic(model: Any) -> None:
+    for block in model.encoder["layers"]:
+        mlp = getattr(block.mlp, "experts", block).mlp
+        mlp.act = torch.nn.GELU(approximate="tanh")
+
+
+NOMIC_MOE_CHANGES: dict[str, Change] = {
+    "rope theta 1000": theta_1000,
+    "queries and values swapped": swapped_halves("Wqkv.weight"),
+    "no token type": scale_parameters("token_type_embeddings"),
+    "no biases of queries": scale_parameters("Wqkv.bias"),
+    "no bias in the MLPs": scale_parameters("fc1.bias"),
+    "no bias of the experts": scale_parameters("experts.bias"),
+    "experts one layer earlier": experts_one_layer_earlier,
+    "weights of the experts that add up to 1": on_experts(normalized_weights),
+    "the bias for each expert": on_experts(bias_for_each_expert),
+    "one expert": on_experts(one_expert),
+    "all experts": on_experts(all_experts),
+    "the second matrices turned": on_experts(turned_experts),
+    "the first matrix of another expert": on_experts(next_expert),
+}
+SMALL_CHANGES["tiny-nomic-moe"] = tanh_nomic

@@ -55,6 +55,7 @@ CHANGES = {
     "tiny-stella": encoder_changes.STELLA_CHANGES,
     "tiny-jina": encoder_changes.JINA_CHANGES,
     "tiny-jina-code": encoder_changes.JINA_CODE_CHANGES,
+    "tiny-nomic-moe": encoder_changes.NOMIC_MOE_CHANGES,
 }
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def readable(folder: Path) -> Iterator[Path]:
     """The folder, or a copy of it where the authors' own code would be needed that transformers makes superfluous.
 
     NomicBERT's config gets the names that transformers knows; the weights keep theirs, which it maps. pplx-embed is a
-    Qwen3 but for its mask. JinaBERT is computed by a reference of ours, see ``references.py``.
+    Qwen3 but for its mask. JinaBERT, and NomicBERT with experts, are computed by references, see ``references.py``.
     """
     native, config = folder / "config.native.json", read_json(folder / "config.json")
     if not (is_pplx(folder) or native.is_file() or has_reference(config)):
@@ -91,6 +92,11 @@ def embed(encode: Callable[..., Any], texts: Sequence[str]) -> Vectors:
     return np.stack(rows).astype(np.float32, copy=False)
 
 
+def document_encoder(model: SentenceTransformer) -> Callable[..., Any]:
+    """``encode_document``, which would pass over the prompt ``passage``: see ``sanity.check_passage_prompt``."""
+    return partial(model.encode, prompt_name="passage") if "passage" in model.prompts else model.encode_document
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One text on its way through the model: its token ids [L] and its last hidden states [1, L, hidden]."""
@@ -129,7 +135,7 @@ def golden(folder: Path, *, raw_poolings: bool) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "texts": in_place(finished(folder, embed(model.encode, texts))),
         "queries": finished(folder, embed(model.encode_query, QUERIES)),
-        "documents": finished(folder, embed(model.encode_document, DOCUMENTS)),
+        "documents": finished(folder, embed(document_encoder(model), DOCUMENTS)),
         "token_counts": in_place(np.array([len(text.ids) for text in encoded], np.int32)),
         "full_token_counts": np.array(lengths, np.int32),
         "versions": np.array(json.dumps(versions())),
