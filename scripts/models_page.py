@@ -127,7 +127,7 @@ RANDOM = {
     "roberta": ("tiny-roberta",),
     "distilbert": ("tiny-distilbert",),
     "mpnet": ("tiny-mpnet",),
-    "modernbert": ("tiny-modernbert",),
+    "modernbert": ("tiny-modernbert", "tiny-mmbert", "tiny-granite"),
     "nomic_bert": ("tiny-nomic-bert", "tiny-nomic-moe"),
     "jina_bert": ("tiny-jina", "tiny-jina-code"),
     "new": ("tiny-gte",),

@@ -25,6 +25,7 @@ TINY = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
     *("tiny-gte", "tiny-arctic", "tiny-jina", "tiny-jina-code", "tiny-nomic-moe"),
+    *("tiny-mmbert", "tiny-granite"),
 )
 
 Array = NDArray[np.float32]

@@ -37,6 +37,8 @@ LIMITS = {
     "tiny-jina": 1024,
     "tiny-jina-code": 1024,
     "tiny-nomic-moe": 512,
+    "tiny-mmbert": 1024,
+    "tiny-granite": 1024,
     "tiny-pplx": 1024,
     "tiny-llama": 1024,
 }

@@ -3,7 +3,19 @@
 from typing import Any
 
 import torch
-from changes import Change, interleaved_rope, scale_parameters, swapped, swapped_halves, theta_10000
+from changes import (
+    NO_WINDOW,
+    Change,
+    interleaved_rope,
+    scale_parameters,
+    set_window,
+    shifted_layers,
+    swapped,
+    swapped_halves,
+    tanh_glu,
+    theta_10000,
+    without_last_norm,
+)
 
 
 def rope_frequencies(theta: float, divisor: float = 1.0) -> Change:
@@ -40,6 +52,12 @@ STELLA_CHANGES = ARCTIC_CHANGES | {
     "no scaling": rope_frequencies(160_000.0),
     "scaling of the base alone": rope_frequencies(320_000.0),
 }
+
+
+def theta_of_local_layers(model: Any) -> None:
+    """ModernBERT's own base in the layers with a window."""
+    width = 2 * len(model.rotary_emb.sliding_attention_inv_freq)
+    model.rotary_emb.sliding_attention_inv_freq.copy_(1e4 ** -(torch.arange(0, width, 2) / width))
 
 
 def scaled_slopes(factor: float) -> Change:
@@ -219,3 +237,27 @@ NOMIC_MOE_CHANGES: dict[str, Change] = {
     "the first matrix of another expert": on_experts(next_expert),
 }
 SMALL_CHANGES["tiny-nomic-moe"] = tanh_nomic
+
+MMBERT_CHANGES: dict[str, Change] = {
+    "another theta in local layers": theta_of_local_layers,
+    "no window": set_window(NO_WINDOW),
+    "full attention one layer later": shifted_layers,
+    "no last norm": without_last_norm,
+}
+SMALL_CHANGES["tiny-mmbert"] = tanh_glu
+
+
+def gelu_glu(model: Any) -> None:
+    for layer in model.layers:
+        layer.mlp.act = torch.nn.GELU()
+
+
+GRANITE_CHANGES = {
+    "GELU": gelu_glu,
+    "one base in all layers": lambda model: model.rotary_emb.full_attention_inv_freq.copy_(
+        model.rotary_emb.sliding_attention_inv_freq
+    ),
+    "no window": set_window(NO_WINDOW),
+    "full attention one layer later": shifted_layers,
+    "no last norm": without_last_norm,
+}

@@ -56,6 +56,8 @@ CHANGES = {
     "tiny-jina": encoder_changes.JINA_CHANGES,
     "tiny-jina-code": encoder_changes.JINA_CODE_CHANGES,
     "tiny-nomic-moe": encoder_changes.NOMIC_MOE_CHANGES,
+    "tiny-mmbert": encoder_changes.MMBERT_CHANGES,
+    "tiny-granite": encoder_changes.GRANITE_CHANGES,
 }
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
