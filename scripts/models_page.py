@@ -27,8 +27,9 @@ Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v
 `model_name:` in YAML. [Rerankers](#rerankers) have a table of their own. Any Hugging Face repository or folder with
 one of these architectures (config.json's `model_type`) also works: {architectures}.
 `bidirectional_qwen3`, `_qwen2` and `_ministral3` stand for `qwen3`, `qwen2` and `ministral3` whose `is_causal` is
-false, as `llama_bidirec` does for `llama`. Other decoders work through the extra `mlx-lm`, with last-token or mean
-pooling. [What is read of a model folder](compatibility.md) lists the files and keys of a model folder that are read.
+false, as `llama_bidirec` does for `llama`, and `jina_bert` for a `bert` whose `auto_map` names the class JinaBertModel.
+Other decoders work through the extra `mlx-lm`, with last-token or mean pooling. [What is read of a model
+folder](compatibility.md) lists the files and keys of a model folder that are read.
 
 ## What is proven
 
@@ -41,6 +42,9 @@ from the same weights**, and requires a cosine of at least 0.99999 in float32. W
 
 - *Random weights*: small checkpoints in the layout that the authors publish. They prove the computation: tokens,
   layers, masks, positions, pooling, prompts. They do not prove that a published file is what the registry expects.
+- transformers has neither JinaBERT nor NomicBERT with experts. Their hidden states are compared with those of
+  references of our own, which do what the authors' code does (tests/golden/references.py); tokens and pooling are
+  sentence-transformers'.
 - *Real weights*: the authors' own file. The tests need no network, and only these weights come as a package. We could
   not download the others.
 - The bundled model has 8 bits, so its vectors differ from its original's: a test requires a cosine of at least 0.999.
@@ -130,8 +134,11 @@ RANDOM = {
     "roberta": ("tiny-roberta",),
     "distilbert": ("tiny-distilbert",),
     "mpnet": ("tiny-mpnet",),
-    "modernbert": ("tiny-modernbert",),
-    "nomic_bert": ("tiny-nomic-bert",),
+    "modernbert": ("tiny-modernbert", "tiny-mmbert", "tiny-granite"),
+    "nomic_bert": ("tiny-nomic-bert", "tiny-nomic-moe"),
+    "jina_bert": ("tiny-jina", "tiny-jina-code"),
+    "new": ("tiny-gte",),
+    "gte": ("tiny-arctic",),
 }
 REAL = ("all-minilm-l6-v2",)
 _COLUMNS = (

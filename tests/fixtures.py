@@ -19,12 +19,14 @@ from akidb_embeddings.engine.planner import pad
 
 DATA = Path(__file__).parent / "data"
 BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minilm-l6-v2"
-# tiny-pplx and tiny-llama have tests of their own: the one returns integers and has no token for an empty text, the
-# other needs mlx-lm.
+# These have tests of their own: tiny-pplx returns integers and has no token for an empty text, tiny-stella's vectors
+# are not normalized, and tiny-llama needs mlx-lm.
 TINY = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
     *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
+    *("tiny-gte", "tiny-arctic", "tiny-jina", "tiny-jina-code", "tiny-nomic-moe"),
+    *("tiny-mmbert", "tiny-granite"),
 )
 
 Array = NDArray[np.float32]

@@ -38,7 +38,8 @@ class Block:
         self.mlp_norm = _norm(weights, f"{name}.mlp_norm", config)
         self.up_gate = weights.linear(f"{name}.mlp.Wi", hidden, 2 * intermediate, bias)
         self.down = weights.linear(f"{name}.mlp.Wo", intermediate, hidden, bias)
-        self.is_global, self.activation = is_global, kernels.gelu
+        self.is_global = is_global
+        self.activation = kernels.silu if config.get("hidden_activation") == "silu" else kernels.gelu
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         normed = self.attention_norm(x) if self.attention_norm else x
@@ -50,7 +51,7 @@ class Block:
 class ModernBert:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
         hidden, layers, vocab_size = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
-        supported(config, "hidden_activation", "gelu", "gelu")
+        supported(config, "hidden_activation", "gelu", "gelu", "silu")
         self.reach = whole(config, "local_attention", 128) // 2
         self.word_embeddings = weights.embedding("embeddings.tok_embeddings", vocab_size, hidden)
         self.norm = _norm(weights, "embeddings.norm", config)

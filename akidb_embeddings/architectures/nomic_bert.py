@@ -1,6 +1,7 @@
-"""NomicBERT: BERT with rotary positions and a gated MLP, without biases in its products (Nussbaum et al., 2024)."""
+"""NomicBERT: BERT with rotary positions and a gated MLP (Nussbaum et al., 2024), or with experts in some layers."""
 
 from akidb_embeddings.architectures import Encoder, Inputs
+from akidb_embeddings.architectures.nomic_mlp import build_mlp, check_experts
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
 from akidb_embeddings.checkpoint.arguments import number, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
@@ -13,32 +14,33 @@ from akidb_embeddings.registry.architectures import Config
 _EPS = 1e-12
 # Options of the published code that no published text model uses.
 _UNSUPPORTED = (
-    "causal", "prenorm", "parallel_block", "use_rms_norm", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias",
-    "rotary_emb_interleaved", "rotary_emb_scale_base", "rotary_scaling_factor", "num_experts",
+    "causal", "prenorm", "parallel_block", "use_rms_norm", "rotary_emb_interleaved", "rotary_emb_scale_base",
+    "rotary_scaling_factor",
 )  # fmt: skip
 
 
 class Block:
     """Attention and MLP, each followed by LayerNorm of the sum."""
 
-    def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
-        hidden, intermediate = required(config, "hidden_size", "intermediate_size")
+    def __init__(self, weights: Weights, index: int, config: Config, kernels: Kernels) -> None:
+        name, (hidden,) = f"encoder.layers.{index}", required(config, "hidden_size")
         theta, eps = rope_theta(config, None, "rotary_emb_base", 1000.0), number(config, "layer_norm_eps", _EPS)
         self.attention = SelfAttention(
-            weights, f"{name}.attn.Wqkv", f"{name}.attn.out_proj", config, kernels, bias=False, theta=theta
+            weights,
+            f"{name}.attn.Wqkv",
+            f"{name}.attn.out_proj",
+            config,
+            kernels,
+            bias=bool(config.get("qkv_proj_bias", False)),
+            theta=theta,
         )
         self.attention_norm = LayerNorm(weights, f"{name}.norm1", hidden, eps)
-        self.up_gate = weights.linear(
-            [f"{name}.mlp.fc11", f"{name}.mlp.fc12"], hidden, [intermediate, intermediate], bias=False
-        )
-        self.down = weights.linear(f"{name}.mlp.fc2", intermediate, hidden, bias=False)
+        self.mlp = build_mlp(weights, f"{name}.mlp", index, config, kernels)
         self.output_norm = LayerNorm(weights, f"{name}.norm2", hidden, eps)
-        self.activation = kernels.silu
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         x = self.attention_norm(select_tokens(x, tokens) + self.attention(x, mask, tokens))
-        up, gate = mx.split(self.up_gate(x), 2, axis=-1)
-        return self.output_norm(x + self.down(self.activation.gated(gate, up)))
+        return self.output_norm(x + self.mlp(x))
 
 
 class NomicBert:
@@ -47,14 +49,13 @@ class NomicBert:
         for key in _UNSUPPORTED:
             supported(config, key, None, None, False, 0)
         supported(config, "rotary_emb_fraction", 1.0, 1.0)
-        supported(config, "activation_function", "swiglu", "swiglu")
-        supported(config, "hidden_act", "silu", "silu")
+        check_experts(config)
         self.word_embeddings = weights.embedding("embeddings.word_embeddings", vocab_size, hidden)
         self.token_type_embeddings = weights.embedding(
             "embeddings.token_type_embeddings", whole(config, "type_vocab_size", 2), hidden
         )
         self.norm = LayerNorm(weights, "emb_ln", hidden, number(config, "layer_norm_eps", _EPS))
-        self.blocks = [Block(weights, f"encoder.layers.{i}", config, kernels) for i in range(layers)]
+        self.blocks = [Block(weights, index, config, kernels) for index in range(layers)]
         self.kernels = kernels
 
     def __call__(self, texts: Inputs) -> mx.array:

@@ -47,6 +47,8 @@ class SelfAttention:
         kernels: The functions for the device.
         bias: Whether the projections have biases.
         theta: The base of rotary position embeddings; None for none.
+        position_scale: The factor of positions in rotary position embeddings.
+        qk_norms: The norms of queries and of keys, over all heads; None for none.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class SelfAttention:
         *,
         bias: bool,
         theta: float | None = None,
+        position_scale: float = 1.0,
+        qk_norms: tuple[LayerNorm, LayerNorm] | None = None,
     ) -> None:
         hidden, self.heads = required(config, "hidden_size", "num_attention_heads")
         if hidden % self.heads:
@@ -67,15 +71,21 @@ class SelfAttention:
             )
         self.qkv = weights.linear(qkv, hidden, 3 * hidden if isinstance(qkv, str) else [hidden] * 3, bias)
         self.output = weights.linear(output, hidden, hidden, bias)
-        self.theta, self.kernels = theta, kernels
+        self.theta, self.position_scale, self.kernels = theta, position_scale, kernels
+        self.qk_norms = qk_norms
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         """[B, L, D] to the same shape, or to [B, 1, D] for the token ``tokens`` [B] of each text."""
         B, L, D = x.shape
         head_dim = D // self.heads
-        q, k, v = self.qkv(x).reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
+        qkv = self.qkv(x)
+        if self.qk_norms is not None:
+            queries, keys, values = mx.split(qkv, 3, axis=-1)
+            q_norm, k_norm = self.qk_norms
+            qkv = mx.concatenate([q_norm(queries), k_norm(keys), values], axis=-1)
+        q, k, v = qkv.reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
         if self.theta is not None:
-            q, k = rotate(q, self.theta), rotate(k, self.theta)
+            q, k = (rotate(x, self.theta, self.position_scale) for x in (q, k))
         context = self.kernels.attention(q, k, v, head_dim**-0.5, mask)
         return self.output(select_tokens(context.transpose(0, 2, 1, 3).reshape(B, L, D), tokens))
 
@@ -153,9 +163,15 @@ def run_blocks(
     return x
 
 
-def rotate(x: mx.array, theta: float) -> mx.array:
-    """Apply rotary position embeddings with base ``theta`` to [B, heads, L, D], which pair the two halves of D."""
-    return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=1.0, offset=0)
+def rotate(x: mx.array, theta: float, scale: float = 1.0) -> mx.array:
+    """Apply rotary position embeddings to [B, heads, L, D], which pair the two halves of D.
+
+    Args:
+        x: Queries or keys.
+        theta: The base.
+        scale: The factor of positions.
+    """
+    return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=scale, offset=0)
 
 
 class GatedMLP:

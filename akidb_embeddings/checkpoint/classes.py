@@ -25,6 +25,12 @@ def check_no_reranker(path: Path, config: Config, architecture: Architecture, te
             f"{path} is a reranker, or another classifier: config.json names the class {class_name(config)}, and there "
             f"is its head, {architecture.head.output}. It makes scores of pairs: use RerankService."
         )
+    is_named = class_name(config).endswith(CLASSIFIER)
+    if architecture.head is None and is_named and any(name.startswith("classifier.") for name in tensors):
+        raise CheckpointError(
+            f"{path} is a reranker, or another classifier: config.json names the class {class_name(config)}. It makes "
+            f"no vectors, and classifiers of this architecture ({architecture.module}) are not implemented."
+        )
 
 
 def is_classifier(config: Config, architecture: Architecture, tensors: Tensors) -> bool:

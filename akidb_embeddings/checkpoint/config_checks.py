@@ -32,14 +32,7 @@ _IDENTITY: Mapping[str, Kind] = {
     "auto_map": OBJECT,
 }
 _SIZES = ("hidden_size", "vocab_size")
-_OWN_SIZES = (
-    "intermediate_size",
-    "type_vocab_size",
-    "head_dim",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "num_labels",
-)
+_OWN_SIZES = ("intermediate_size", "head_dim", "num_attention_heads", "num_key_value_heads", "num_labels")
 _COMMON: Mapping[str, Kind] = {
     "max_position_embeddings": whole_from(1),
     **dict.fromkeys(("sliding_window", "attention_chunk_size"), whole_from(0)),
@@ -88,13 +81,15 @@ def check_config(file: Path, config: Config, architecture: Architecture, tensors
     """
     is_packed = any(name.endswith(".scales") for name in tensors)
     largest = max((size for location in tensors.values() for size in location.shape), default=1)
-    size = whole_from(1, max(1, min(LARGEST_WHOLE, largest * (_PACKED if is_packed else 1))))
+    most = max(1, min(LARGEST_WHOLE, largest * (_PACKED if is_packed else 1)))
+    size = whole_from(1, most)
     layers = whole_from(1, max(1, len(tensors)))
     check_fields(file, config, {**_COMMON, **dict.fromkeys(_SIZES, size), "num_hidden_layers": layers})
     if architecture.computed_by:
         _check_others(file, config, len(tensors), max(largest, _LARGEST_COUNT))
     else:
-        check_fields(file, config, {**_OWN, **dict.fromkeys(_OWN_SIZES, size)})
+        # GTE's models may have no token types.
+        check_fields(file, config, {**_OWN, **dict.fromkeys(_OWN_SIZES, size), "type_vocab_size": whole_from(0, most)})
     if is_packed:
         for key in ("quantization", "quantization_config"):
             for entry in _entries(config.get(key)):

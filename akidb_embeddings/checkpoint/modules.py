@@ -63,6 +63,8 @@ EMBEDDER = Layout(
         "transformer_task": ("feature-extraction",),
         "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
         "module_output_name": ("token_embeddings",),
+        # No code is run: config.json names the class, and this library has its forward pass or refuses the model.
+        "model_args": ({"trust_remote_code": True},),
     },
 )
 _LOGITS = {"method": "forward", "method_output_name": "logits"}

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from akidb_embeddings.compute.kernels import Activation, AttentionMask, Kernels
+from akidb_embeddings.compute.kernels import Activation, AttentionMask, Kernels, alibi_bias
 from akidb_embeddings.compute.masks import Visibility
 from akidb_embeddings.compute.runtime import mx
 
@@ -58,6 +58,7 @@ def fused_kernels(
         silu=_activation(lambda x: x * mx.sigmoid(x), compiled),
         mask=_mask,
         bias=_bias,
+        alibi=_alibi,
         attention=attention,
     )
 
@@ -101,6 +102,11 @@ def _additive(allowed: mx.array, dtype: mx.Dtype) -> mx.array:
 def _bias(bias: mx.array, visibility: Visibility) -> AttentionMask:
     allowed = _allowed(visibility)
     return bias if allowed is None else mx.where(allowed, bias, mx.array(_hidden(bias.dtype), bias.dtype))
+
+
+def _alibi(slopes: mx.array, visibility: Visibility, dtype: mx.Dtype) -> AttentionMask:
+    length = visibility.length
+    return _bias(alibi_bias(slopes, mx.arange(length), length).astype(dtype), visibility)
 
 
 def _hidden(dtype: mx.Dtype) -> float:

@@ -34,6 +34,17 @@ def activation(function: Callable[[mx.array], mx.array]) -> Activation:
     return Activation(function, lambda x, y: function(x) * y)
 
 
+def alibi_bias(slopes: mx.array, queries: mx.array, length: int) -> mx.array:
+    """ALiBi's bias of some queries, float32 [1, heads, rows, L].
+
+    Args:
+        slopes: float32 [heads].
+        queries: The positions of the queries, int32 [rows].
+        length: L, the number of keys.
+    """
+    return -slopes[None, :, None, None] * mx.abs(queries[:, None] - mx.arange(length))
+
+
 class Kernels(NamedTuple):
     """The functions for one kind of device.
 
@@ -44,6 +55,8 @@ class Kernels(NamedTuple):
         mask: ``mask(visibility, dtype)`` makes the attention mask of layers that compute in ``dtype``; None where
             nothing is masked.
         bias: ``bias(bias, visibility)`` makes an attention mask from a bias [1, heads, L, L], added to scaled scores.
+        alibi: ``alibi(slopes, visibility, dtype)`` makes one from ALiBi's slopes, float32 [heads]: the score of a token
+            at a distance d is lower by ``slope * d``, in both directions.
         attention: ``attention(q, k, v, scale, mask)`` computes [B, heads, L, D] from queries of that shape, and keys
             and values [B, kv_heads, L, D].
     """
@@ -53,4 +66,5 @@ class Kernels(NamedTuple):
     silu: Activation
     mask: Callable[[Visibility, mx.Dtype], AttentionMask | None]
     bias: Callable[[mx.array, Visibility], AttentionMask]
+    alibi: Callable[[mx.array, Visibility, mx.Dtype], AttentionMask]
     attention: Callable[[mx.array, mx.array, mx.array, float, AttentionMask | None], mx.array]

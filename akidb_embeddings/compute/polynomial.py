@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from akidb_embeddings.compute.kernels import Kernels, activation
+from akidb_embeddings.compute.kernels import Kernels, activation, alibi_bias
 from akidb_embeddings.compute.masks import Mask, Visibility
 from akidb_embeddings.compute.runtime import mx
 
@@ -90,33 +90,60 @@ def _additive_bias(bias: mx.array, visibility: Visibility) -> _AdditiveMask:
     return _AdditiveMask(base_e, base_e * _LOG2_E)
 
 
+class _Alibi(NamedTuple):
+    """ALiBi of a long text, from which blocks of queries make their biases: all together would take gigabytes."""
+
+    slopes: mx.array
+    visibility: Visibility
+
+
+def _alibi(slopes: mx.array, visibility: Visibility, dtype: mx.Dtype) -> _AdditiveMask | _Alibi:
+    length = visibility.length
+    if length > _MAX_MASK_LENGTH:
+        return _Alibi(slopes, visibility)
+    return _additive_bias(alibi_bias(slopes, mx.arange(length), length), visibility)
+
+
 def _polynomial_attention(
-    q: mx.array, k: mx.array, v: mx.array, scale: float, mask: _AdditiveMask | Visibility | None
+    q: mx.array, k: mx.array, v: mx.array, scale: float, mask: _AdditiveMask | _Alibi | Visibility | None
 ) -> mx.array:
     if isinstance(mask, Visibility):
         return _local_attention(q, k, v, scale, mask)
     batch, heads, length, _ = q.shape
     scores = batch * heads * length * length
-    if scores <= _MAX_FUSED_SCORES:
+    if scores <= _MAX_FUSED_SCORES and not isinstance(mask, _Alibi):
         base_e = None if mask is None else mask.base_e
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=base_e)
-    additive = None if mask is None else mask.base_2
     # Contiguous, because each block's product would otherwise copy keys and values again.
     q, k, v = q * (scale * _LOG2_E), mx.contiguous(k).swapaxes(-1, -2), mx.contiguous(v)
     if scores <= _MAX_BLOCK_SCORES:
-        return _attend(q, k, v, additive)
+        return _attend(q, k, v, _mask_of(mask, 0, length, q))
     block_rows = -(-length // min(-(-scores // _MAX_BLOCK_SCORES), -(-length // 16)))
     blocks: list[mx.array] = []
     for start in range(0, length, block_rows):
-        rows = slice(start, start + block_rows)
-        block_mask = additive if additive is None or additive.shape[2] == 1 else additive[:, :, rows]
-        queries = q[:, :, rows]
+        end = min(start + block_rows, length)
+        queries = q[:, :, start:end]
         if blocks:
             # One block after another. Otherwise MLX interleaves the blocks, so that none stays in the cache, and
             # evaluates such a wide graph one stream after another instead of in parallel.
             queries = mx.depends(queries, blocks[-1])
-        blocks.append(_attend(queries, k, v, block_mask))
+        blocks.append(_attend(queries, k, v, _mask_of(mask, start, end, queries)))
     return mx.concatenate(blocks, axis=2)
+
+
+def _mask_of(mask: _AdditiveMask | _Alibi | None, start: int, end: int, queries: mx.array) -> mx.array | None:
+    """The terms, in base 2, of the scores of the ``queries`` from ``start`` to ``end`` with all keys."""
+    if mask is None:
+        return None
+    if not isinstance(mask, _Alibi):
+        return mask.base_2 if mask.base_2.shape[2] == 1 else mask.base_2[:, :, start:end]
+    visibility = mask.visibility
+    rows = mx.depends(mx.arange(start, end), queries)
+    bias = alibi_bias(mask.slopes * _LOG2_E, rows, visibility.length)
+    if not visibility.padded:
+        return bias
+    real = mx.arange(visibility.length) < mx.array(visibility.lengths)[:, None, None, None]
+    return mx.where(real, bias, _MASKED_SCORE)
 
 
 def _local_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, visibility: Visibility) -> mx.array:
@@ -186,5 +213,6 @@ POLYNOMIAL = Kernels(
     )),
     mask=_additive_mask,
     bias=_additive_bias,
+    alibi=_alibi,
     attention=_polynomial_attention,
 )  # fmt: skip

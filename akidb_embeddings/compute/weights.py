@@ -53,8 +53,12 @@ class Weights:
         self._tensors.update(kept)
         return table
 
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor ``name`` that was not used yet."""
+        return name in self._tensors
+
     def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
-        """A small parameter (a norm's weight, a bias) in the compute dtype."""
+        """A parameter that is no layer's matrix (a norm's weight, a bias, several experts) in the compute dtype."""
         return _evaluated(self._pop(name, shape, mx.floating).astype(self.dtype))
 
     def parameter(self, name: str, like: mx.array) -> mx.array:

@@ -13,6 +13,7 @@ from akidb_embeddings.registry.berts import BERTS
 from akidb_embeddings.registry.bidirectional import BIDIRECTIONAL
 from akidb_embeddings.registry.decoders import DECODERS
 from akidb_embeddings.registry.encoders import ENCODERS
+from akidb_embeddings.registry.long_encoders import LONG_ENCODERS
 from akidb_embeddings.registry.rerankers import REFUSED, RERANKERS
 from akidb_embeddings.registry.spec import AnySpec, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
 
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType(
-    {spec.name: spec for spec in (*DECODERS, *BIDIRECTIONAL, *BERTS, *ENCODERS)}
+    {spec.name: spec for spec in (*DECODERS, *BIDIRECTIONAL, *BERTS, *ENCODERS, *LONG_ENCODERS)}
 )
 """The embedding models."""
 SPECS: Mapping[str, Spec] = MappingProxyType({**MODELS, **RERANKERS})

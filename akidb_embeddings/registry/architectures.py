@@ -1,7 +1,7 @@
 """The architectures that this library implements, as data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from akidb_embeddings.registry import heads
@@ -25,8 +25,8 @@ class Architecture:
         ignored: The prefixes of the names of tensors that embeddings do not use, such as heads.
         remote_code: The class of the code in its models' repositories (auto_map) that this library reimplements.
         dimension: The length of its hidden states, from config.json.
-        causal_twin: The model_type of causal models that config.json may give, too; what says that attention goes both
-            ways is then ``is_causal``, or the class.
+        twin: The model_type of another architecture that config.json gives; the class of the code tells them apart.
+        causal_twin: The same of causal models; what says that attention goes both ways is ``is_causal``, or the class.
         embed_tokens: The possible last parts of the name of its table of token embeddings.
         poolings: The supported pooling strategies.
         aliases: Other names of config.json's keys.
@@ -46,6 +46,7 @@ class Architecture:
     ignored: tuple[str, ...] = ()
     remote_code: str | None = None
     dimension: Callable[[Config], int] = lambda config: int(config["hidden_size"])
+    twin: str = ""
     causal_twin: str = ""
     embed_tokens: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
     poolings: tuple[str, ...] = POOLINGS
@@ -67,10 +68,12 @@ class Architecture:
         return {**config, **added}
 
     def is_meant(self, config: Config) -> bool:
-        """Whether config.json gives the ``model_type`` of the causal twin, but means this architecture."""
-        if not self.causal_twin or config.get("model_type") != self.causal_twin:
+        """Whether config.json gives the ``model_type`` of a twin, but means this architecture."""
+        kind = config.get("model_type")
+        if not kind or kind not in (self.twin, self.causal_twin):
             return False
-        return config.get("is_causal") is False or self.remote_code in named_classes(config)
+        goes_both_ways = kind == self.causal_twin and config.get("is_causal") is False
+        return goes_both_ways or self.remote_code in named_classes(config)
 
 
 def _pooling_varies(config: Config) -> None:
@@ -119,7 +122,16 @@ _XLM_ROBERTA = Architecture(
     head=heads.ROBERTA,
 )
 
-ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, but for causal twins'
+_GTE = Architecture(
+    "gte",
+    _pooling_varies,
+    special_tokens=2,
+    prefix="new.",
+    ignored=("pooler.", "classifier.", "lm_head."),
+    remote_code="NewModel",
+)
+
+ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, but for twins
     "bert": Architecture(
         "bert",
         _pooling_varies,
@@ -128,6 +140,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
         ignored=_BERT_HEADS,
         head=heads.BERT,
         has_token_types=True,
+    ),
+    "jina_bert": Architecture(
+        "jina_bert",
+        lambda config: "mean" if config.get("emb_pooler") == "mean" else None,
+        special_tokens=2,
+        prefix="bert.",
+        ignored=_BERT_HEADS,
+        remote_code="JinaBertModel",
+        twin="bert",
     ),
     "xlm-roberta": _XLM_ROBERTA,
     "roberta": _XLM_ROBERTA,
@@ -173,6 +194,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
         },
         remote_code="NomicBertModel",
     ),
+    "new": _GTE,
+    "gte": replace(_GTE, remote_code="GteModel"),
     "qwen3": Architecture(
         "qwen3",
         lambda config: "last",

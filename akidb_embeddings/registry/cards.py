@@ -39,6 +39,30 @@ GTE_MODERNBERT = CardExample(
     source="https://huggingface.co/Alibaba-NLP/gte-modernbert-base",
 )
 
+GTE_MULTILINGUAL = CardExample(
+    queries=("what is the capital of China?",),
+    documents=("how to implement quick sort in python?", "北京", "快排算法介绍"),
+    scores=((0.3017, 0.7504, 0.3203),),
+    source="https://huggingface.co/Alibaba-NLP/gte-multilingual-base",
+)
+
+STELLA_400M = CardExample(
+    queries=("What are some ways to reduce stress?", "What are the benefits of drinking green tea?"),
+    documents=(
+        "There are many effective ways to reduce stress. Some common techniques include deep breathing, meditation, "
+        "and physical activity. Engaging in hobbies, spending time in nature, and connecting with loved ones can also "
+        "help alleviate stress. Additionally, setting boundaries, practicing self-care, and learning to say no can "
+        "prevent stress from building up.",
+        "Green tea has been consumed for centuries and is known for its potential health benefits. It contains "
+        "antioxidants that may help protect the body against damage caused by free radicals. Regular consumption of "
+        "green tea has been associated with improved heart health, enhanced cognitive function, and a reduced risk of "
+        "certain types of cancer. The polyphenols in green tea may also have anti-inflammatory and weight loss "
+        "properties.",
+    ),
+    scores=((0.8398, 0.2990), (0.3282, 0.8095)),
+    source="https://huggingface.co/NovaSearch/stella_en_400M_v5",
+)
+
 BGE_M3 = CardExample(
     queries=("What is BGE M3?", "Defination of BM25"),
     documents=(

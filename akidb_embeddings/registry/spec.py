@@ -52,7 +52,7 @@ class Spec:
     Attributes:
         name: The short name.
         repo: The Hugging Face repository.
-        architecture: config.json's ``model_type``.
+        architecture: Its key in ``ARCHITECTURES``: config.json's ``model_type``, or what tells it from a twin.
         weights: How weights are stored: a dtype, "4 bits" or "8 bits".
         license: The license's name.
         size_bytes: The size of the download in bytes, for display.

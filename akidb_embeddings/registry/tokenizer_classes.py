@@ -113,6 +113,7 @@ _DEFAULT_CLASSES = {
     "mpnet": "MPNetTokenizer",
     "roberta": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
+    "gte": "XLMRobertaTokenizer",
     "qwen2": "Qwen2Tokenizer",
     "qwen3": "Qwen2Tokenizer",
     "gemma": "GemmaTokenizer",

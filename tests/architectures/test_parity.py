@@ -31,6 +31,14 @@ LIMITS = {
     "tiny-mpnet": 512,
     "tiny-roberta": 512,
     "tiny-distilbert": 512,
+    "tiny-gte": 1024,
+    "tiny-arctic": 1024,
+    "tiny-stella": 512,
+    "tiny-jina": 1024,
+    "tiny-jina-code": 1024,
+    "tiny-nomic-moe": 512,
+    "tiny-mmbert": 1024,
+    "tiny-granite": 1024,
     "tiny-pplx": 1024,
     "tiny-eurobert": 512,
     "tiny-llama-bidirec": 512,
@@ -110,6 +118,19 @@ def test_pplx_refuses_an_empty_text_for_it_has_no_token() -> None:
         embedder.embed([""])
 
 
+@pytest.mark.parametrize("memory", ["fast", "compact"])
+def test_stella_ends_with_a_dense_layer_and_no_normalization(memory: str) -> None:
+    expected = golden("tiny-stella")
+    with service("tiny-stella", memory=memory, normalize=False) as embedder:
+        result = embedder.encode(TEXTS)
+        queries = embedder.embed_queries(QUERIES)
+    assert np.abs(np.linalg.norm(expected["texts"], axis=1) - 1).min() > 0.1
+    assert cosines(result.vectors, expected["texts"]).min() >= 0.99999
+    np.testing.assert_allclose(result.vectors, expected["texts"], atol=2e-5)
+    assert result.token_counts == expected["token_counts"].tolist()
+    np.testing.assert_allclose(queries, expected["queries"], atol=2e-5)  # no prompt is called "query"
+
+
 @pytest.mark.parametrize("name", ["tiny-xlm-roberta", "tiny-mpnet", "tiny-roberta"])
 def test_padding_that_somebody_writes_takes_no_position(name: str) -> None:
     with service(name) as embedder:
@@ -125,6 +146,8 @@ def test_padding_that_somebody_writes_takes_no_position(name: str) -> None:
         ("tiny-nomic-bert", "config.native.json"),
         ("tiny-nomic-bert", "config.both.json"),
         ("tiny-llama-bidirec", "config.native.json"),
+        ("tiny-gte", "config.native.json"),
+        ("tiny-arctic", "config.native.json"),
     ],
 )
 def test_other_names_in_the_config_mean_the_same_model(tmp_path: Path, name: str, config: str) -> None:
@@ -133,6 +156,20 @@ def test_other_names_in_the_config_mean_the_same_model(tmp_path: Path, name: str
     with service(name) as one, EmbeddingService(str(folder), max_tokens=LIMITS[name]) as other:
         texts = [counted_text(400), *QUERIES]
         np.testing.assert_array_equal(other.embed(texts), one.embed(texts))
+
+
+def test_gte_without_token_types_is_one_whose_token_types_are_zero(tmp_path: Path) -> None:
+    """As gte-base-en-v1.5, whose config.json counts none."""
+    folders = [
+        copy_model("tiny-gte", tmp_path / str(count), type_vocab_size=count, rope_scaling=None) for count in (0, 1)
+    ]
+    for folder in folders:
+        tensors = load_file(folder / "model.safetensors")
+        types = tensors.pop("new.embeddings.token_type_embeddings.weight")
+        zero = {"new.embeddings.token_type_embeddings.weight": 0 * types} if folder is folders[1] else {}
+        save_file(tensors | zero, folder / "model.safetensors")
+    with EmbeddingService(str(folders[0])) as one, EmbeddingService(str(folders[1])) as other:
+        np.testing.assert_array_equal(one.embed(QUERIES), other.embed(QUERIES))
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)

@@ -187,6 +187,38 @@ def test_attention_with_a_bias_equals_float64(
         np.testing.assert_allclose(computed, expected, atol=3e-6)
 
 
+@pytest.mark.parametrize("limit", [512, 64], ids=["at once", "for each block"])
+@pytest.mark.parametrize("many", [1 << 19, 4096], ids=["one block", "blocks"])
+@pytest.mark.parametrize("lengths", [np.full(3, 152, np.int32), LENGTHS], ids=["none", "padding"])
+def test_attention_with_alibi_equals_float64(
+    monkeypatch: pytest.MonkeyPatch, lengths: NDArray[np.int32], limit: int, many: int
+) -> None:
+    limit_blocks(monkeypatch, 0, many)
+    monkeypatch.setattr(polynomial, "_MAX_MASK_LENGTH", limit)
+    visibility = Visibility(lengths, 152)
+    generator = np.random.default_rng(4)
+    q, k, v = (generator.standard_normal((3, 3, 152, 16), np.float32) for _ in range(3))
+    slopes, positions = np.array([0.5, 0.03, 0.7], np.float32), np.arange(152.0)
+    bias = -slopes[None, :, None, None].astype(np.float64) * np.abs(positions[:, None] - positions)
+    wide = [x.astype(np.float64) for x in (q, k, v)]
+    expected = reference(wide[0], wide[1], wide[2], 0.3, visibility.allowed(), bias)
+    for which in (POLYNOMIAL, FUSED):
+        given = which.alibi(mx.array(slopes), visibility, mx.float32)
+        computed = np.array(which.attention(mx.array(q), mx.array(k), mx.array(v), 0.3, given))
+        for row, length in enumerate(lengths):  # padding is so far from the keys that its scores are large
+            np.testing.assert_allclose(computed[row, :, :length], expected[row, :, :length], atol=3e-6)
+
+
+def test_alibi_of_a_long_text_does_not_hold_all_biases() -> None:
+    """They would take 128 MiB."""
+    q = mx.ones((1, 8, 2048, 8))
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    given = POLYNOMIAL.alibi(mx.full((8,), 0.5), Visibility(np.array([2048], np.int32), 2048), mx.float32)
+    mx.eval(POLYNOMIAL.attention(q, q, q, 0.3, given))
+    assert mx.get_peak_memory() - before < 64 << 20
+
+
 def test_a_bias_in_float16_hides_too() -> None:
     q = mx.ones((1, 2, 6, 8), dtype=mx.float16)
     v = mx.broadcast_to(mx.arange(6, dtype=mx.float16)[None, None, :, None], (1, 2, 6, 8))

@@ -28,6 +28,7 @@ os.environ |= {
 }
 
 import changes
+import encoder_changes
 import numpy as np
 import sanity
 import torch
@@ -54,6 +55,14 @@ CHANGES = {
     "tiny-voyage": changes.PPLX_CHANGES,
     "tiny-qwen2-bidirec": changes.QWEN2_BIDIREC_CHANGES,
     "tiny-ministral3": changes.MINISTRAL_CHANGES,
+    "tiny-gte": encoder_changes.GTE_CHANGES,
+    "tiny-arctic": encoder_changes.ARCTIC_CHANGES,
+    "tiny-stella": encoder_changes.STELLA_CHANGES,
+    "tiny-jina": encoder_changes.JINA_CHANGES,
+    "tiny-jina-code": encoder_changes.JINA_CODE_CHANGES,
+    "tiny-nomic-moe": encoder_changes.NOMIC_MOE_CHANGES,
+    "tiny-mmbert": encoder_changes.MMBERT_CHANGES,
+    "tiny-granite": encoder_changes.GRANITE_CHANGES,
 }
 BIDIRECTIONAL = ("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3")
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
@@ -73,6 +82,8 @@ def check_architectures(models: Path) -> None:
         sanity.check_changes(models / name, made)
     sanity.check_small_change(models / "tiny-bert", "the GELU of tanh", changes.tanh_gelu)
     sanity.check_small_change(models / "tiny-modernbert", "the GELU of tanh", changes.tanh_glu)
+    for name, change in encoder_changes.SMALL_CHANGES.items():
+        sanity.check_small_change(models / name, "the GELU of tanh", change)
     sanity.check_last_token(models / "tiny-qwen3")
     sanity.check_window(models / "tiny-gemma3", size=WINDOW + 1, behind=WINDOW, ahead=WINDOW)
     sanity.check_window(models / "tiny-gemma3-causal", size=WINDOW, behind=0, ahead=WINDOW - 1)

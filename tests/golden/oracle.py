@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 import transformers
 from jsonfile import read_json, write_json
 from numpy.typing import NDArray
+from references import has_reference, reference_of, without_code
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from texts import DOCUMENTS, PADDING_TEXTS, QUERIES, TEXTS
@@ -32,6 +34,10 @@ def load(folder: Path) -> SentenceTransformer:
     options = {"attn_implementation": "eager", "dtype": torch.float32}
     with readable(folder) as path:
         model = SentenceTransformer(str(path), device="cpu", model_kwargs=options, local_files_only=True)
+    reference = reference_of(folder)
+    if reference is not None:
+        reference.config = transformer(model).config
+        model[0].model = reference
     if is_pplx(folder):
         network = transformer(model)
         network.config.is_causal = False  # which is what the mask is made from
@@ -62,19 +68,20 @@ def readable(folder: Path) -> Iterator[Path]:
     """The folder, or a copy of it where the authors' own code would be needed that transformers makes superfluous.
 
     NomicBERT's config gets the names that transformers knows; the weights keep theirs, which it maps. pplx-embed is a
-    Qwen3 but for its mask.
+    Qwen3 but for its mask. JinaBERT, and NomicBERT with experts, are computed by references, see ``references.py``.
     """
-    native = folder / "config.native.json"
-    if not (is_pplx(folder) or native.is_file()):
+    native, config = folder / "config.native.json", read_json(folder / "config.json")
+    if not (is_pplx(folder) or native.is_file() or has_reference(config)):
         yield folder
         return
     with tempfile.TemporaryDirectory() as parent:
         copy = Path(shutil.copytree(folder, Path(parent) / folder.name))
         if native.is_file():
             shutil.copy(native, copy / "config.json")
+        elif has_reference(config):
+            write_json(copy / "config.json", without_code(config))
         else:
-            config = read_json(folder / "config.json") | {"model_type": "qwen3"}
-            write_json(copy / "config.json", {key: value for key, value in config.items() if key != "auto_map"})
+            write_json(copy / "config.json", without_code(config | {"model_type": "qwen3"}))
             write_json(copy / "modules.json", read_json(folder / "modules.json")[:-1])
         yield copy
 
@@ -100,6 +107,11 @@ def embed(encode: Callable[..., Any], texts: Sequence[str]) -> Vectors:
     """[len(texts), dimension]; a batch never holds more than one text."""
     rows = [encode([text], batch_size=1, show_progress_bar=False, convert_to_numpy=True)[0] for text in texts]
     return np.stack(rows).astype(np.float32, copy=False)
+
+
+def document_encoder(model: SentenceTransformer) -> Callable[..., Any]:
+    """``encode_document``, which would pass over the prompt ``passage``: see ``sanity.check_passage_prompt``."""
+    return partial(model.encode, prompt_name="passage") if "passage" in model.prompts else model.encode_document
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def golden(folder: Path, *, raw_poolings: bool) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "texts": in_place(finished(folder, embed(model.encode, texts))),
         "queries": finished(folder, embed(model.encode_query, QUERIES)),
-        "documents": finished(folder, embed(model.encode_document, DOCUMENTS)),
+        "documents": finished(folder, embed(document_encoder(model), DOCUMENTS)),
         "token_counts": in_place(np.array([len(text.ids) for text in encoded], np.int32)),
         "full_token_counts": np.array(lengths, np.int32),
         "versions": np.array(json.dumps(versions())),

@@ -18,6 +18,10 @@ from tiny_bidirectional import (
 )
 from tiny_decoders import write_tiny_llama, write_tiny_pplx
 from tiny_encoders import write_tiny_modernbert, write_tiny_mpnet, write_tiny_nomic_bert, write_tiny_xlm_roberta
+from tiny_gte import write_tiny_arctic, write_tiny_gte, write_tiny_stella
+from tiny_jina import write_tiny_jina, write_tiny_jina_code
+from tiny_mmbert import write_tiny_granite, write_tiny_mmbert
+from tiny_nomic_moe import write_tiny_nomic_moe
 from tiny_parts import Pipeline, randomize, save, write_model, write_pipeline
 from tiny_tokenizers import write_bert_tokenizer, write_gemma_tokenizer, write_qwen_tokenizer
 from tokenizers import Tokenizer
@@ -35,6 +39,8 @@ NAMES = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
     *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
+    *("tiny-gte", "tiny-arctic", "tiny-stella", "tiny-jina", "tiny-jina-code", "tiny-nomic-moe"),
+    *("tiny-mmbert", "tiny-granite"),
 )
 
 BERT_TOKENS, BERT_CLS_TOKENS, GEMMA_TOKENS, QWEN_TOKENS = 2048, 512, 2048, 4096
@@ -209,4 +215,12 @@ def write_models(root: Path) -> list[str]:
     write_tiny_voyage(root / "tiny-voyage")
     write_tiny_qwen2_bidirec(root / "tiny-qwen2-bidirec")
     write_tiny_ministral3(root / "tiny-ministral3")
+    write_tiny_gte(root / "tiny-gte")
+    write_tiny_arctic(root / "tiny-arctic")
+    write_tiny_stella(root / "tiny-stella")
+    write_tiny_jina(root / "tiny-jina")
+    write_tiny_jina_code(root / "tiny-jina-code")
+    write_tiny_nomic_moe(root / "tiny-nomic-moe")
+    write_tiny_mmbert(root / "tiny-mmbert")
+    write_tiny_granite(root / "tiny-granite")
     return list(NAMES)

@@ -58,7 +58,7 @@ def test_instructions_end_as_their_authors_wrote_them() -> None:
     assert {name for name, end in ends.items() if end == "Query:"} == {
         name for name in MODELS if "qwen3" in name or "octen" in name
     }
-    with_space = {"harrier-0.6b", "harrier-270m", "harrier-27b", "multilingual-e5-large-instruct"}
+    with_space = {"harrier-0.6b", "harrier-270m", "harrier-27b", "multilingual-e5-large-instruct", "stella-en-400m-v5"}
     with_space |= {name for name in MODELS if "f2llm" in name}
     assert {name for name, end in ends.items() if end == "Query: "} == with_space
 
