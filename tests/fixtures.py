@@ -33,6 +33,11 @@ def model_path(name: str) -> Path:
     return original_minilm() if name == "all-minilm-l6-v2" else DATA / "models" / name
 
 
+def adapter_path(name: str) -> Path:
+    """The folder of a committed LoRA adapter."""
+    return DATA / "adapters" / name
+
+
 @functools.cache
 def original_minilm() -> Path:
     """The original weights, from the package that the Makefile installs for the tests."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.adapter import read_adapter
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
     read_architecture,
@@ -54,17 +55,19 @@ class Checkpoint(BaseCheckpoint):
         return self.dense, self.int8_by_tanh
 
 
-def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | None = None) -> Checkpoint:
     """Read a model folder.
 
     Args:
         path: The folder.
         spec: The model's entry in the registry, if it has one.
+        adapter: The folder of a LoRA adapter to the model; None for none.
 
     Raises:
-        CheckpointError: A file is missing or damaged, a setting is not supported, or the registry contradicts it.
+        CheckpointError: A file is missing or damaged, a setting is not supported, the registry contradicts it, or the
+            adapter belongs to another model.
     """
-    folder = read_folder(path)
+    folder = read_folder(path, adapter=adapter)
     architecture = read_architecture(path, folder.config)
     config = architecture.canonical(folder.config)
     tensors = read_tensors(folder, config, architecture)
@@ -92,6 +95,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
+        adapter=None if adapter is None else read_adapter(adapter, architecture, tensors, quantization),
     )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.adapter_config import refuse_adapter
 from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
@@ -45,6 +46,7 @@ class ModelFolder:
         tokenizer_config: tokenizer_config.json; {} if there is none.
         special_tokens_map: special_tokens_map.json; {} if there is none.
         added_tokens: added_tokens.json, tokens and their ids; {} if there is none.
+        adapter: The folder of an adapter to the model; None if there is none.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class ModelFolder:
     tokenizer_config: Mapping[str, Any]
     special_tokens_map: Mapping[str, Any]
     added_tokens: Mapping[str, Any]
+    adapter: Path | None = None
 
 
 def tokenizer_bytes(path: Path) -> int:
@@ -65,29 +68,36 @@ def tokenizer_bytes(path: Path) -> int:
     return _TOKENIZER_MEMORY * file.stat().st_size if file.is_file() else 0
 
 
-def read_folder(path: Path, layout: Layout = EMBEDDER) -> ModelFolder:
+def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = None) -> ModelFolder:
     """Read the JSON files of a model folder.
+
+    An adapter's folder with sentence-transformers files says what comes after the encoder that it was trained in, such
+    as pooling. These files then take the place of the model's, as in sentence-transformers.
 
     Args:
         path: The folder.
         layout: What its sentence-transformers files may say.
+        adapter: The folder of an adapter to the model; None if there is none.
 
     Raises:
         CheckpointError: A file is missing or damaged, or has a setting that this library does not support.
     """
+    refuse_adapter(path)
     config = read_json(path / "config.json", required=True)
-    steps = read_steps(path, layout)
+    described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
+    steps = read_steps(described, layout)
     return ModelFolder(
         path=path,
         config=config,
-        has_modules=(path / "modules.json").is_file(),
+        has_modules=(described / "modules.json").is_file(),
         steps=tuple(steps),
-        transformer=transformer_settings(path, layout),
+        transformer=transformer_settings(described, layout),
         pooling=trained_pooling(steps),
-        description=_checked(path / PROMPTS_FILE, _DESCRIPTION),
+        description=_checked(described / PROMPTS_FILE, _DESCRIPTION),
         tokenizer_config=_checked(path / "tokenizer_config.json", _TOKENIZER),
         special_tokens_map=read_json(path / "special_tokens_map.json"),
         added_tokens=read_json(path / "added_tokens.json"),
+        adapter=adapter,
     )
 
 

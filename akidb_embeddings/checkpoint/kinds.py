@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from akidb_embeddings.checkpoint.adapter_config import refuse_adapter
 from akidb_embeddings.checkpoint.base import read_architecture
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.checkpoint.classes import CLASSIFIER, LANGUAGE_MODEL, class_name, is_classifier
@@ -32,6 +33,7 @@ def kind_of(path: Path, spec: Spec | None = None) -> type[Spec]:
     """
     if spec is not None:
         return type(spec)
+    refuse_adapter(path)
     config = read_json(path / "config.json", required=True)
     architecture = read_architecture(path, config)
     name = class_name(config)
