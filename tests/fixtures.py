@@ -26,6 +26,9 @@ TINY = (
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
 )
 
+# Tables of vectors of tokens: tests/architectures/test_static.py.
+STATIC = ("tiny-model2vec", "tiny-model2vec-mapped", "tiny-static", "tiny-static-folder")
+
 Array = NDArray[np.float32]
 
 

@@ -87,7 +87,8 @@ class BaseCheckpoint(ABC):
 def read_tensors(folder: ModelFolder, config: Mapping[str, Any], architecture: Architecture) -> Tensors:
     """The locations of the tensors, once they fit their roles and config.json."""
     dense_folders = [step.folder for step in folder.steps if step.kind == "Dense"]
-    tensors = locate_tensors(folder.path, architecture.prefix, dense_folders)
+    located = locate_tensors(folder.encoder, architecture.prefix, dense_folders)
+    tensors = {architecture.tensor_names.get(name, name): location for name, location in located.items()}
     check_dtypes(folder.path, tensors, architecture)
     check_config(folder.path / "config.json", config, architecture, tensors)
     return tensors

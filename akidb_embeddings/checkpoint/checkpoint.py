@@ -22,7 +22,7 @@ from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
-from akidb_embeddings.registry.architectures import Architecture
+from akidb_embeddings.registry.architectures import MODEL2VEC, Architecture
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
         architecture=architecture,
         pooling=pooling,
         dense=dense,
-        normalize=not folder.has_modules or normalizes(folder.steps),
+        normalize=_normalizes(folder),
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in folder.steps),
         dimension=dimension,
         max_tokens=read_limit(folder, config, spec, architecture),
@@ -110,10 +110,16 @@ def _pooling(
     pooling = folder.pooling or (spec.pooling if spec else None) or architecture.pooling(config)
     if pooling not in (None, *architecture.poolings):
         raise CheckpointError(
-            f"{folder.path} asks for {pooling} pooling; this {config['model_type']} model, computed by "
-            f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no others."
+            f"{folder.path} asks for {pooling} pooling; {architecture.described(config)} allows "
+            f"{' or '.join(architecture.poolings)}: its first token sees no others."
         )
     return pooling
+
+
+def _normalizes(folder: ModelFolder) -> bool:
+    if folder.has_modules:
+        return normalizes(folder.steps)
+    return folder.config.get("model_type") != MODEL2VEC or bool(folder.config.get("normalize"))
 
 
 def _final_token(

@@ -87,7 +87,8 @@ def deciding_files(path: Path, steps: Sequence[Step], adapter: Path | None = Non
     files |= set(deciding_adapter_files(adapter)) if adapter is not None else set()
     for step in steps:
         if step.folder != path:
-            files |= {*step.folder.glob("config.json"), *step.folder.glob("*.safetensors")}
+            names = ("config.json", "*.safetensors", "tokenizer.json")
+            files |= {file for name in names for file in step.folder.glob(name)}
     return sorted(file for file in files if file.is_file())
 
 

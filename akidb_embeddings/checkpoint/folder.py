@@ -10,6 +10,7 @@ from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, 
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
     EMBEDDER,
+    STATIC,
     Layout,
     Step,
     TransformerSettings,
@@ -17,6 +18,8 @@ from akidb_embeddings.checkpoint.modules import (
     trained_pooling,
     transformer_settings,
 )
+from akidb_embeddings.checkpoint.static import read_config
+from akidb_embeddings.registry.architectures import MODEL2VEC, STATIC_EMBEDDING
 
 PROMPTS_FILE = "config_sentence_transformers.json"
 # Bytes in memory for each byte of tokenizer.json, at most: 21 were measured for WordPiece, 18 for Unigram, 9 for BPE.
@@ -61,11 +64,17 @@ class ModelFolder:
     added_tokens: Mapping[str, Any]
     adapter: Path | None = None
 
+    @property
+    def encoder(self) -> Path:
+        """The folder of the encoder's weights and tokenizer."""
+        first = self.steps[0]
+        return first.folder if first.kind == STATIC else self.path
+
 
 def tokenizer_bytes(path: Path) -> int:
     """About how much memory the tokenizer of the folder ``path`` takes, once loaded."""
-    file = path / "tokenizer.json"
-    return _TOKENIZER_MEMORY * file.stat().st_size if file.is_file() else 0
+    files = [path / "tokenizer.json", *path.glob(f"*_{STATIC}/tokenizer.json")]
+    return _TOKENIZER_MEMORY * sum(file.stat().st_size for file in files if file.is_file())
 
 
 def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = None) -> ModelFolder:
@@ -83,9 +92,10 @@ def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = No
         CheckpointError: A file is missing or damaged, or has a setting that this library does not support.
     """
     refuse_adapter(path)
-    config = read_json(path / "config.json", required=True)
+    config = read_config(path)
     described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
     steps = read_steps(described, layout)
+    is_static = config.get("model_type") in (MODEL2VEC, STATIC_EMBEDDING)  # these read tokenizer.json alone
     return ModelFolder(
         path=path,
         config=config,
@@ -94,9 +104,9 @@ def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = No
         transformer=transformer_settings(described, layout),
         pooling=trained_pooling(steps),
         description=_checked(described / PROMPTS_FILE, _DESCRIPTION),
-        tokenizer_config=_checked(path / "tokenizer_config.json", _TOKENIZER),
-        special_tokens_map=read_json(path / "special_tokens_map.json"),
-        added_tokens=read_json(path / "added_tokens.json"),
+        tokenizer_config={} if is_static else _checked(path / "tokenizer_config.json", _TOKENIZER),
+        special_tokens_map={} if is_static else read_json(path / "special_tokens_map.json"),
+        added_tokens={} if is_static else read_json(path / "added_tokens.json"),
         adapter=adapter,
     )
 

@@ -12,6 +12,7 @@ from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import LOGIT_SCORE, RERANKER, read_modules
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint, read_reranker
 from akidb_embeddings.checkpoint.safetensors import locate_tensors
+from akidb_embeddings.checkpoint.static import read_config
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec, RerankerSpec, Spec
 
@@ -34,7 +35,7 @@ def kind_of(path: Path, spec: Spec | None = None) -> type[Spec]:
     if spec is not None:
         return type(spec)
     refuse_adapter(path)
-    config = read_json(path / "config.json", required=True)
+    config = read_config(path)
     architecture = read_architecture(path, config)
     name = class_name(config)
     if name.endswith(CLASSIFIER):

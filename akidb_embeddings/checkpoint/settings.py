@@ -86,8 +86,8 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
             raise ConfigurationError(
                 field="pooling",
                 source=config.source_of("pooling"),
-                reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed by "
-                f"{checkpoint.architecture.computed_by}, allows {' or '.join(allowed)}.",
+                reason=f"is {config.pooling!r}; {checkpoint.architecture.described(checkpoint.config)} allows "
+                f"{' or '.join(allowed)}.",
             )
         return config.pooling
     if checkpoint.pooling is None:

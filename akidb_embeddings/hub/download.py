@@ -27,7 +27,7 @@ from akidb_embeddings.hub.resolve import (
 from akidb_embeddings.registry import AnySpec, ModelSpec, RerankerSpec, Spec
 
 _ALLOWED_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
-_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
+_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors", "tokenizer.json")
 _IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
 

@@ -14,6 +14,7 @@ from akidb_embeddings.registry.decoders import DECODERS
 from akidb_embeddings.registry.encoders import ENCODERS
 from akidb_embeddings.registry.rerankers import REFUSED, RERANKERS
 from akidb_embeddings.registry.spec import AnySpec, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
+from akidb_embeddings.registry.static_models import STATIC_MODELS
 
 __all__ = [
     "BUNDLED",
@@ -29,7 +30,9 @@ __all__ = [
     "Spec",
 ]
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS)})
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    {spec.name: spec for spec in (*DECODERS, *BERTS, *ENCODERS, *STATIC_MODELS)}
+)
 """The embedding models."""
 SPECS: Mapping[str, Spec] = MappingProxyType({**MODELS, **RERANKERS})
 """Both kinds. No name is in both."""
