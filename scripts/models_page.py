@@ -48,6 +48,7 @@ from the same weights**, and requires a cosine of at least 0.99999 in float32. W
 - *Real weights*: the authors' own file. The tests need no network, and only these weights come as a package. We could
   not download the others.
 - The bundled model has 8 bits, so its vectors differ from its original's: a test requires a cosine of at least 0.999.
+- Models of `model2vec` are compared with what the package model2vec computes.
 - Packed weights of 4 and 8 bits are tested with random values alone, in every architecture.
 - pplx-embed's vectors are integers. They equal its authors', except that one in a hundred may differ by one.
 - Names, revisions, prompts, limits and sizes are from the models' own pages, from mteb's registry of models, and from
@@ -62,7 +63,8 @@ _READING = """\
 
 Repositories are downloaded at the revision shown, or from their main branch if there is none.
 
-- *Tokens*: the model's limit. Texts are cut at 512 unless you set `max_tokens`.
+- *Tokens*: the model's limit. Texts are cut at 512 unless you set `max_tokens`. Static models have none; 65536 is this
+  library's.
 - *Cut to*: the shorter lengths for which the authors trained the model (`dimensions=`); others need
   `untrained_dimensions=True`. Vectors of nomic-embed-text-v1.5 get a LayerNorm before they are cut, as their authors
   do it, and none at full length, as in sentence-transformers.
@@ -139,6 +141,8 @@ RANDOM = {
     "jina_bert": ("tiny-jina", "tiny-jina-code"),
     "new": ("tiny-gte",),
     "gte": ("tiny-arctic",),
+    "model2vec": ("tiny-model2vec", "tiny-model2vec-mapped"),
+    "static_embedding": ("tiny-static", "tiny-static-folder"),
 }
 REAL = ("all-minilm-l6-v2",)
 _COLUMNS = (

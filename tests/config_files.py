@@ -11,6 +11,8 @@ from akidb_embeddings.errors import ConfigurationError
 DEFAULTS = {
     "model_name": "qwen3-0.6b-4bit",
     "revision": None,
+    "adapter": None,
+    "adapter_revision": None,
     "pooling": "auto",
     "normalize": None,
     "dimensions": None,

@@ -29,11 +29,19 @@ TINY = (
     *("tiny-mmbert", "tiny-granite"),
 )
 
+# Tables of vectors of tokens: tests/architectures/test_static.py.
+STATIC = ("tiny-model2vec", "tiny-model2vec-mapped", "tiny-static", "tiny-static-folder")
+
 Array = NDArray[np.float32]
 
 
 def model_path(name: str) -> Path:
     return original_minilm() if name == "all-minilm-l6-v2" else DATA / "models" / name
+
+
+def adapter_path(name: str) -> Path:
+    """The folder of a committed LoRA adapter."""
+    return DATA / "adapters" / name
 
 
 @functools.cache

@@ -6,6 +6,10 @@ sentence-transformers modules, ``architecture`` and ``arguments`` its config.jso
 tensors, ``tokenizer`` its tokenizer. ``integrity`` checks that the folder is complete, ``digest`` hashes it,
 ``settings`` applies a configuration to it, ``prompts`` finds its prompts.
 
+``adapter`` matches a LoRA adapter with a model's tensors, ``adapter_config`` has its settings.
+
+``static`` completes the configuration of static models, ``static_tokenizer`` tokenizes for them.
+
 Of the tokenizer, ``tokenizer_file`` and ``special_tokens`` apply what the folder's files say, ``final_token`` appends
 what a conversion dropped, ``tokenizer_versions`` and ``rebuilt_tokenizer`` find where transformers 4 and 5 differ,
 ``long_texts`` cuts texts far beyond the limit.

@@ -6,10 +6,11 @@ a conversion dropped files, the registry fills in, then the architecture's defau
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.adapter import Adapter
 from akidb_embeddings.checkpoint.architecture import find_architecture
 from akidb_embeddings.checkpoint.config_checks import check_config, check_identity
 from akidb_embeddings.checkpoint.digest import digest
@@ -35,6 +36,7 @@ class BaseCheckpoint(ABC):
         default_prompt: The prompt of texts for which none is requested.
         quantization: config.json's ``quantization``; {} if there is none.
         tensors: The locations of the tensors by name.
+        adapter: What is added to the tensors; None for nothing.
     """
 
     folder: ModelFolder
@@ -46,6 +48,7 @@ class BaseCheckpoint(ABC):
     default_prompt: str
     quantization: Mapping[str, Any]
     tensors: Tensors
+    adapter: Adapter | None = field(default=None, kw_only=True)
 
     @property
     def path(self) -> Path:
@@ -54,7 +57,7 @@ class BaseCheckpoint(ABC):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of weights, tokenizer and settings. Folders with equal digests give equal vectors and scores."""
+        """The SHA-256 of weights, tokenizer, settings and adapter. Equal digests mean equal vectors and scores."""
         # Not a functools.cached_property: before Python 3.12 it holds a lock, which a fork may leave locked.
         if "_digest" not in vars(self):
             vars(self)["_digest"] = digest(self.folder)
@@ -84,7 +87,8 @@ class BaseCheckpoint(ABC):
 def read_tensors(folder: ModelFolder, config: Mapping[str, Any], architecture: Architecture) -> Tensors:
     """The locations of the tensors, once they fit their roles and config.json."""
     dense_folders = [step.folder for step in folder.steps if step.kind == "Dense"]
-    tensors = locate_tensors(folder.path, architecture.prefix, dense_folders)
+    located = locate_tensors(folder.encoder, architecture.prefix, dense_folders)
+    tensors = {architecture.tensor_names.get(name, name): location for name, location in located.items()}
     check_dtypes(folder.path, tensors, architecture)
     check_config(folder.path / "config.json", config, architecture, tensors)
     return tensors
@@ -97,8 +101,6 @@ def read_architecture(path: Path, config: Mapping[str, Any]) -> Architecture:
         architecture = find_architecture(config)
     except CheckpointError as error:
         raise error.changed(source=str(path)) from None
-    if (path / "adapter_config.json").is_file():
-        raise CheckpointError(f"{path} is an adapter to another model; merge the two first.")
     return architecture
 
 

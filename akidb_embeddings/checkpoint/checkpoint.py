@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.adapter import read_adapter
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
     check_sizes,
@@ -21,7 +22,7 @@ from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
-from akidb_embeddings.registry.architectures import Architecture
+from akidb_embeddings.registry.architectures import MODEL2VEC, Architecture
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,19 @@ class Checkpoint(BaseCheckpoint):
         return self.dense, self.int8_by_tanh
 
 
-def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | None = None) -> Checkpoint:
     """Read a model folder.
 
     Args:
         path: The folder.
         spec: The model's entry in the registry, if it has one.
+        adapter: The folder of a LoRA adapter to the model; None for none.
 
     Raises:
-        CheckpointError: A file is missing or damaged, a setting is not supported, or the registry contradicts it.
+        CheckpointError: A file is missing or damaged, a setting is not supported, the registry contradicts it, or the
+            adapter belongs to another model.
     """
-    folder = read_folder(path)
+    folder = read_folder(path, adapter=adapter)
     architecture = read_architecture(path, folder.config)
     config = architecture.canonical(folder.config)
     tensors = read_tensors(folder, config, architecture)
@@ -81,7 +84,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         architecture=architecture,
         pooling=pooling,
         dense=dense,
-        normalize=not folder.has_modules or normalizes(folder.steps),
+        normalize=_normalizes(folder),
         int8_by_tanh=any(step.kind == INT8_BY_TANH for step in folder.steps),
         dimension=dimension,
         max_tokens=read_limit(folder, config, spec, architecture),
@@ -93,6 +96,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
+        adapter=None if adapter is None else read_adapter(adapter, architecture, tensors, quantization),
     )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(
@@ -107,10 +111,16 @@ def _pooling(
     pooling = folder.pooling or (spec.pooling if spec else None) or architecture.pooling(config)
     if pooling not in (None, *architecture.poolings):
         raise CheckpointError(
-            f"{folder.path} asks for {pooling} pooling; this {config['model_type']} model, computed by "
-            f"{architecture.computed_by}, allows {' or '.join(architecture.poolings)}: its first token sees no others."
+            f"{folder.path} asks for {pooling} pooling; {architecture.described(config)} allows "
+            f"{' or '.join(architecture.poolings)}: its first token sees no others."
         )
     return pooling
+
+
+def _normalizes(folder: ModelFolder) -> bool:
+    if folder.has_modules:
+        return normalizes(folder.steps)
+    return folder.config.get("model_type") != MODEL2VEC or bool(folder.config.get("normalize"))
 
 
 def _final_token(

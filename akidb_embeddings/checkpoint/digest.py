@@ -3,9 +3,10 @@
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from akidb_embeddings.checkpoint.adapter_config import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from akidb_embeddings.checkpoint.folder import ModelFolder
 from akidb_embeddings.checkpoint.modules import Step
 from akidb_embeddings.errors import CheckpointError
@@ -17,6 +18,8 @@ _DIGEST_FILES = (
     "added_tokens.json", "sentence_*_config.json", "modules.json",
 )  # fmt: skip
 
+_ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "sentence_*_config.json", "modules.json")
+
 # The state and SHA-256 of each file that was read, so that a process that loads a model again does not read it again.
 # There is no lock, which a fork could leave locked; in the worst case two threads read the same file.
 _hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
@@ -25,19 +28,36 @@ _TIMESTAMP_MARGIN = 2_000_000_000
 
 
 def digest(folder: ModelFolder) -> str:
-    """The SHA-256 of weights, tokenizer and settings. Folders with equal digests give equal vectors.
+    """The SHA-256 of weights, adapter, tokenizer and settings. Folders with equal digests give equal vectors.
+
+    Raises:
+        CheckpointError: A file cannot be read.
+    """
+    files = deciding_files(folder.path, folder.steps, folder.adapter)
+    return digest_files((_name(file, folder), file) for file in files)
+
+
+def digest_files(files: Iterable[tuple[str, Path]]) -> str:
+    """The SHA-256 of files and the names that they are given.
 
     Raises:
         CheckpointError: A file cannot be read.
     """
     combined = hashlib.sha256()
-    for file in deciding_files(folder.path, folder.steps):
+    for name, file in files:
         try:
             content = _hash(file)
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
-        combined.update(f"{file.relative_to(folder.path).as_posix()} {content}\n".encode())
+        combined.update(f"{name} {content}\n".encode())
     return combined.hexdigest()
+
+
+def _name(file: Path, folder: ModelFolder) -> str:
+    """The name of a file, wherever its folder is."""
+    if folder.adapter is not None and file.is_relative_to(folder.adapter):
+        return f"adapter/{file.relative_to(folder.adapter).as_posix()}"
+    return file.relative_to(folder.path).as_posix()
 
 
 def _hash(file: Path) -> str:
@@ -61,10 +81,17 @@ def _file_state(file: int) -> tuple[int, ...]:
     return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
 
 
-def deciding_files(path: Path, steps: Sequence[Step]) -> list[Path]:
-    """The files of a model's folder and of its modules that affect vectors, sorted."""
+def deciding_files(path: Path, steps: Sequence[Step], adapter: Path | None = None) -> list[Path]:
+    """The files of a model's folder, of its modules and of an adapter to it that affect vectors, sorted."""
     files = {file for pattern in _DIGEST_FILES for file in path.glob(pattern)}
+    files |= set(deciding_adapter_files(adapter)) if adapter is not None else set()
     for step in steps:
         if step.folder != path:
-            files |= {*step.folder.glob("config.json"), *step.folder.glob("*.safetensors")}
+            names = ("config.json", "*.safetensors", "tokenizer.json")
+            files |= {file for name in names for file in step.folder.glob(name)}
     return sorted(file for file in files if file.is_file())
+
+
+def deciding_adapter_files(path: Path) -> list[Path]:
+    """The files of an adapter's folder that affect vectors, besides those of its modules, sorted."""
+    return sorted(file for pattern in _ADAPTER_FILES for file in path.glob(pattern))

@@ -36,6 +36,8 @@ def check_dtypes(folder: Path, tensors: Tensors, architecture: Architecture) -> 
 
 def _allowed(name: str, tensors: Tensors, architecture: Architecture) -> tuple[str, ...]:
     layer, _, kind = name.rpartition(".")
+    if name in architecture.integers:
+        return _WHOLE
     if name.startswith(architecture.ignored) or architecture.computed_by:
         return (*FLOATS, *_WHOLE)
     if f"{layer}.scales" in tensors:

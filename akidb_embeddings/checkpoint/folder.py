@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.adapter_config import refuse_adapter
 from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
     EMBEDDER,
+    STATIC,
     Layout,
     Step,
     TransformerSettings,
@@ -16,6 +18,8 @@ from akidb_embeddings.checkpoint.modules import (
     trained_pooling,
     transformer_settings,
 )
+from akidb_embeddings.checkpoint.static import read_config
+from akidb_embeddings.registry.architectures import MODEL2VEC, STATIC_EMBEDDING
 
 PROMPTS_FILE = "config_sentence_transformers.json"
 # Bytes in memory for each byte of tokenizer.json, at most: 21 were measured for WordPiece, 18 for Unigram, 9 for BPE.
@@ -45,6 +49,7 @@ class ModelFolder:
         tokenizer_config: tokenizer_config.json; {} if there is none.
         special_tokens_map: special_tokens_map.json; {} if there is none.
         added_tokens: added_tokens.json, tokens and their ids; {} if there is none.
+        adapter: The folder of an adapter to the model; None if there is none.
     """
 
     path: Path
@@ -57,37 +62,52 @@ class ModelFolder:
     tokenizer_config: Mapping[str, Any]
     special_tokens_map: Mapping[str, Any]
     added_tokens: Mapping[str, Any]
+    adapter: Path | None = None
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of the encoder's weights and tokenizer."""
+        first = self.steps[0]
+        return first.folder if first.kind == STATIC else self.path
 
 
 def tokenizer_bytes(path: Path) -> int:
     """About how much memory the tokenizer of the folder ``path`` takes, once loaded."""
-    file = path / "tokenizer.json"
-    return _TOKENIZER_MEMORY * file.stat().st_size if file.is_file() else 0
+    files = [path / "tokenizer.json", *path.glob(f"*_{STATIC}/tokenizer.json")]
+    return _TOKENIZER_MEMORY * sum(file.stat().st_size for file in files if file.is_file())
 
 
-def read_folder(path: Path, layout: Layout = EMBEDDER) -> ModelFolder:
+def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = None) -> ModelFolder:
     """Read the JSON files of a model folder.
+
+    An adapter's folder with sentence-transformers files says what comes after the encoder that it was trained in, such
+    as pooling. These files then take the place of the model's, as in sentence-transformers.
 
     Args:
         path: The folder.
         layout: What its sentence-transformers files may say.
+        adapter: The folder of an adapter to the model; None if there is none.
 
     Raises:
         CheckpointError: A file is missing or damaged, or has a setting that this library does not support.
     """
-    config = read_json(path / "config.json", required=True)
-    steps = read_steps(path, layout)
+    refuse_adapter(path)
+    config = read_config(path)
+    described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
+    steps = read_steps(described, layout)
+    is_static = config.get("model_type") in (MODEL2VEC, STATIC_EMBEDDING)  # these read tokenizer.json alone
     return ModelFolder(
         path=path,
         config=config,
-        has_modules=(path / "modules.json").is_file(),
+        has_modules=(described / "modules.json").is_file(),
         steps=tuple(steps),
-        transformer=transformer_settings(path, layout),
+        transformer=transformer_settings(described, layout),
         pooling=trained_pooling(steps),
-        description=_checked(path / PROMPTS_FILE, _DESCRIPTION),
-        tokenizer_config=_checked(path / "tokenizer_config.json", _TOKENIZER),
-        special_tokens_map=read_json(path / "special_tokens_map.json"),
-        added_tokens=read_json(path / "added_tokens.json"),
+        description=_checked(described / PROMPTS_FILE, _DESCRIPTION),
+        tokenizer_config={} if is_static else _checked(path / "tokenizer_config.json", _TOKENIZER),
+        special_tokens_map={} if is_static else read_json(path / "special_tokens_map.json"),
+        added_tokens={} if is_static else read_json(path / "added_tokens.json"),
+        adapter=adapter,
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from akidb_embeddings.checkpoint.adapter_config import refuse_adapter
 from akidb_embeddings.checkpoint.base import read_architecture
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.checkpoint.classes import CLASSIFIER, LANGUAGE_MODEL, class_name, is_classifier
@@ -11,6 +12,7 @@ from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import LOGIT_SCORE, RERANKER, read_modules
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint, read_reranker
 from akidb_embeddings.checkpoint.safetensors import locate_tensors
+from akidb_embeddings.checkpoint.static import read_config
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec, RerankerSpec, Spec
 
@@ -32,7 +34,8 @@ def kind_of(path: Path, spec: Spec | None = None) -> type[Spec]:
     """
     if spec is not None:
         return type(spec)
-    config = read_json(path / "config.json", required=True)
+    refuse_adapter(path)
+    config = read_config(path)
     architecture = read_architecture(path, config)
     name = class_name(config)
     if name.endswith(CLASSIFIER):

@@ -74,6 +74,15 @@ class LongTexts:
                 results.append(self._settle(text, encoding, encode, index + position))
         return results
 
+    def kept(self, encoding: Encoding) -> list[int]:
+        """The token ids of a text."""
+        ids: list[int] = encoding.ids
+        return ids
+
+    def count(self, encoding: Encoding, is_whole: bool) -> int:
+        """The number of tokens of a text before truncation; of a part, at least so many."""
+        return count(encoding, self._special_tokens)
+
     def _settle(self, text: str, encoding: Encoding, encode: Encode, index: int) -> tuple[Encoding, bool]:
         """Longer parts of a text, until the kept tokens are known."""
         characters = self._characters

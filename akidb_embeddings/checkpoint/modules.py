@@ -40,6 +40,7 @@ _POOLING: Mapping[str, Kind] = {
     **dict.fromkeys((*_POOLING_FLAGS, "include_prompt"), FLAG),
 }
 LOGIT_SCORE = "LogitScore"
+STATIC = "StaticEmbedding"
 
 
 class Layout(NamedTuple):
@@ -57,8 +58,9 @@ class Layout(NamedTuple):
 
 
 EMBEDDER = Layout(
-    re.compile(rf"Transformer( Pooling)?( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?"),
-    "Transformer, Pooling, any number of Dense, and Normalize, in this order; otherwise vectors would differ",
+    re.compile(rf"(Transformer( Pooling)?|{STATIC})( Dense)*( Normalize| {re.escape(INT8_BY_TANH)})?"),
+    "Transformer, Pooling, any number of Dense, and Normalize, in this order, or StaticEmbedding in the place of the "
+    "first two; otherwise vectors would differ",
     {
         "transformer_task": ("feature-extraction",),
         "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
@@ -131,11 +133,21 @@ def read_steps(path: Path, layout: Layout = EMBEDDER) -> list[Step]:
             f"{path / 'modules.json'} lists {order.replace(' ', ', ')}. This library supports {layout.described} from "
             "the authors'."
         )
-    if steps[0].folder != path:
+    if steps[0].folder != path and steps[0].kind != STATIC:
         raise CheckpointError(
             f"{path / 'modules.json'} puts the encoder into {steps[0].folder.name}, not into the root."
         )
     return steps
+
+
+def static_folder(path: Path) -> Path | None:
+    """The folder of the table and tokenizer of a model that begins with StaticEmbedding; None for other models.
+
+    Raises:
+        CheckpointError: As in ``read_modules``.
+    """
+    modules = read_modules(path)
+    return path / modules[0][1] if modules and _module_type(modules[0][0]) == STATIC else None
 
 
 def read_modules(path: Path) -> list[tuple[str, str]]:

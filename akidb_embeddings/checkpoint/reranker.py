@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.adapter_config import refuse_adapter
 from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
@@ -87,6 +88,7 @@ def read_reranker(path: Path, spec: RerankerSpec | None = None) -> RerankerCheck
     Raises:
         CheckpointError: A file is missing or damaged, a setting is not supported, or it is no reranker.
     """
+    refuse_adapter(path)
     _check_kind(path, read_json(path / "config.json", required=True))
     folder = read_folder(path, RERANKER)
     architecture = read_architecture(path, folder.config)

@@ -69,13 +69,14 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
 def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
     """An identifier of the vector space. With equal fingerprints, equal texts give equal vectors.
 
-    It covers the model's files (and so revision and quantization), pooling, dimensions, normalization, ``max_tokens``
-    and the prompt. The part before the hash is for readability.
+    It covers the files of the model and its adapter (and so revision and quantization), pooling, dimensions,
+    normalization, ``max_tokens`` and the prompt. The part before the hash is for readability.
     """
     parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
     parts += ["layer_norm"] if settings.layer_norm else []
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
     bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
+    bits += "lora-" if checkpoint.adapter else ""
     return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
 
 
@@ -85,8 +86,8 @@ def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
             raise ConfigurationError(
                 field="pooling",
                 source=config.source_of("pooling"),
-                reason=f"is {config.pooling!r}; this {checkpoint.config['model_type']} model, computed by "
-                f"{checkpoint.architecture.computed_by}, allows {' or '.join(allowed)}.",
+                reason=f"is {config.pooling!r}; {checkpoint.architecture.described(checkpoint.config)} allows "
+                f"{' or '.join(allowed)}.",
             )
         return config.pooling
     if checkpoint.pooling is None:
@@ -110,6 +111,22 @@ def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) ->
             "authors' vectors, or to True to disable this warning.",
             config.model_name,
         )
+
+
+def warn_about_base(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Warn if the adapter names another model as its base. No error: the same model has several names and folders."""
+    base = checkpoint.adapter and checkpoint.adapter.base
+    if base and _last_part(base) not in {_last_part(config.model_name), _last_part(checkpoint.path.name)}:
+        _log.warning(
+            "The adapter %s was trained on %s, and changes %s here. If that is another model, vectors mean nothing.",
+            config.adapter,
+            base[:200],
+            config.model_name,
+        )
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].lower()
 
 
 def _dimensions(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:

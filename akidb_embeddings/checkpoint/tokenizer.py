@@ -13,11 +13,13 @@ from tokenizers import Tokenizer as FastTokenizer
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.final_token import appended_post_processor, ends_texts, post_processor
-from akidb_embeddings.checkpoint.long_texts import LongTexts, count
+from akidb_embeddings.checkpoint.long_texts import LongTexts
+from akidb_embeddings.checkpoint.static_tokenizer import Model2VecTexts, read_static_tokenizer
 from akidb_embeddings.checkpoint.tokenizer_checks import PROBES, encode_texts, probe
 from akidb_embeddings.checkpoint.tokenizer_file import lowercase, read_tokenizer, truncation_side
 from akidb_embeddings.checkpoint.tokenizer_versions import ambiguities
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
+from akidb_embeddings.registry.architectures import MODEL2VEC
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Tokenizer:
     """
 
     def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
-        file = checkpoint.path / "tokenizer.json"
+        file = checkpoint.folder.encoder / "tokenizer.json"
         tokenizer, direction, self.ambiguities = open_tokenizer(checkpoint)
         self._ends_texts = ends_texts(tokenizer)
         if checkpoint.final_token is not None and not self._ends_texts:
@@ -94,9 +96,13 @@ class Tokenizer:
         tokenizer.enable_truncation(max_tokens, direction=direction)
         self._tokenizer = tokenizer
         self.truncation_side = direction
-        self._long_texts = LongTexts(tokenizer, self._special_tokens)
+        is_model2vec = checkpoint.config["model_type"] == MODEL2VEC
+        self._long_texts: LongTexts | Model2VecTexts = (
+            Model2VecTexts(tokenizer) if is_model2vec else LongTexts(tokenizer, self._special_tokens)
+        )
         self._checkpoint = checkpoint
-        self._probe(file)
+        if not architecture.is_static:  # which may know no word of the probes
+            self._probe(file)
 
     def log(self) -> None:
         """Warn where transformers 4 and 5 read the folder differently, and say what is known of its final token."""
@@ -133,7 +139,7 @@ class Tokenizer:
             results = [(encoding, True) for encoding in self._encode(whole, first_index)]
         else:
             results = self._long_texts.encode(whole, self._encode, first_index)
-        ids = [np.array(encoding.ids, dtype=np.uint32) for encoding, _ in results]
+        ids = [np.array(self._long_texts.kept(encoding), dtype=np.uint32) for encoding, _ in results]
         for index, row in enumerate(ids):
             if not row.size:
                 raise InputError(
@@ -145,7 +151,7 @@ class Tokenizer:
                     index=first_index + index,
                     reason=f"has token {row.max()}; this model has embeddings for {self._vocab_size}.",
                 )
-        counts = [count(encoding, self._special_tokens) for encoding, _ in results]
+        counts = [self._long_texts.count(encoding, exact) for encoding, exact in results]
         return Tokenized([row.astype(np.int32) for row in ids], counts, [exact for _, exact in results])
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
@@ -178,6 +184,8 @@ def open_tokenizer(checkpoint: BaseCheckpoint) -> tuple[FastTokenizer, str, list
     Raises:
         CheckpointError: tokenizer.json cannot be read or used.
     """
+    if checkpoint.architecture.is_static:
+        return (*read_static_tokenizer(checkpoint), [])
     tokenizer = read_tokenizer(checkpoint.folder)
     direction = truncation_side(tokenizer, checkpoint.folder.tokenizer_config)
     tokenizer.no_padding()  # not needed here, and it would change the encodings below

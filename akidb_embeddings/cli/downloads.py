@@ -2,7 +2,7 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from akidb_embeddings.cli.command import PROGRAM
@@ -39,18 +39,20 @@ def confirm_download(config: EmbeddingConfig | RerankConfig, options: Namespace)
         SystemExit: The user does not want it; the alternatives have been printed.
         EmbeddingError: As in ``download_model``.
     """
-    found = _find(config)
-    if found is None:
-        return
+    for name, found in _find(config):
+        _confirm(name, found, config, options)
+
+
+def _confirm(name: str, found: Download, config: EmbeddingConfig | RerankConfig, options: Namespace) -> None:
     is_large = found.size_bytes is None or found.size_bytes > _LARGE_BYTES
     if not is_large or options.yes:
-        print_message(f"{config.model_name} is not on this machine; downloading {_amount(found)}")
+        print_message(f"{name} is not on this machine; downloading {_amount(found)}")
     elif not _is_terminal():
         print_message(
-            f"{config.model_name} is not on this machine; downloading {_amount(found)}, without asking: "
+            f"{name} is not on this machine; downloading {_amount(found)}, without asking: "
             "this is no terminal (--no-download never downloads)"
         )
-    elif not _agrees(f"{config.model_name} is not on this machine. Download {_amount(found)}?"):
+    elif not _agrees(f"{name} is not on this machine. Download {_amount(found)}?"):
         print_message(f"nothing was downloaded. {_alternatives(config, found, options)}")
         raise SystemExit(1)
 
@@ -73,20 +75,26 @@ def announce_download(
     Raises:
         EmbeddingError: As in ``download_model``.
     """
-    found = _find(config, kind=kind, force=force)
-    if found is not None:
-        tell(f"{config.model_name}: downloading {_amount(found)}")
+    for name, found in _find(config, kind=kind, force=force):
+        tell(f"{name}: downloading {_amount(found)}")
 
 
 def _find(
     config: EmbeddingConfig | RerankConfig, *, kind: type[Spec] | None = None, force: bool = False
-) -> Download | None:
+) -> Iterator[tuple[str, Download]]:
+    """The downloads of the model and its adapter, with their names."""
     if not config.auto_download:
-        return None
+        return
     kind = kind or (RerankerSpec if isinstance(config, RerankConfig) else ModelSpec)
-    return find_download(
+    model = find_download(
         config.model_name, kind=kind, revision=config.revision, cache_dir=config.cache_dir, force=force
     )
+    if model is not None:
+        yield config.model_name, model
+    if isinstance(config, EmbeddingConfig) and config.adapter is not None:
+        adapter = find_download(config.adapter, revision=config.adapter_revision, cache_dir=config.cache_dir)
+        if adapter is not None:
+            yield config.adapter, adapter
 
 
 def _amount(found: Download) -> str:

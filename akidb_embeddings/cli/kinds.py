@@ -42,7 +42,7 @@ def confirm_either(name: str, revision: str | None, config: EmbeddingConfig, opt
         SystemExit: The user does not want it.
         EmbeddingError: As in ``download_model``.
     """
-    asked: EmbeddingConfig | RerankConfig = config
+    asked: EmbeddingConfig | RerankConfig = config.with_values(adapter=None, adapter_revision=None)
     if is_known_reranker(name):
         asked = RerankConfig(auto_download=config.auto_download, cache_dir=config.cache_dir)
     confirm_download(asked.with_values(model_name=name, revision=revision), options)

@@ -108,7 +108,7 @@ def _other_row(info: ModelInfo) -> tuple[str, ...]:
 def _download(options: Namespace) -> int:
     config, revision = configuration(options), vars(options).get("revision")
     cache_dir = config.cache_dir
-    asked = config.with_values(model_name=options.name, revision=revision, auto_download=True)
+    asked = EmbeddingConfig(model_name=options.name, revision=revision, auto_download=True, cache_dir=cache_dir)
     announce_download(asked, kind=Spec, force=options.force)
     files = download_model(options.name, revision=revision, cache_dir=cache_dir, force=options.force)
     info = get_model_info(options.name, revision=revision, cache_dir=cache_dir)

@@ -32,6 +32,7 @@ LOCATION_FIELDS = ("auto_download", "cache_dir")
 def add_model_options(parser: ArgumentParser) -> None:
     """Add the options for the model and the vectors. An option that is not given leaves the configured value."""
     add = _model_group(parser, "model and vectors", EmbeddingConfig)
+    _add_adapter_options(add)
     _add_vector_options(add)
     _add_limit_options(add, EmbeddingConfig, "text", f"prompt included (default: {DEFAULT_MAX_TOKENS}")
     add_location_options(parser)
@@ -61,6 +62,15 @@ def _model_group(parser: ArgumentParser, title: str, default: "type[EmbeddingCon
     )
     add_revision_option(group)
     return add
+
+
+def _add_adapter_options(add: "Add") -> None:
+    add(
+        "--adapter",
+        "a LoRA adapter to the model: a Hugging Face repository or a folder (default: none)",
+        metavar="NAME",
+    )
+    add("--adapter-revision", "branch, tag or commit of the adapter's repository (default: main)", metavar="REVISION")
 
 
 def _add_vector_options(add: "Add") -> None:

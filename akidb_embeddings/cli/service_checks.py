@@ -16,6 +16,7 @@ from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError
 from akidb_embeddings.extras import require
+from akidb_embeddings.hub.adapters import find_adapter, resolve_adapter
 from akidb_embeddings.hub.download import resolve_model, resolve_reranker
 from akidb_embeddings.hub.resolve import find_files
 from akidb_embeddings.registry import ModelSpec, RerankerSpec
@@ -78,6 +79,11 @@ def _check_model(config: EmbeddingConfig | RerankConfig) -> None:
         find_files(name, revision, cache, RerankerSpec)
     else:
         find_files(name, revision, cache, ModelSpec)
+    if isinstance(config, EmbeddingConfig) and config.adapter is not None:
+        if config.auto_download:
+            find_adapter(config.adapter, revision=config.adapter_revision, cache_dir=cache)
+        else:
+            resolve_adapter(config.adapter, revision=config.adapter_revision, cache_dir=cache, auto_download=False)
 
 
 def environment_to_carry(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -4,6 +4,6 @@
 the processor's and ``core_sharing`` divides them, by ``thread_choice`` where other programs are busy; ``probe`` tests a
 device's products. ``kernels`` are the functions whose fastest form depends on the
 device: ``fused`` for GPUs, ``polynomial`` for CPUs. ``masks`` says which keys a query sees. ``layers`` hold weights,
-``weights`` loads them from a checkpoint, ``footprint`` says what they take, ``heap`` keeps them apart from what comes
-and goes. ``pooling`` reduces a text's hidden states to one vector.
+``weights`` loads them from a checkpoint, ``low_rank`` adds an adapter's changes to them, ``footprint`` says what they
+take, ``heap`` keeps them apart from what comes and goes. ``pooling`` reduces a text's hidden states to one vector.
 """

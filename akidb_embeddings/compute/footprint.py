@@ -29,21 +29,24 @@ def array_bytes(*objects: object) -> int:
 def expected_weight_bytes(checkpoint: BaseCheckpoint, backend: Backend) -> int:
     """About how many bytes a checkpoint's weights will take, from its files' headers alone.
 
-    Embedding tables stay as stored on every backend, and so does everything where weights are not expanded.
+    Embedding tables stay as stored on every backend, and so does everything where weights are not expanded, except that
+    what an adapter changes is float32.
     """
     size = (backend.dtype if checkpoint.architecture.float16(checkpoint.config) else backend.safe_dtype).size
     bits, tensors = checkpoint.quantization.get("bits"), checkpoint.used_tensors
+    merged = {change.layer for change in checkpoint.adapter.changes} if checkpoint.adapter else set()
     total = 0
     for name, location in tensors.items():
         layer, _, role = name.rpartition(".")
         is_kept = backend.storage is not WeightStorage.EXPANDED or "embed" in layer
         is_quantized = f"{layer}.scales" in tensors and role in ("weight", "scales", "biases")
-        if is_kept or location.dtype not in _FLOATS | {"U32"}:
+        is_merged = layer in merged and (role == "weight" or is_quantized)
+        if (is_kept and not is_merged) or location.dtype not in _FLOATS | {"U32"}:
             total += location.size
         elif not is_quantized:
-            total += math.prod(location.shape) * size
+            total += math.prod(location.shape) * (4 if is_merged and is_kept else size)
         elif role == "weight":  # the scales are part of what it expands to
-            total += math.prod(location.shape) * 32 // (bits if isinstance(bits, int) else 4) * size
+            total += math.prod(location.shape) * 32 // (bits if isinstance(bits, int) else 4) * (4 if is_kept else size)
     return total
 
 

@@ -136,7 +136,7 @@ class Weights:
         """``name.weight``, [rows, columns] or [matrices, rows, columns], as stored."""
         if f"{name}.scales" not in self._tensors:
             return _evaluated(self._pop(f"{name}.weight", shape, mx.floating))
-        quantization = self._quantization_of(name)
+        quantization = quantization_of(self._quantization, name)
         *rows, columns = shape
         is_affine = quantization.mode == "affine"
         weight = self._pop(f"{name}.weight", (*rows, columns * quantization.bits // 32), mx.uint32)
@@ -151,17 +151,6 @@ class Weights:
             _evaluated(biases.astype(self.dtype)),
             quantization,
         )
-
-    def _quantization_of(self, name: str) -> Quantization:
-        """The layer's own entry in config.json, else the model's."""
-        override = self._quantization.get(name)
-        entry = override if isinstance(override, Mapping) else self._quantization
-        try:
-            return Quantization(entry["group_size"], entry["bits"], entry.get("mode", "affine"))
-        except KeyError as missing:
-            raise CheckpointError(
-                f"{name} is quantized, but config.json's quantization does not give its {missing}."
-            ) from None
 
     def _packed_linear(self, parts: list[Packed | mx.array], biases: list[mx.array]) -> Linear:
         """One product where all parts are quantized alike or none is; else one product per part."""
@@ -180,6 +169,22 @@ class Weights:
             )
             return PackedLinear(matrix, bias)
         return ConcatenatedLinear([self._packed_linear([part], biases[i : i + 1]) for i, part in enumerate(parts)])
+
+
+def quantization_of(quantization: Mapping[str, Any], name: str) -> Quantization:
+    """How the layer ``name`` is quantized: by its own entry in config.json, else the model's.
+
+    Raises:
+        CheckpointError: The entry does not say it.
+    """
+    override = quantization.get(name)
+    entry = override if isinstance(override, Mapping) else quantization
+    try:
+        return Quantization(entry["group_size"], entry["bits"], entry.get("mode", "affine"))
+    except KeyError as missing:
+        raise CheckpointError(
+            f"{name} is quantized, but config.json's quantization does not give its {missing}."
+        ) from None
 
 
 def _evaluated(array: mx.array) -> mx.array:

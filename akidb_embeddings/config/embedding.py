@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from akidb_embeddings.config.model import ENGINE_RULES, LIMIT_RULES, MODEL_RULES, PROMPT_NAME, ModelConfig
+from akidb_embeddings.config.model import ENGINE_RULES, LIMIT_RULES, MODEL_RULES, PROMPT_NAME, REVISION, ModelConfig
 from akidb_embeddings.config.rules import BOOLEAN, COUNT, Rule, choice
+from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry.poolings import POOLINGS
 
 DEFAULT_MAX_TOKENS = 512
@@ -17,6 +18,8 @@ _TASK = Rule(str, "an instruction in words, such as 'Retrieve duplicates of the 
 
 _RULES: Mapping[str, Rule] = {
     **MODEL_RULES,
+    "adapter": Rule(str, "a Hugging Face repository or a local folder", str.strip, optional=True),
+    "adapter_revision": REVISION,
     "pooling": choice("auto", *POOLINGS),
     "normalize": BOOLEAN._replace(optional=True),
     "dimensions": COUNT._replace(optional=True),
@@ -42,6 +45,9 @@ class EmbeddingConfig(ModelConfig):
     Attributes:
         model_name: Short name in the registry, Hugging Face repository id, or local folder.
         revision: Branch, tag or commit of the repository; None for the registry's, else the main branch.
+        adapter: LoRA adapter in PEFT's layout, as a Hugging Face repository or local folder, that is merged into the
+            model's weights; None for none.
+        adapter_revision: Branch, tag or commit of the adapter's repository; None for the main branch.
         pooling: "auto" (as the model was trained), "mean", "cls" or "last".
         normalize: Whether vectors are scaled to length 1. None: yes, with a warning if the model was trained without.
         dimensions: Length to which vectors are cut, for models trained for it (Matryoshka); None for the full length.
@@ -73,9 +79,15 @@ class EmbeddingConfig(ModelConfig):
     _section: ClassVar = "embedding"
     _rules: ClassVar = _RULES
     _exclusive: ClassVar = (("query_prompt", "query_prompt_name", "task"), ("document_prompt", "document_prompt_name"))
+    _belonging: ClassVar = {
+        "model_name": ("revision", "adapter", "adapter_revision"),
+        "adapter": ("adapter_revision",),
+    }
 
     model_name: str = "qwen3-0.6b-4bit"
     revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
     pooling: str = "auto"
     normalize: bool | None = None
     dimensions: int | None = None
@@ -95,3 +107,13 @@ class EmbeddingConfig(ModelConfig):
     max_queued_tokens: int = 4_000_000
     auto_download: bool = True
     cache_dir: str | Path | None = None
+
+    @classmethod
+    def _check(cls, values: Mapping[str, Any], source: str = "") -> None:
+        super()._check(values, source)
+        if values.get("adapter_revision") is not None and values.get("adapter") is None:
+            raise ConfigurationError(
+                field="adapter_revision",
+                reason=f"is {values['adapter_revision']!r}, but there is no adapter; leave it out.",
+                source=source,
+            )

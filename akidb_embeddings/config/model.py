@@ -30,9 +30,10 @@ def _is_folder_name(path: str | Path) -> bool:
 
 
 PROMPT_NAME = Rule(str, "the name of one of the model's prompts", str.strip, optional=True)
+REVISION = Rule(str, "a branch, tag or commit as a string (in YAML, quote digits)", str.strip, optional=True)
 MODEL_RULES: Mapping[str, Rule] = {
     "model_name": Rule(str, "a registry name, a Hugging Face repository or a local folder", str.strip),
-    "revision": Rule(str, "a branch, tag or commit as a string (in YAML, quote digits)", str.strip, optional=True),
+    "revision": REVISION,
 }
 """The rules of the fields that name a model."""
 
@@ -62,6 +63,8 @@ class ModelConfig:
     _rules: ClassVar[Mapping[str, Rule]]
     # In each group, at most one may be set: they set the same thing in different ways.
     _exclusive: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # What belongs to the model or adapter that a field names, and does not outlast it.
+    _belonging: ClassVar[Mapping[str, tuple[str, ...]]] = {"model_name": ("revision",)}
     # Not a field, since fields are compared and shown.
     _sources: Mapping[str, str]
 
@@ -172,8 +175,8 @@ class ModelConfig:
         Args:
             config: A whole configuration.
             config_path: A YAML file with one.
-            **overrides: Fields of the class. ``model_name`` may also be a path. A model other than the base's
-                resets ``revision``, which belongs to the base's model.
+            **overrides: Fields of the class. ``model_name`` and ``adapter`` may also be paths. A model other than the
+                base's resets ``revision`` and ``adapter``, which belong to the base's model.
 
         Raises:
             ConfigurationError: ``config`` is of another class, or a file, key or value is not allowed.
@@ -184,8 +187,11 @@ class ModelConfig:
                 field="config", reason=f"is {config!r}, which is not of the class {name}; use {name}(**values)."
             )
         base = cls.from_yaml(config_path) if config is None else config
-        if isinstance(overrides.get("model_name"), os.PathLike):
-            overrides["model_name"] = os.fspath(overrides["model_name"])
-        if overrides.get("model_name", base.model_name) != base.model_name and base.revision is not None:
-            overrides.setdefault("revision", None)
+        for name, belonging in cls._belonging.items():
+            if isinstance(overrides.get(name), os.PathLike):
+                overrides[name] = os.fspath(overrides[name])
+            if overrides.get(name, getattr(base, name)) != getattr(base, name):
+                for field in belonging:
+                    if getattr(base, field) is not None:
+                        overrides.setdefault(field, None)
         return base.with_values(**overrides)

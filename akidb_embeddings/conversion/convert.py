@@ -172,6 +172,11 @@ def _check_source(checkpoint: BaseCheckpoint, dtype: str | None) -> None:
             f"{checkpoint.path} is computed by {checkpoint.architecture.computed_by}: convert it with "
             "mlx_lm.convert, and copy its sentence-transformers files into the result."
         )
+    if checkpoint.architecture.is_static:
+        raise CheckpointError(
+            f"{checkpoint.path} is a static model, a table of which rows are read. It has no products that fewer bits "
+            "would make faster: use it as it is."
+        )
     if checkpoint.quantization:
         raise CheckpointError(f"{checkpoint.path} is already quantized; convert its full-precision original instead.")
     if dtype == "float16" and not checkpoint.architecture.float16(checkpoint.config):

@@ -101,7 +101,9 @@ def check_agreement(subject: Subject[Item]) -> Generator[Check, None, Rows | Non
     return together
 
 
-def check_truncation(noun: str, limit: int, counts: Sequence[int], flags: Sequence[bool]) -> Check:
+def check_truncation(
+    noun: str, limit: int, counts: Sequence[int], flags: Sequence[bool], *, may_be_fewer: bool = False
+) -> Check:
     """What is beyond the limit must be truncated at the limit and flagged; what is below must be neither.
 
     Args:
@@ -109,8 +111,9 @@ def check_truncation(noun: str, limit: int, counts: Sequence[int], flags: Sequen
         limit: The limit in tokens.
         counts: The tokens that were used of ``limit`` + 8 words, and of one word.
         flags: Whether each was flagged.
+        may_be_fewer: Whether a text may be truncated before the limit.
     """
-    passed = list(flags) == [True, False] and counts[0] == limit
+    passed = list(flags) == [True, False] and (counts[0] == limit or (may_be_fewer and 0 < counts[0] < limit))
     text = f"{limit + 8} words: {counts[0]} tokens used of at most {limit}, "
     text += f"{'flagged' if flags[0] else 'NOT flagged'}; one word: {counts[1]} tokens"
     return Check(f"long {noun}s are flagged", passed, text, float(counts[0]), float(limit))

@@ -8,6 +8,7 @@ from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.model import DEFAULT, ModelConfig
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.diagnostics.findings import Result
+from akidb_embeddings.hub.adapters import find_adapter
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import list_cached_models
 from akidb_embeddings.hub.resolve import find_files, find_model
@@ -42,10 +43,16 @@ def examine_model(path: str | Path | None) -> Result:
     config = EmbeddingConfig.resolve(None, path)
     files = find_model(config.model_name, revision=config.revision, cache_dir=config.cache_dir)
     if files is None:
-        return _not_here(config, config.auto_download)
-    checkpoint = read_checkpoint(files.path, files.spec)
+        return _not_here(config.model_name, config.revision, config.auto_download)
+    adapter = None
+    if config.adapter is not None:
+        adapter = find_adapter(config.adapter, revision=config.adapter_revision, cache_dir=config.cache_dir)
+        if adapter is None:
+            return _not_here(config.adapter, config.adapter_revision, config.auto_download)
+    checkpoint = read_checkpoint(files.path, files.spec, adapter)
     settings = apply_config(config, checkpoint)
     text = f"{config.model_name} ({files.origin}): {settings.dimensions} dimensions, {settings.pooling} pooling"
+    text += f", with the adapter {config.adapter}" if config.adapter else ""
     if checkpoint.architecture.computed_by:
         text += f", {checkpoint.config['model_type']} through {checkpoint.architecture.computed_by}"
     return Result("ok", ", ".join([text, *_offline()]))
@@ -59,7 +66,7 @@ def examine_reranker(path: str | Path | None) -> Result:
     config = RerankConfig.resolve(None, path)
     files = find_files(config.model_name, config.revision, config.cache_dir, RerankerSpec)
     if files is None:
-        return _not_here(config, config.auto_download)
+        return _not_here(config.model_name, config.revision, config.auto_download)
     checkpoint = read_reranker(files.path, files.spec)
     choose_prompt(checkpoint, config.instruction, config.prompt_name)
     text = f"{config.model_name} ({files.origin}): at most {choose_limit(config, checkpoint)} tokens, scores by "
@@ -88,13 +95,12 @@ def _given(config: ModelConfig) -> dict[str, str]:
     return {name: source for name, source in config.sources.items() if source != DEFAULT}
 
 
-def _not_here(config: ModelConfig, auto_download: bool) -> Result:
-    known, offline = SPECS.get(config.model_name), _offline()
+def _not_here(name: str, revision: str | None, auto_download: bool) -> Result:
+    known, offline = SPECS.get(name), _offline()
     cost = f", a download of {known.size_bytes / 1e6:.0f} MB" if known else ""
     why = f"; {', '.join(offline)}" if offline else "" if auto_download else "; auto_download is off"
-    revision = f" --revision {config.revision}" if config.revision else ""
-    remedy = f"akidb-embed download {config.model_name}{revision}"
-    return Result("warn", f"{config.model_name} is not on this machine{cost}{why}", remedy)
+    remedy = f"akidb-embed download {name}" + (f" --revision {revision}" if revision else "")
+    return Result("warn", f"{name} is not on this machine{cost}{why}", remedy)
 
 
 def _offline() -> list[str]:

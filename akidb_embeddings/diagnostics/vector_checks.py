@@ -4,7 +4,10 @@ Beside what ``checks`` finds, dead positions and vectors that are not of length 
 pooled in another way than it was trained: ``verify`` compares published similarities for that.
 """
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
@@ -13,6 +16,7 @@ from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.diagnostics.checks import Check, Rows, Subject, check_agreement, check_truncation
 from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.registry.architectures import MODEL2VEC
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.finish import Vectors, row_cosines
 
@@ -52,16 +56,31 @@ def check_vectors(service: EmbeddingService) -> Iterator[Check]:
         where = "" if passed else f", at {texts[worst]!r:.60}"
         return Check(name, passed, f"lowest cosine {found[worst]:.7f}{where}", float(found[worst]), limit)
 
-    vectors = yield from check_agreement(Subject("text", _TEXTS, compute, compare))
+    texts = _readable(service)
+    vectors = yield from check_agreement(Subject("text", texts, compute, compare))
     if vectors is None:
         return
     yield _check_length(vectors)
-    yield _check_distinct(service, vectors)
+    yield _check_distinct(service, texts, vectors)
     max_tokens = service.settings.max_tokens
     found = service.encode(["word " * (max_tokens + 8), "word"], prompt="")
-    yield check_truncation("text", max_tokens, found.token_counts, found.truncated)
+    # model2vec cuts texts in characters before it counts tokens.
+    may_be_fewer = service.checkpoint.config["model_type"] == MODEL2VEC
+    yield check_truncation("text", max_tokens, found.token_counts, found.truncated, may_be_fewer=may_be_fewer)
     if service.settings.pooling == "last":
         yield _check_final_token(service)
+
+
+def _readable(service: EmbeddingService) -> tuple[str, ...]:
+    """The texts that have a token: model2vec drops unknown ones, and a model may know nothing of a whole script."""
+    if service.checkpoint.config["model_type"] != MODEL2VEC:
+        return _TEXTS
+    tokenizer, readable = _tokenizer(service), []
+    for text in _TEXTS:
+        with contextlib.suppress(InputError):
+            tokenizer.encode([text])
+            readable.append(text)
+    return tuple(readable)
 
 
 def _check_length(vectors: Vectors) -> Check:
@@ -69,9 +88,13 @@ def _check_length(vectors: Vectors) -> Check:
     return Check("length 1", off <= _UNIT, f"off by {off:.1e} at most", off, _UNIT)
 
 
-def _check_distinct(service: EmbeddingService, vectors: Vectors) -> Check:
-    """Only texts with different tokens count: a model may read a whole script as unknown tokens."""
-    ids = [tuple(row.tolist()) for row in _tokenizer(service).encode(list(_TEXTS)).ids]
+def _check_distinct(service: EmbeddingService, texts: Sequence[str], vectors: Vectors) -> Check:
+    """Only texts with different tokens count: a model may read a whole script as unknown tokens.
+
+    For a static model, the mean of tokens' vectors, only the share of each token counts.
+    """
+    read = _shares if service.checkpoint.architecture.is_static else tuple
+    ids = [tuple(read(row.tolist())) for row in _tokenizer(service).encode(list(texts)).ids]
     first = sorted({row: index for index, row in reversed(list(enumerate(ids)))}.values())
     wide = vectors[first].astype(np.float64)
     similar = wide @ wide.T
@@ -79,9 +102,14 @@ def _check_distinct(service: EmbeddingService, vectors: Vectors) -> Check:
     a, b = divmod(int(similar.argmax()), len(first))
     highest = float(similar[a, b])
     passed = highest < _DIFFERENT
-    where = "" if passed else f", of {_TEXTS[first[a]]!r:.40} and {_TEXTS[first[b]]!r:.40}"
+    where = "" if passed else f", of {texts[first[a]]!r:.40} and {texts[first[b]]!r:.40}"
     text = f"highest cosine of {len(first)} different texts {highest:.4f}{where}"
     return Check("different texts differ", passed, text, highest, _DIFFERENT)
+
+
+def _shares(ids: Sequence[int]) -> list[tuple[int, Fraction]]:
+    """The tokens of a text, and which part of it each is."""
+    return sorted((token, Fraction(count, len(ids))) for token, count in Counter(ids).items())
 
 
 def _check_final_token(service: EmbeddingService) -> Check:

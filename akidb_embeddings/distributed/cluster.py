@@ -79,9 +79,11 @@ def actor_capacity(cpus: int) -> int:
 
 
 def with_absolute_paths(config: EmbeddingConfig) -> EmbeddingConfig:
-    """Return the configuration with absolute paths of the model's folder and the cache."""
+    """Return the configuration with absolute paths of the folders of model and adapter, and the cache."""
     if config.model_name not in MODELS and Path(config.model_name).is_dir():
         config = config.with_values(model_name=str(Path(config.model_name).absolute()))
+    if config.adapter is not None and Path(config.adapter).is_dir():
+        config = config.with_values(adapter=str(Path(config.adapter).absolute()))
     if config.cache_dir is not None:
         config = config.with_values(cache_dir=str(Path(config.cache_dir).absolute()))
     return config

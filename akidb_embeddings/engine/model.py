@@ -13,6 +13,7 @@ from akidb_embeddings.compute.core_sharing import CoreSharing
 from akidb_embeddings.compute.devices import free_memory, wire_memory
 from akidb_embeddings.compute.footprint import array_bytes
 from akidb_embeddings.compute.heap import trim_heap, weights_apart
+from akidb_embeddings.compute.low_rank import merge
 from akidb_embeddings.compute.runtime import mx, thread_streams
 from akidb_embeddings.compute.sizing import Demand, count_weights, fit
 from akidb_embeddings.compute.weights import Weights, load_tensors
@@ -51,7 +52,10 @@ class MLXModel:
         self.weight_bytes = array_bytes(self._encoder, self._readout)
 
     def _build(self, checkpoint: BaseCheckpoint, dtype: mx.Dtype) -> None:
-        weights = Weights(load_tensors(checkpoint.tensors), checkpoint.quantization, self._backend, dtype)
+        tensors = load_tensors(checkpoint.tensors)
+        if checkpoint.adapter is not None:
+            merge(tensors, checkpoint.quantization, checkpoint.adapter)
+        weights = Weights(tensors, checkpoint.quantization, self._backend, dtype)
         self._readout = build_readout(checkpoint, weights)
         self._encoder = build_encoder(checkpoint.architecture, checkpoint.config, weights, self._backend.kernels)
         weights.finish(checkpoint.architecture.ignored)

@@ -117,9 +117,10 @@ def _load(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Model:
 def _key(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Hashable:
     """What an engine computes. A folder whose weights or settings have been rewritten is another model."""
     files = {location.file.resolve() for location in checkpoint.tensors.values()}
+    files |= {file.resolve() for file in checkpoint.adapter.files} if checkpoint.adapter else set()
     stats = [(str(file), file.stat()) for file in files]
     versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
-    config, steps = json.dumps(checkpoint.config), (type(checkpoint), checkpoint.after_encoder)
+    config, steps = json.dumps(checkpoint.config), (type(checkpoint), checkpoint.after_encoder, checkpoint.adapter)
     return memory, compute, checkpoint.path.resolve(), versions, config, steps
 
 

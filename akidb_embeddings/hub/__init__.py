@@ -1,5 +1,5 @@
 """Model files: ``resolve`` finds them on this machine, ``download`` downloads them, ``cache`` manages the cache.
 
-``either`` does both for models of either kind. ``names`` knows the registry's names and those near to a misspelt one;
-``missing`` has the errors for missing models.
+``either`` does both for models of either kind, ``adapters`` for adapters to models. ``names`` knows the registry's
+names and those near to a misspelt one; ``missing`` has the errors for missing models.
 """

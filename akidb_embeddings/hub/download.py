@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from akidb_embeddings.checkpoint.integrity import check_model
+from akidb_embeddings.checkpoint.integrity import check_model, missing_names
 from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
 from akidb_embeddings.hub import cache
 from akidb_embeddings.hub.missing import download_error, endpoint, is_offline, not_found_error, unusable_error
@@ -27,7 +27,7 @@ from akidb_embeddings.hub.resolve import (
 from akidb_embeddings.registry import AnySpec, ModelSpec, RerankerSpec, Spec
 
 _ALLOWED_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
-_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors")
+_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors", "tokenizer.json")
 _IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
 _TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
 
@@ -278,10 +278,7 @@ def _is_allowed(name: str) -> bool:
 
 
 def _check_listing(source: Source[AnySpec], names: Collection[str]) -> None:
-    missing = [name for name in ("config.json", "tokenizer.json") if name not in names]
-    if not any(fnmatchcase(name, "*.safetensors") for name in names):
-        missing.append("model.safetensors")
-    if missing:
+    if missing := missing_names(names):
         raise unusable_error(source, missing)
 
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
-from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.folder import tokenizer_bytes
 from akidb_embeddings.checkpoint.reranker import read_reranker
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.engine.table import expected_weight_bytes
-from akidb_embeddings.hub.download import resolve_model, resolve_reranker
+from akidb_embeddings.hub.download import resolve_reranker
 from akidb_embeddings.pool.model import AnyConfig, Service
 from akidb_embeddings.reranking.service import RerankService
+from akidb_embeddings.service.reading import read_configured
 from akidb_embeddings.service.service import EmbeddingService
 
 
@@ -34,9 +34,8 @@ def expected_bytes(config: AnyConfig) -> int:
 
 
 def _read(config: AnyConfig) -> BaseCheckpoint:
+    if not isinstance(config, RerankConfig):
+        return read_configured(config)
     where: Any = {name: getattr(config, name) for name in ("revision", "cache_dir", "auto_download")}
-    if isinstance(config, RerankConfig):
-        reranker = resolve_reranker(config.model_name, **where)
-        return read_reranker(reranker.path, reranker.spec)
-    embedder = resolve_model(config.model_name, **where)
-    return read_checkpoint(embedder.path, embedder.spec)
+    reranker = resolve_reranker(config.model_name, **where)
+    return read_reranker(reranker.path, reranker.spec)

@@ -16,6 +16,7 @@ from akidb_embeddings.registry.encoders import ENCODERS
 from akidb_embeddings.registry.long_encoders import LONG_ENCODERS
 from akidb_embeddings.registry.rerankers import REFUSED, RERANKERS
 from akidb_embeddings.registry.spec import AnySpec, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
+from akidb_embeddings.registry.static_models import STATIC_MODELS
 
 __all__ = [
     "BUNDLED",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType(
-    {spec.name: spec for spec in (*DECODERS, *BIDIRECTIONAL, *BERTS, *ENCODERS, *LONG_ENCODERS)}
+    {spec.name: spec for spec in (*DECODERS, *BIDIRECTIONAL, *BERTS, *ENCODERS, *LONG_ENCODERS, *STATIC_MODELS)}
 )
 """The embedding models."""
 SPECS: Mapping[str, Spec] = MappingProxyType({**MODELS, **RERANKERS})

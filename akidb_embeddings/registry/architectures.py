@@ -34,6 +34,9 @@ class Architecture:
         head: The head of its classifiers; None if it is not implemented.
         answers: Whether its language models can be rerankers that answer yes or no.
         has_token_types: Whether the second part of a pair has tokens of type 1.
+        is_static: Whether it is a table of vectors of tokens, without special tokens and without an encoder.
+        tensor_names: This library's names of tensors that have others.
+        integers: The names of tensors that hold integers.
     """
 
     module: str
@@ -55,6 +58,13 @@ class Architecture:
     head: heads.HeadSpec | None = None
     answers: bool = False
     has_token_types: bool = False
+    is_static: bool = False
+    tensor_names: Mapping[str, str] = field(default_factory=dict)
+    integers: tuple[str, ...] = ()
+
+    def described(self, config: Config) -> str:
+        """A model of it, in words for messages."""
+        return f"this {config['model_type']} model" + (f", computed by {self.computed_by}," if self.computed_by else "")
 
     def canonical(self, config: Config) -> Config:
         """``config`` with the keys that this library reads, missing ones taken from their aliases."""
@@ -109,6 +119,28 @@ def _is_small_qwen3(config: Config) -> bool:
     hidden_size = config.get("hidden_size")
     return isinstance(hidden_size, int) and hidden_size <= 1024
 
+
+MOST_STATIC_TOKENS = 2**16
+"""The limit of static models, whose authors have none: so many vectors of 1024 numbers take 256 MB."""
+
+
+def _static_limit(config: Config) -> int:
+    return min(config.get("max_length") or MOST_STATIC_TOKENS, MOST_STATIC_TOKENS)
+
+
+_STATIC = Architecture(
+    "static",
+    lambda config: "mean",
+    max_tokens=_static_limit,
+    float16=lambda config: False,  # sums of float16 numbers would round, and a table is not slower in float32
+    prefix="",
+    poolings=("mean",),
+    is_static=True,
+    tensor_names={"embeddings": "embedding.weight"},
+    integers=("mapping",),
+)
+MODEL2VEC, STATIC_EMBEDDING = "model2vec", "static_embedding"
+"""The names of the architectures of model2vec's models and of sentence-transformers' StaticEmbedding."""
 
 _BERT_HEADS = ("pooler.", "embeddings.position_ids", "cls.")
 
@@ -257,6 +289,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
         float16=lambda config: False,
         ignored=("lm_head.",),
     ),
+    MODEL2VEC: _STATIC,
+    STATIC_EMBEDDING: _STATIC,
 }
 
 

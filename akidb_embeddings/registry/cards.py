@@ -32,6 +32,40 @@ MINILM = CardExample(
     source="https://sbert.net/docs/quickstart.html",
 )
 
+_MRA = (
+    "Gadofosveset-enhanced MR angiography of carotid arteries: does steady-state imaging improve accuracy of "
+    "first-pass imaging?",
+    "To evaluate the diagnostic accuracy of gadofosveset-enhanced magnetic resonance (MR) angiography in the "
+    "assessment of carotid artery stenosis, with digital subtraction angiography (DSA) as the reference standard,"
+    ' and to determine the value of reading first-pass, steady-state, and "combined" (first-pass plus steady-'
+    "state) MR angiograms.",
+    "In a longitudinal study we investigated in vivo alterations of CVO during neuroinflammation, applying "
+    "Gadofluorine M- (Gf) enhanced magnetic resonance imaging (MRI) in experimental autoimmune encephalomyelitis,"
+    " an animal model of multiple sclerosis. SJL/J mice were monitored by Gadopentate dimeglumine- (Gd-DTPA) and "
+    "Gf-enhanced MRI after adoptive transfer of proteolipid-protein-specific T cells. Mean Gf intensity ratios "
+    "were calculated individually for different CVO and correlated to the clinical disease course. Subsequently, "
+    "the tissue distribution of fluorescence-labeled Gf as well as the extent of cellular inflammation was "
+    "assessed in corresponding histological slices.",
+)
+STATIC_RETRIEVAL = CardExample(
+    queries=_MRA[:1],
+    documents=_MRA[1:],
+    scores=((0.7649, 0.3279),),
+    source="https://huggingface.co/blog/static-embeddings",
+)
+
+_CHILI = (
+    "It is known for its dry red chili powder.",
+    "It is popular for dried red chili powder.",
+    "These monsters will move in large groups.",
+)
+STATIC_SIMILARITY = CardExample(
+    queries=_CHILI,
+    documents=_CHILI,
+    scores=((1.0000, 0.8388, -0.0012), (0.8388, 1.0000, 0.0445), (-0.0012, 0.0445, 1.0000)),
+    source="https://huggingface.co/blog/static-embeddings",
+)
+
 GTE_MODERNBERT = CardExample(
     queries=("what is the capital of China?",),
     documents=("how to implement quick sort in python?", "Beijing", "sorting algorithms"),

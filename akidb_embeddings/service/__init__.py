@@ -1,11 +1,12 @@
 """``EmbeddingService``, which users, adapters, the command line and the server call: module ``service``.
 
 ``loaded_model`` is its base class, ``open_model`` that of both kinds of services, ``closing`` what closes;
-``resources`` holds the model; ``calls`` and ``async_calls`` are the methods that embed, ``arguments`` refuses misspelt
-ones of their arguments, ``options`` and ``result`` are what they take and return. ``shared`` keeps one service per
-configuration and process, by ``sharing``; ``inputs`` checks texts and vectors, ``prompter`` chooses the prompt. ``job``
-takes one call's texts through tokenizer and engine, ``forecast`` checks that there is time for them, ``vectors_job``
-makes vectors of them. ``adapter`` and ``elsewhere`` have what framework adapters share.
+``resources`` holds the model, which ``reading`` finds; ``calls`` and ``async_calls`` are the methods that embed,
+``arguments`` refuses misspelt ones of their arguments, ``options`` and ``result`` are what they take and return.
+``shared`` keeps one service per configuration and process, by ``sharing``; ``inputs`` checks texts and vectors,
+``prompter`` chooses the prompt. ``job`` takes one call's texts through tokenizer and engine, ``forecast`` checks that
+there is time for them, ``vectors_job`` makes vectors of them. ``adapter`` and ``elsewhere`` have what framework
+adapters share.
 """
 
 WINDOW_TEXTS = 512

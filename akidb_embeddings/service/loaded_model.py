@@ -44,7 +44,8 @@ class LoadedModel(OpenModel):
         return self._resources.tokenizer.truncation_side
 
     def __repr__(self) -> str:
-        return self._describe(f"{self.config.model_name!r}, dimension={self.dimension}")
+        adapter = f", adapter={self.config.adapter!r}" if self.config.adapter else ""
+        return self._describe(f"{self.config.model_name!r}{adapter}, dimension={self.dimension}")
 
     def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
-from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, apply_config, warn_about_normalization
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, warn_about_base, warn_about_normalization
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.table import acquire_engine, release_engine, retain_engine
-from akidb_embeddings.hub.download import resolve_model
 from akidb_embeddings.service.prompter import Prompter
+from akidb_embeddings.service.reading import read_configured
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,10 @@ class Resources:
             CheckpointError: The model's files are missing, damaged or not supported.
             WorkerError: MLX cannot be loaded, or this process was forked from one that runs it.
         """
-        files = resolve_model(
-            config.model_name,
-            revision=config.revision,
-            cache_dir=config.cache_dir,
-            auto_download=config.auto_download,
-        )
-        checkpoint = read_checkpoint(files.path, files.spec)
+        checkpoint = read_configured(config)
         settings = apply_config(config, checkpoint)
         warn_about_normalization(config, checkpoint)
+        warn_about_base(config, checkpoint)
         prompter = Prompter(config, checkpoint, settings)
         tokenizer = Tokenizer(checkpoint, settings.max_tokens)
         tokenizer.log()

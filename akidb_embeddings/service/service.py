@@ -29,6 +29,8 @@ class EmbeddingService(AsyncCalls):
         config: A whole configuration.
         config_path: A YAML file with one; without both, the file ``EmbeddingConfig.from_yaml`` finds, or defaults.
         revision: Branch, tag or commit of the repository.
+        adapter: LoRA adapter, a Hugging Face repository or a local folder.
+        adapter_revision: Branch, tag or commit of the adapter's repository.
         pooling: "auto" (as trained), "mean", "cls" or "last".
         normalize: Whether vectors are scaled to length 1.
         dimensions: Length to which vectors are cut.
@@ -58,6 +60,8 @@ class EmbeddingService(AsyncCalls):
         config: EmbeddingConfig | None = None,
         config_path: str | Path | None = None,
         revision: str | None = AS_CONFIGURED,
+        adapter: str | os.PathLike[str] | None = AS_CONFIGURED,
+        adapter_revision: str | None = AS_CONFIGURED,
         pooling: str = AS_CONFIGURED,
         normalize: bool | None = AS_CONFIGURED,
         dimensions: int | None = AS_CONFIGURED,

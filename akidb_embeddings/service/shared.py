@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from akidb_embeddings.checkpoint.digest import deciding_files
+from akidb_embeddings.checkpoint.digest import deciding_adapter_files, deciding_files, digest_files
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE
 from akidb_embeddings.checkpoint.modules import read_steps
 from akidb_embeddings.config.embedding import EmbeddingConfig
@@ -47,30 +47,41 @@ def close_shared_services() -> None:
 
 
 def model_version(config: EmbeddingConfig) -> str | None:
-    """A digest of the files and prompts of a model in a folder or in this package.
+    """A digest of the files and prompts of a model in a folder or in this package, and of an adapter in a folder.
 
     It changes whenever the folder would give other vectors. No weights are loaded, and a file is read again only after
     it has changed.
 
     Returns:
-        The digest. None for a repository of the hub, whose versions ``revision`` names, and for a missing folder.
+        The digest. None for a repository of the hub, whose versions ``revision`` names, and for a missing folder. If
+        only one of the model and the adapter is in a folder, the digest is that one's.
     """
     spec = MODELS.get(config.model_name)
     is_bundled = spec is not None and spec.bundled and not config.revision
-    folder = str(BUNDLE_ROOT / config.model_name) if is_bundled else folder_of(config.model_name)
-    if folder is None or not os.path.isdir(folder):
+    path = _existing_folder(str(BUNDLE_ROOT / config.model_name) if is_bundled else config.model_name)
+    adapter = None if config.adapter is None else _existing_folder(config.adapter)
+    if path is None and adapter is None:
         return None
     if service := _services.usable(_key(config)):  # its weights stay in use, even if the folder has changed
         return _version(service.checkpoint)
-    path = Path(folder)
-    watched = [*deciding_files(path, read_steps(path)), path / PROMPTS_FILE]
+    if path is None:
+        assert adapter is not None
+        files = [*deciding_adapter_files(adapter), *adapter.glob(PROMPTS_FILE), *adapter.glob("[0-9]*_*/*")]
+        return digest_files((file.relative_to(adapter).as_posix(), file) for file in files)[:20]
+    described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
+    watched = [*deciding_files(path, read_steps(described), adapter), described / PROMPTS_FILE]
     stats = [(str(file), file.stat()) for file in watched if file.exists()]
     states = tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats)
-    return _version_of_folder(path, config.model_name, states)
+    return _version_of_folder(path, config.model_name, adapter, states)
 
 
 def _key(config: EmbeddingConfig) -> Hashable:
-    return config, folder_of(config.model_name)
+    return config, folder_of(config.model_name), config.adapter and folder_of(config.adapter)
+
+
+def _existing_folder(name: str) -> Path | None:
+    folder = folder_of(name)
+    return Path(folder) if folder is not None and os.path.isdir(folder) else None
 
 
 def folder_of(name: str) -> str | None:
@@ -81,8 +92,8 @@ def folder_of(name: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=32)
-def _version_of_folder(path: Path, name: str, _states: Hashable) -> str:
-    return _version(read_checkpoint(path, MODELS.get(name)))
+def _version_of_folder(path: Path, name: str, adapter: Path | None, _states: Hashable) -> str:
+    return _version(read_checkpoint(path, MODELS.get(name), adapter))
 
 
 def _version(checkpoint: Checkpoint) -> str:

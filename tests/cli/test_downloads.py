@@ -13,7 +13,7 @@ from akidb_embeddings.cli import downloads, main
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.server import run as server_run
 from tests.cli.tools import PROCESS, TINY
-from tests.fixtures import model_path
+from tests.fixtures import adapter_path, model_path
 from tests.hub_server import HubServer
 from tests.task_files import write_beir
 
@@ -119,6 +119,22 @@ def test_without_a_terminal_it_goes_on_and_says_so(hub: HubServer, capsys: pytes
     assert note.startswith(f"akidb-embed: {REPO} is not on this machine; downloading ")
     assert note.endswith("without asking: this is no terminal (--no-download never downloads)")
     assert fetched(hub) == 1
+
+
+def test_an_adapter_is_told_and_asked_for_like_a_model(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.add("org/adapter", files_of(adapter_path("tiny-bert-lora")))
+    arguments = ["text", *MODEL, "--adapter", "org/adapter"]
+    assert main([*arguments, "--no-download"]) == 1
+    capsys.readouterr()
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert [line.partition(";")[0] for line in shown.err.splitlines()[:2]] == [
+        f"akidb-embed: {name} is not on this machine" for name in (REPO, "org/adapter")
+    ]
+    assert '"fingerprint": "bert-lora-mean-32-' in shown.out
+    assert main(["download", "org/adapter"]) == 0
+    assert main(["verify", "org/adapter"]) == 1
+    assert "is no whole model but a LoRA adapter, which changes the weights of tiny-bert" in capsys.readouterr().err
 
 
 def test_a_small_download_is_no_question(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

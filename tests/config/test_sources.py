@@ -99,6 +99,22 @@ def test_a_revision_does_not_move_to_another_model() -> None:
     assert EmbeddingConfig.resolve(base, pooling="cls").revision == "v1"
 
 
+def test_an_adapter_does_not_move_to_another_model_nor_its_revision_to_another_adapter() -> None:
+    base = EmbeddingConfig(model_name="a/b", adapter="c/d", adapter_revision="v1")
+    other = EmbeddingConfig.resolve(base, model_name="e/f")
+    assert (other.adapter, other.adapter_revision) == (None, None)
+    moved = EmbeddingConfig.resolve(base, adapter=Path("e/f"))
+    assert (moved.adapter, moved.adapter_revision) == ("e/f", None)
+    assert EmbeddingConfig.resolve(base, model_name="a/b", pooling="cls").adapter_revision == "v1"
+
+
+def test_a_revision_of_no_adapter_is_refused(tmp_path: Path) -> None:
+    words = "adapter_revision is 'v1', but there is no adapter; leave it out."
+    assert refusal(EmbeddingConfig, adapter_revision="v1") == words
+    file = write(tmp_path / "config.yaml", adapter_revision="v1")
+    assert refusal(EmbeddingConfig.from_yaml, file) == f"{file}: {words}"
+
+
 # Sources
 
 

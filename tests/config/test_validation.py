@@ -16,6 +16,7 @@ BAD_VALUES = [
     ("model_name", None, "repository"),
     ("revision", 1234567, "quote digits"),
     ("revision", "", "or None"),
+    ("adapter", " ", "a Hugging Face repository or a local folder, or None"),
     ("pooling", "max", "'auto', 'mean', 'cls', 'last'"),
     ("pooling", None, "'auto'"),
     ("normalize", "true", "True or False, or None"),

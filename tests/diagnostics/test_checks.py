@@ -14,7 +14,7 @@ from akidb_embeddings.compute import masks
 from akidb_embeddings.diagnostics.checks import Check
 from akidb_embeddings.diagnostics.vector_checks import check_vectors
 from akidb_embeddings.service.vectors_job import VectorsJob
-from tests.fixtures import copy_model, model_path
+from tests.fixtures import STATIC, copy_model, model_path
 from tests.random_models import BERT, CONFIGS, random_model
 
 
@@ -53,6 +53,12 @@ def test_every_architecture_passes(name: str, pooling: str, tmp_path: Path) -> N
     assert set(found) >= {"finite", "alone and in a batch", "in another order", "length 1", "long texts are flagged"}
     assert "on several threads" in found
     assert ("final token" in found) == (pooling == "last")
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_static_models_pass(name: str) -> None:
+    """Though they read no order, and drop texts of which they know no token."""
+    assert failed(model_path(name)) == set()
 
 
 def test_figures_and_limits_are_told(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from akidb_embeddings.diagnostics.findings import Finding
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.hub import cache
 from tests.conftest import REPOSITORY
-from tests.fixtures import BUNDLED, model_path
+from tests.fixtures import BUNDLED, adapter_path, model_path
 from tests.hub_server import isolate
 
 ASK_QUERIES = doctor._ask_queries
@@ -101,6 +101,18 @@ def test_defaults_and_a_model_that_is_not_here_are_no_failure(monkeypatch: pytes
     assert model.remedy == "akidb-embed download org/name --revision v2"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert find("model").text == "org/name is not on this machine; HF_HUB_OFFLINE=1"
+
+
+def test_an_adapter_is_part_of_the_model(tmp_path: Path) -> None:
+    base, adapter = model_path("tiny-bert"), adapter_path("tiny-bert-lora")
+    write_config(model_name=base, adapter=adapter)
+    assert find("model").text == f"{base} (folder): 32 dimensions, mean pooling, with the adapter {adapter}"
+    write_config(model_name=base, adapter="org/adapter", adapter_revision="v1")
+    model = find("model")
+    assert (model.status, model.text) == ("warn", "org/adapter is not on this machine")
+    assert model.remedy == "akidb-embed download org/adapter --revision v1"
+    write_config(model_name=base, adapter=base)
+    assert find("model").status == "fail"
 
 
 def test_an_invalid_configuration_fails_once() -> None:

@@ -57,7 +57,7 @@ def model_in(folder: Path, content: bytes = b"weights") -> Any:
     folder.mkdir(exist_ok=True)
     (folder / "model.safetensors").write_bytes(content)
     tensors = {"a": Location(folder / "model.safetensors", "a", (1,), "F32")}
-    return SimpleNamespace(path=folder, tensors=tensors, config={}, after_encoder=())
+    return SimpleNamespace(path=folder, tensors=tensors, config={}, after_encoder=(), adapter=None)
 
 
 def test_equal_configurations_share_an_engine(loader: Loader, checkpoint: Any) -> None:

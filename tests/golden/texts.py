@@ -83,6 +83,9 @@ COUNTED_LENGTHS = (
 
 TEXTS: list[str] = SHORT_TEXTS + SPECIAL_TOKEN_TEXTS + [counted_text(tokens) for tokens in COUNTED_LENGTHS]
 
+# Many characters for each token: model2vec cuts long texts in characters before it counts tokens.
+STATIC_TEXTS: list[str] = [*TEXTS, "        ".join(counted_text(700).split())]
+
 QUERIES: list[str] = [
     "What is the capital of China?",
     "how do plants make sugar",

@@ -1,16 +1,16 @@
 """The page of models is what the registry says."""
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from akidb_embeddings.checkpoint.static import read_config
 from akidb_embeddings.registry import MODELS, REFUSED, RERANKERS, SPECS
 from akidb_embeddings.registry.architectures import ARCHITECTURES, architecture_name
 from scripts import models_page
 from tests.conftest import REPOSITORY
-from tests.fixtures import DATA, TINY, golden
+from tests.fixtures import DATA, STATIC, TINY, golden
 
 
 def test_the_page_is_what_the_script_makes() -> None:
@@ -50,13 +50,12 @@ def test_the_columns_are_named() -> None:
 
 
 def test_what_the_page_says_is_proven_is_tested() -> None:
-    """By tests/architectures/test_parity.py: over these names, and over tiny-pplx by tests of its own."""
+    """By test_static.py and test_parity.py of tests/architectures, in the latter over tiny-pplx by tests of its own."""
     assert models_page.RANDOM.keys() == ARCHITECTURES.keys()
     for architecture, names in models_page.RANDOM.items():
         for name in names:
-            config = json.loads((DATA / "models" / name / "config.json").read_text(encoding="utf-8"))
-            assert architecture_name(config) == architecture
-            assert name in (*TINY, "tiny-pplx")
+            assert architecture_name(read_config(DATA / "models" / name)) == architecture
+            assert name in (*TINY, "tiny-pplx", *STATIC)
             assert golden(name)["texts"].size
     parity = (REPOSITORY / "tests/architectures/test_parity.py").read_text(encoding="utf-8")
     for name in models_page.REAL:

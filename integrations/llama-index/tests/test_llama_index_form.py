@@ -56,7 +56,14 @@ def test_a_serialized_form_takes_further_fields() -> None:
 @pytest.mark.parametrize(
     "change",
     [{name: value} for name, value in (DECIDING | NAMED | {"task": "Find it"}).items()]
-    + [{"model_name": "tiny"}, {"revision": "abc"}, {"max_tokens": 256}, {"query_prompt": ""}, {"document_prompt": ""}],
+    + [
+        {"model_name": "tiny"},
+        {"revision": "abc"},
+        {"adapter": "org/adapter"},
+        {"max_tokens": 256},
+        {"query_prompt": ""},
+        {"document_prompt": ""},
+    ],
     ids=str,
 )
 def test_what_decides_the_vectors_is_in_the_serialized_form(change: dict[str, Any], tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ class MLXEmbedding(BaseEmbedding):
     model_config = ConfigDict(extra="forbid")
 
     revision: str | None = Field(default=None, description="Branch, tag or commit of the repository.")
+    adapter: str | None = Field(default=None, description="LoRA adapter to the model: a repository or a folder.")
+    adapter_revision: str | None = Field(default=None, description="Branch, tag or commit of the adapter's repository.")
     pooling: str = Field(default="auto", description="'auto' (as trained), 'mean', 'cls' or 'last'.")
     normalize: bool | None = Field(
         default=None,
