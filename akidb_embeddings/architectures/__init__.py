@@ -1,7 +1,7 @@
 """The forward passes, one file per architecture, named in ``registry/architectures.py``.
 
 Each module has ``build(config, weights, kernels) -> Encoder``. ``parts`` holds the layers that several architectures
-share, ``heads`` what makes scores of hidden states.
+share, ``heads`` what makes scores of hidden states, ``sparse_heads`` what makes sparse weights.
 """
 
 import importlib

@@ -19,9 +19,11 @@ from akidb_embeddings.checkpoint.dense import Dense, check_dense_weights, dense_
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder, read_folder
 from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors
+from akidb_embeddings.checkpoint.sparse import WEIGHT_LAYER, SparseHead, with_token_weights
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.registry.architectures import Architecture
+from akidb_embeddings.registry.outputs import DENSE, SPARSE
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Checkpoint(BaseCheckpoint):
         truncate_dim: The length to which its authors truncate vectors; None if they do not.
         matryoshka: The lengths to which vectors were trained to be truncated.
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation.
+        sparse: What makes sparse weights; None if nothing does.
     """
 
     pooling: str | None
@@ -47,11 +50,22 @@ class Checkpoint(BaseCheckpoint):
     truncate_dim: int | None
     matryoshka: Collection[int]
     matryoshka_layer_norm: bool
+    sparse: SparseHead | None
 
     @property
     def after_encoder(self) -> Hashable:
         """See ``BaseCheckpoint``."""
-        return self.dense, self.int8_by_tanh
+        return self.dense, self.int8_by_tanh, self.sparse
+
+    @property
+    def head_layers(self) -> tuple[str, ...]:
+        """See ``BaseCheckpoint``."""
+        return () if self.sparse is None else (WEIGHT_LAYER,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What it makes of a text, some of ``OUTPUTS``."""
+        return (DENSE,) if self.sparse is None else (DENSE, SPARSE)
 
 
 def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
@@ -70,7 +84,9 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     tensors = read_tensors(folder, config, architecture)
     check_no_reranker(path, config, architecture, tensors)
     quantization = read_quantization(config, architecture.prefix)
-    dense, dimension = _dense(folder, tensors, quantization, read_hidden_size(path, config))
+    hidden = read_hidden_size(path, config)
+    tensors, sparse = with_token_weights(path, tensors, hidden)
+    dense, dimension = _dense(folder, tensors, quantization, hidden)
     prompts, default_prompt = read_prompts(folder.description, spec.prompts if spec else {})
     truncate_dim = _truncate_dim(path, folder.description, dimension)
     pooling = _pooling(folder, spec, architecture, config)
@@ -92,6 +108,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
+        sparse=sparse,
     )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(

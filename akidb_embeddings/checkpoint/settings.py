@@ -5,11 +5,14 @@ import json
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
+from akidb_embeddings.checkpoint.sparse import TORCH_FILE
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.registry.outputs import DENSE, SPARSE
 
 _log = logging.getLogger(__name__)
 
@@ -66,17 +69,38 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     )
 
 
-def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
+def check_output(checkpoint: Checkpoint, output: str) -> None:
+    """Check that a model has an output.
+
+    Raises:
+        ConfigurationError: It does not; the message lists those that it has.
+    """
+    if output in checkpoint.outputs:
+        return
+    has = " and ".join(map(repr, checkpoint.outputs))
+    hint = ""
+    if output == SPARSE and (checkpoint.path / TORCH_FILE).is_file():
+        hint = f"{TORCH_FILE} is not read here, because PyTorch's format may run code: `akidb-embed convert` reads it."
+    raise ConfigurationError(field="output", reason=f"is {output!r}; this model has {has}.", hint=hint)
+
+
+def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output: str = DENSE) -> str:
     """An identifier of the vector space. With equal fingerprints, equal texts give equal vectors.
 
     It covers the model's files (and so revision and quantization), pooling, dimensions, normalization, ``max_tokens``
-    and the prompt. The part before the hash is for readability.
+    and the prompt; of other outputs than dense, what they depend on. The part before the hash is for readability.
     """
+    bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
+    name = f"{checkpoint.config['model_type']}-{bits}"
+    if output != DENSE:
+        return f"{name}{output}-{_hash([checkpoint.digest, output, settings.max_tokens, prompt])}"
     parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
     parts += ["layer_norm"] if settings.layer_norm else []
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
-    bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
-    return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
+    return f"{name}{settings.pooling}-{settings.dimensions}-{_hash(parts)}"
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
 def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:

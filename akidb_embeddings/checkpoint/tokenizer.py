@@ -14,12 +14,16 @@ from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.final_token import appended_post_processor, ends_texts, post_processor
 from akidb_embeddings.checkpoint.long_texts import LongTexts, count
+from akidb_embeddings.checkpoint.sparse import TokenWeights
 from akidb_embeddings.checkpoint.tokenizer_checks import PROBES, encode_texts, probe
-from akidb_embeddings.checkpoint.tokenizer_file import lowercase, read_tokenizer, truncation_side
+from akidb_embeddings.checkpoint.tokenizer_file import lowercase, named_ids, read_tokenizer, truncation_side
 from akidb_embeddings.checkpoint.tokenizer_versions import ambiguities
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 
 _log = logging.getLogger(__name__)
+
+# Those that BGE-M3's authors leave out.
+_WEIGHTLESS = ("cls_token", "eos_token", "pad_token", "unk_token")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Tokenizer:
 
     Attributes:
         truncation_side: The side from which texts are truncated: "right" or "left".
+        weightless: The special tokens that have no weight where each token of a text has one.
 
     Raises:
         CheckpointError: tokenizer.json cannot be read, or lacks special tokens.
@@ -96,6 +101,8 @@ class Tokenizer:
         self.truncation_side = direction
         self._long_texts = LongTexts(tokenizer, self._special_tokens)
         self._checkpoint = checkpoint
+        weighs = isinstance(checkpoint.sparse, TokenWeights)
+        self.weightless = named_ids(tokenizer, checkpoint.folder, _WEIGHTLESS) if weighs else ()
         self._probe(file)
 
     def log(self) -> None:
@@ -160,6 +167,10 @@ class Tokenizer:
         check_unicode([text], "", 0)
         [encoding] = encode_texts(self._tokenizer, [text], special_tokens=False, offsets=True)
         return sorted(offset for part in (encoding, *encoding.overflowing) for offset in part.offsets)
+
+    def strings(self, ids: Iterable[int]) -> list[str]:
+        """The tokens with these ids, as the vocabulary has them; "" for an id that it lacks."""
+        return [self._tokenizer.id_to_token(int(token)) or "" for token in ids]
 
     def _encode(self, texts: list[str], first_index: int) -> list[Encoding]:
         return encode_texts(self._tokenizer, texts, first_index)

@@ -9,7 +9,7 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer, Sequen
 from tokenizers.processors import TemplateProcessing
 
 from akidb_embeddings.checkpoint.folder import ModelFolder
-from akidb_embeddings.checkpoint.special_tokens import tokenizer_settings, tokens_to_add
+from akidb_embeddings.checkpoint.special_tokens import named_tokens, text_of, tokenizer_settings, tokens_to_add
 from akidb_embeddings.checkpoint.tokenizer_checks import load_tokenizer
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.tokenizer_classes import (
@@ -55,6 +55,21 @@ def read_tokenizer(folder: ModelFolder) -> FastTokenizer:
     ):
         tokenizer.post_processor = TemplateProcessing("$A", "$A $B", [])
     return tokenizer
+
+
+def named_ids(tokenizer: FastTokenizer, folder: ModelFolder, keys: Collection[str]) -> tuple[int, ...]:
+    """The ids of the special tokens that transformers knows by some ``keys`` (``cls_token``), without missing ones.
+
+    Args:
+        tokenizer: What ``read_tokenizer`` made of the folder.
+        folder: The folder.
+        keys: The keys.
+    """
+    settings = tokenizer_settings(folder)
+    kind = TOKENIZER_CLASSES.get(class_name(folder, settings), ANY_TOKENIZER)
+    named = named_tokens(settings, kind, tokenizer)
+    ids = [tokenizer.token_to_id(text_of(named[key])) for key in keys if key in named]
+    return tuple(sorted({token for token in ids if token is not None}))
 
 
 def _refuse_other_tokenizers(folder: ModelFolder, settings: Mapping[str, Any]) -> None:

@@ -128,7 +128,7 @@ class Engine:
 
         Args:
             rows: The token ids of each text, int32 [L].
-            pooling: The pooling strategy.
+            pooling: The pooling strategy, or the output that is wanted in place of one vector.
             max_rows: The largest number of texts in a micro-batch.
             max_waiting_tokens: The largest number of queued tokens.
             deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
@@ -137,7 +137,7 @@ class Engine:
             first_parts: The number of tokens of each pair's first part; None for texts without token types.
 
         Returns:
-            The future of the pooled vectors, float32 [len(rows), dimension].
+            The future of the pooled vectors, float32 [len(rows), dimension], or of a list of rows.
 
         Raises:
             OverloadError: More than ``max_waiting_tokens`` would be queued.

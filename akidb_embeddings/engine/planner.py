@@ -17,7 +17,7 @@ class MicroBatch:
     Attributes:
         ids: Token ids, int32 [B, L], padded on the right.
         lengths: The number of tokens of each text, int32 [B].
-        pooling: The pooling strategy.
+        pooling: The pooling strategy, or the output that is wanted in place of one vector.
         alone: Whether the vectors must not depend on what else runs, to the last bit.
         first_parts: The number of tokens of each pair's first part, whose type is 0, int32 [B]; those after it have
             type 1. None where every token has type 0.

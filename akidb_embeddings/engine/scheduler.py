@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.engine.planner import Packer, padded_length
 from akidb_embeddings.errors import DeadlineError, NonFiniteVectorError
-from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
+from akidb_embeddings.registry.outputs import RAGGED
+from akidb_embeddings.vectors.ragged import Row, Rows, unusable_rows
 
 # Small requests go first, but after this many consecutive rounds of them a large one runs.
 _MAX_CONSECUTIVE_SMALL_ROUNDS = 8
@@ -28,8 +29,8 @@ BUSY_TOKENS = 8192
 _BUSY_SECONDS = 1.0
 
 
-class VectorsFuture(Future[Vectors]):
-    """The future of a request, with its progress.
+class VectorsFuture(Future[Any]):
+    """The future of a request's rows, with its progress: an array, or a list of rows of the outputs in ``RAGGED``.
 
     Attributes:
         delivered: How many texts have their vectors.
@@ -46,7 +47,7 @@ class Request:
 
     Attributes:
         rows: The token ids of each text, int32 [L].
-        pooling: The pooling strategy.
+        pooling: The pooling strategy, or the output that is wanted in place of one vector.
         max_rows: The largest number of texts in a micro-batch.
         deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
         alone: Whether its rounds contain no other request's texts, so that its vectors do not depend on them.
@@ -70,18 +71,19 @@ class Request:
         # Longest first: neighbours have similar lengths, and the largest memory use comes first.
         self.waiting = deque(sorted(range(len(self.rows)), key=lambda index: -self.rows[index].size))
         self.waiting_tokens = sum(row.size for row in self.rows)
-        self._vectors: Vectors | None = None
+        self._rows: Rows | None = None
         self._end_lock = threading.Lock()
         self._ended = False
 
-    def deliver(self, position: int, vector: Vectors) -> None:
-        """Store the vector of one text. The last one resolves the future, with vectors in the texts' order."""
-        if self._vectors is None:
-            self._vectors = np.empty((len(self.rows), vector.size), dtype=np.float32)
-        self._vectors[position] = vector
+    def deliver(self, position: int, row: Row) -> None:
+        """Store the row of one text. The last one resolves the future, with rows in the texts' order."""
+        if self._rows is None:
+            count = len(self.rows)
+            self._rows = [row] * count if self.pooling in RAGGED else np.empty((count, row.size), dtype=np.float32)
+        self._rows[position] = row
         self.future.delivered += 1
         if self.future.delivered == len(self.rows) and self._end():
-            self.future.set_result(self._vectors)
+            self.future.set_result(self._rows)
 
     def fail(self, error: Exception) -> None:
         """Resolve the future with an error, unless it is already resolved or cancelled."""
@@ -112,14 +114,14 @@ class Item(NamedTuple):
         return self.request.rows[self.position]
 
 
-def deliver(items: list[Item], vectors: Vectors) -> None:
-    """Deliver each text's vector, float32 [len(items), dimension]. NaN or infinity fails only the row's own request."""
-    non_finite = set(non_finite_rows(vectors))
-    for row, (request, position) in enumerate(items):
-        if row in non_finite:
+def deliver(items: list[Item], rows: Rows) -> None:
+    """Deliver each text's row. NaN or infinity fails only the row's own request."""
+    non_finite = set(unusable_rows(rows))
+    for index, (request, position) in enumerate(items):
+        if index in non_finite:
             request.fail(NonFiniteVectorError(position, request.rows[position].size))
         else:
-            request.deliver(position, vectors[row])
+            request.deliver(position, rows[index])
 
 
 class Scheduler:

@@ -29,6 +29,7 @@ class Architecture:
         aliases: Other names of config.json's keys.
         computed_by: The library that computes it; "" for this one.
         head: The head of its classifiers; None if it is not implemented.
+        masked_lm: Its masked language model's layers; None if SPLADE is not implemented for it.
         answers: Whether its language models can be rerankers that answer yes or no.
         has_token_types: Whether the second part of a pair has tokens of type 1.
     """
@@ -47,6 +48,7 @@ class Architecture:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     computed_by: str = ""
     head: heads.HeadSpec | None = None
+    masked_lm: heads.MaskedLMSpec | None = None
     answers: bool = False
     has_token_types: bool = False
 
@@ -103,6 +105,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
         prefix="bert.",
         ignored=_BERT_HEADS,
         head=heads.BERT,
+        masked_lm=heads.BERT_LM,
         has_token_types=True,
     ),
     "xlm-roberta": _XLM_ROBERTA,
@@ -121,6 +124,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type
             "hidden_act": ("activation",),
         },
         head=heads.DISTILBERT,
+        masked_lm=heads.DISTILBERT_LM,
     ),
     "mpnet": Architecture(
         "mpnet",

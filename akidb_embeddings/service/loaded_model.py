@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, fingerprint
+from akidb_embeddings.checkpoint.settings import Settings, check_output, fingerprint
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.service.inputs import check_text, check_texts
 from akidb_embeddings.service.open_model import OpenModel
 from akidb_embeddings.service.resources import Resources
@@ -46,16 +47,23 @@ class LoadedModel(OpenModel):
     def __repr__(self) -> str:
         return self._describe(f"{self.config.model_name!r}, dimension={self.dimension}")
 
-    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What ``encode`` can make of a text: "dense", "sparse", "tokens", one or more of them."""
+        return self.checkpoint.outputs
+
+    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32", output: str = DENSE) -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
 
         A precision other than float32 is appended, since vectors of two precisions must not be mixed.
 
         Raises:
+            ConfigurationError: The model does not have the output.
             InputError: The precision is unknown.
         """
         check_precision(precision)
-        name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt))
+        check_output(self.checkpoint, output)
+        name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt), output)
         return name if precision == "float32" else f"{name}-{precision}"
 
     def resolve_prompt(
@@ -71,6 +79,10 @@ class LoadedModel(OpenModel):
             InputError: The text is not a string, or not valid Unicode.
         """
         return self._resources.tokenizer.offsets(check_text(text))
+
+    def token_strings(self, indices: Iterable[int]) -> list[str]:
+        """The tokens of a sparse vector's indices, as the model's vocabulary has them."""
+        return self._resources.tokenizer.strings(indices)
 
     def count_tokens(self, texts: Iterable[str], *, prompt: str = "") -> list[int]:
         """How many tokens each text has with the prompt and special tokens; ``encode`` keeps ``settings.max_tokens``.
