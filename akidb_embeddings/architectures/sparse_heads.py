@@ -21,8 +21,8 @@ from akidb_embeddings.vectors.finish import Vectors
 from akidb_embeddings.vectors.ragged import Row, highest_pairs, nonzero_pairs
 
 Ids = NDArray[np.int32]
-# Logits of the vocabulary for so many numbers at once, 64 MB: a long text has one row of them for each token.
-_MOST_LOGITS = 1 << 24
+# So many logits are computed at once, 16 MB. A few such arrays are alive at a time.
+_MOST_LOGITS = 1 << 22
 
 
 class SparseReadout(Protocol):
@@ -89,22 +89,25 @@ class SpladeHead:
             part, is_real = x[:, begin : begin + step], real[:, begin : begin + step, None]
             if pooled is not None:
                 part = mx.depends(part, pooled)
-            found = self._pool(mx.addmm(self.bias, part, self.decoder), is_real)
+            found = self._pool(part, is_real)
             if pooled is not None:
                 found = mx.maximum(pooled, found) if self.strategy == "max" else pooled + found
             pooled = found
         assert pooled is not None  # a text has a token
-        return self._activate(pooled) if self.strategy == "max" else pooled
+        return self._activate(pooled + self.bias) if self.strategy == "max" else pooled
 
     def pairs(self, output: Vectors, ids: Ids, lengths: Ids) -> list[Row]:
         """See ``SparseReadout``."""
         return [nonzero_pairs(weights) for weights in output]
 
-    def _pool(self, logits: mx.array, is_real: mx.array) -> mx.array:
-        """Logits [B, T, V] over T: their highest, to which the activation, which grows with them, comes last."""
+    def _pool(self, x: mx.array, is_real: mx.array) -> mx.array:
+        """float32 [B, V] of states [B, T, hidden_size]: the sum of their weights, or their highest logits.
+
+        The bias and the activation, which grow with the logits, can follow once for all of those.
+        """
         if self.strategy == "max":
-            return mx.where(is_real, logits, 0.0).max(axis=1)
-        return mx.where(is_real, self._activate(logits), 0.0).sum(axis=1)
+            return mx.where(is_real, x @ self.decoder, -mx.inf).max(axis=1)
+        return mx.where(is_real, self._activate(mx.addmm(self.bias, x, self.decoder)), 0.0).sum(axis=1)
 
     def _activate(self, x: mx.array) -> mx.array:
         x = mx.log1p(mx.maximum(x, 0.0))

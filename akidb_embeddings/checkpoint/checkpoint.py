@@ -19,7 +19,7 @@ from akidb_embeddings.checkpoint.dense import Dense, check_dense_weights, dense_
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder, read_folder
 from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors
-from akidb_embeddings.checkpoint.sparse import WEIGHT_LAYER, SparseHead, with_token_weights
+from akidb_embeddings.checkpoint.sparse import WEIGHT_LAYER, SparseHead, Splade, splade_head, with_token_weights
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.registry.architectures import Architecture
@@ -31,7 +31,7 @@ class Checkpoint(BaseCheckpoint):
     """The folder of a model that makes vectors.
 
     Attributes:
-        pooling: The trained pooling; None if it is unknown.
+        pooling: The trained pooling, or the only output if that is no dense vector; None if it is unknown.
         dense: The dense layers after pooling.
         normalize: Whether vectors were normalized in training.
         int8_by_tanh: Whether vectors end as integers, ``round(127 tanh(x))``.
@@ -60,11 +60,16 @@ class Checkpoint(BaseCheckpoint):
     @property
     def head_layers(self) -> tuple[str, ...]:
         """See ``BaseCheckpoint``."""
+        if isinstance(self.sparse, Splade):
+            assert self.architecture.masked_lm is not None
+            return self.architecture.masked_lm.layers
         return () if self.sparse is None else (WEIGHT_LAYER,)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """What it makes of a text, some of ``OUTPUTS``."""
+        if isinstance(self.sparse, Splade):
+            return (SPARSE,)
         return (DENSE,) if self.sparse is None else (DENSE, SPARSE)
 
 
@@ -85,11 +90,14 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     check_no_reranker(path, config, architecture, tensors)
     quantization = read_quantization(config, architecture.prefix)
     hidden = read_hidden_size(path, config)
-    tensors, sparse = with_token_weights(path, tensors, hidden)
+    tensors, weights = with_token_weights(path, tensors, hidden)
+    splade = splade_head(folder.steps, tensors, config, architecture.masked_lm)
     dense, dimension = _dense(folder, tensors, quantization, hidden)
+    if splade is not None:
+        dimension = int(config["vocab_size"])
     prompts, default_prompt = read_prompts(folder.description, spec.prompts if spec else {})
     truncate_dim = _truncate_dim(path, folder.description, dimension)
-    pooling = _pooling(folder, spec, architecture, config)
+    pooling = SPARSE if splade is not None else _pooling(folder, spec, architecture, config)
     checkpoint = Checkpoint(
         folder=folder,
         config=config,
@@ -108,7 +116,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
-        sparse=sparse,
+        sparse=splade or weights,
     )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(

@@ -8,10 +8,10 @@ from typing import Any
 from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
-    EMBEDDER,
     Layout,
     Step,
     TransformerSettings,
+    layout_of,
     read_steps,
     trained_pooling,
     transformer_settings,
@@ -65,17 +65,19 @@ def tokenizer_bytes(path: Path) -> int:
     return _TOKENIZER_MEMORY * file.stat().st_size if file.is_file() else 0
 
 
-def read_folder(path: Path, layout: Layout = EMBEDDER) -> ModelFolder:
+def read_folder(path: Path, layout: Layout | None = None) -> ModelFolder:
     """Read the JSON files of a model folder.
 
     Args:
         path: The folder.
-        layout: What its sentence-transformers files may say.
+        layout: What its sentence-transformers files may say; None for what those of the kind of vectors may that it
+            makes.
 
     Raises:
         CheckpointError: A file is missing or damaged, or has a setting that this library does not support.
     """
     config = read_json(path / "config.json", required=True)
+    layout = layout or layout_of(path)
     steps = read_steps(path, layout)
     return ModelFolder(
         path=path,

@@ -66,6 +66,16 @@ EMBEDDER = Layout(
     },
 )
 _LOGITS = {"method": "forward", "method_output_name": "logits"}
+SPLADE_POOLING = "SpladePooling"
+SPLADE = Layout(
+    re.compile(rf"(MLM)?Transformer {SPLADE_POOLING}"),
+    f"Transformer and {SPLADE_POOLING} for sparse vectors; otherwise they would differ",
+    {
+        "transformer_task": ("fill-mask",),
+        "modality_config": ({"text": _LOGITS},),
+        "module_output_name": ("token_embeddings",),
+    },
+)
 RERANKER = Layout(
     re.compile(rf"Transformer( {LOGIT_SCORE})?"),
     "Transformer alone, or with LogitScore after it; otherwise scores would differ",
@@ -110,12 +120,22 @@ class Step:
     folder: Path
 
 
-def read_steps(path: Path, layout: Layout = EMBEDDER) -> list[Step]:
+def layout_of(path: Path) -> Layout:
+    """What the files of a model that makes vectors may say, by what kind of vectors it makes.
+
+    Raises:
+        CheckpointError: modules.json is malformed.
+    """
+    kinds = {_module_type(kind) for kind, _ in read_modules(path)}
+    return SPLADE if SPLADE_POOLING in kinds else EMBEDDER
+
+
+def read_steps(path: Path, layout: Layout | None = None) -> list[Step]:
     """The modules in modules.json, or without that file, the subfolders of modules.
 
     Args:
         path: The model's folder.
-        layout: Which modules are supported.
+        layout: Which modules are supported; None for those of the kind of vectors that it makes.
 
     Raises:
         CheckpointError: modules.json is malformed, or has modules or an order that this library does not support.
@@ -123,6 +143,7 @@ def read_steps(path: Path, layout: Layout = EMBEDDER) -> list[Step]:
     steps = [Step(_module_type(kind), path / name) for kind, name in read_modules(path)]
     if not steps:
         steps = [Step("Transformer", path), *_steps_from_folders(path)]
+    layout = layout or layout_of(path)
     order = " ".join(step.kind for step in steps)
     if not layout.order.fullmatch(order):
         raise CheckpointError(

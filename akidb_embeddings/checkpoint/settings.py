@@ -22,9 +22,9 @@ class Settings:
     """The effective settings of a service.
 
     Attributes:
-        pooling: The pooling strategy.
+        pooling: The pooling strategy; of a model without dense vectors, its output.
         normalize: Whether vectors are scaled to length 1.
-        dimensions: The length of vectors.
+        dimensions: The length of vectors; of sparse ones, that of the vocabulary.
         max_tokens: The largest number of tokens of a text, special tokens included.
         prompts: Prompts by name.
         default_prompt: The prompt of texts for which none is requested.
@@ -56,6 +56,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     Raises:
         ConfigurationError: The model does not support a setting.
     """
+    _check_dense(config, checkpoint)
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
@@ -77,11 +78,16 @@ def check_output(checkpoint: Checkpoint, output: str) -> None:
     """
     if output in checkpoint.outputs:
         return
-    has = " and ".join(map(repr, checkpoint.outputs))
     hint = ""
     if output == SPARSE and (checkpoint.path / TORCH_FILE).is_file():
         hint = f"{TORCH_FILE} is not read here, because PyTorch's format may run code: `akidb-embed convert` reads it."
-    raise ConfigurationError(field="output", reason=f"is {output!r}; this model has {has}.", hint=hint)
+    # In words of its own: commands have an option of that name, for a file.
+    text = f"This model has no output {output!r}; it has {_listed(checkpoint.outputs)}."
+    raise ConfigurationError(text, field="output", hint=hint)
+
+
+def _listed(outputs: tuple[str, ...]) -> str:
+    return " and ".join(map(repr, outputs))
 
 
 def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output: str = DENSE) -> str:
@@ -101,6 +107,18 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output:
 
 def _hash(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
+
+
+def _check_dense(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Refuse the settings of a dense vector where there is none."""
+    given = {"pooling": config.pooling, "dimensions": config.dimensions}
+    for name, value in given.items():
+        if DENSE not in checkpoint.outputs and value not in ("auto", None):
+            raise ConfigurationError(
+                field=name,
+                source=config.source_of(name),
+                reason=f"is {value!r}, which is for dense vectors; this model has {_listed(checkpoint.outputs)} alone.",
+            )
 
 
 def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
@@ -128,7 +146,7 @@ def _join_alternatives(words: tuple[str, ...]) -> str:
 
 def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
     """Warn if vectors are normalized because ``normalize`` is None, although the authors' are not."""
-    if config.normalize is None and not checkpoint.normalize:
+    if config.normalize is None and not checkpoint.normalize and DENSE in checkpoint.outputs:
         _log.warning(
             "%s was trained without normalization, but its vectors are normalized here. Set normalize to False for the "
             "authors' vectors, or to True to disable this warning.",

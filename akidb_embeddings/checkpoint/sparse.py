@@ -1,11 +1,15 @@
 """What a folder says of sparse weights: BGE-M3's ``sparse_linear.safetensors``, or SPLADE's pooling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from akidb_embeddings.checkpoint.json_file import read_json
+from akidb_embeddings.checkpoint.modules import SPLADE_POOLING, Step
 from akidb_embeddings.checkpoint.safetensors import Location, Tensors, read_header
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.registry.heads import MaskedLMSpec
 
 WEIGHT_LAYER = "sparse_linear"
 """The layer that gives each token of a text its weight, by the name of its file and tensors."""
@@ -44,6 +48,47 @@ class Splade:
 
 
 SparseHead = TokenWeights | Splade
+
+_STRATEGIES = ("max", "sum")
+_ACTIVATIONS = {"relu": False, "log1p_relu": True}
+
+
+def splade_head(
+    steps: Sequence[Step], tensors: Tensors, config: Mapping[str, Any], spec: MaskedLMSpec | None
+) -> Splade | None:
+    """The pooling of a folder with ``SpladePooling``; None if it has none.
+
+    Args:
+        steps: The modules.
+        tensors: The locations of the tensors by name.
+        config: config.json.
+        spec: The layers of the architecture's masked language model; None if SPLADE is not implemented for it.
+
+    Raises:
+        CheckpointError: A setting is not supported, or a tensor is missing.
+    """
+    files = [step.folder / "config.json" for step in steps if step.kind == SPLADE_POOLING]
+    if not files:
+        return None
+    settings = read_json(files[0])
+    if spec is None:
+        raise CheckpointError(
+            f"{files[0].parent.parent} makes sparse vectors with the masked language model of {config['model_type']}, "
+            "which is not implemented; that of bert and distilbert is."
+        )
+    strategy = settings.get("pooling_strategy", "max")
+    activation = settings.get("activation_function", "relu")
+    if strategy not in _STRATEGIES or activation not in _ACTIVATIONS:
+        raise CheckpointError(
+            f"{files[0]} asks for the pooling {strategy!r:.80} of {activation!r:.80}; supported: "
+            f"{' or '.join(_STRATEGIES)} of {' or '.join(_ACTIVATIONS)}."
+        )
+    # As in transformers, stored weights of the last layer count more than tied ones.
+    tied = f"{spec.decoder}.weight" not in tensors
+    if tied and config.get("tie_word_embeddings") is False:
+        raise CheckpointError(f"{files[0].parent.parent} lacks the tensor {spec.decoder}.weight, which is not tied.")
+    bias = next((name for name in spec.biases if name in tensors), spec.biases[0])
+    return Splade(strategy, _ACTIVATIONS[activation], tied, bias)
 
 
 def with_token_weights(path: Path, tensors: Tensors, hidden: int) -> tuple[Tensors, TokenWeights | None]:

@@ -65,7 +65,7 @@ class Health:
             if isinstance(service, RerankService):
                 await service.ascore(_PROBE_PAIRS, timeout=_PROBE_SECONDS)
             else:
-                await service.aencode(_PROBE_TEXTS, timeout=_PROBE_SECONDS)
+                await service.aencode(_PROBE_TEXTS, timeout=_PROBE_SECONDS, output=service.outputs[0])
         except DeadlineError:
             return f"{name}: a test {kind} was not done after {_PROBE_SECONDS:g} s"
         except OverloadError:  # a full queue is a problem only if nothing leaves it

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.settings import Settings, check_output, fingerprint
 from akidb_embeddings.config.embedding import EmbeddingConfig
-from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.service.inputs import check_text, check_texts
 from akidb_embeddings.service.open_model import OpenModel
 from akidb_embeddings.service.resources import Resources
@@ -52,16 +51,18 @@ class LoadedModel(OpenModel):
         """What ``encode`` can make of a text: "dense", "sparse", "tokens", one or more of them."""
         return self.checkpoint.outputs
 
-    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32", output: str = DENSE) -> str:
+    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32", output: str | None = None) -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
 
-        A precision other than float32 is appended, since vectors of two precisions must not be mixed.
+        A precision other than float32 is appended, since vectors of two precisions must not be mixed. ``output`` is the
+        first of ``outputs`` by default.
 
         Raises:
             ConfigurationError: The model does not have the output.
             InputError: The precision is unknown.
         """
         check_precision(precision)
+        output = self.outputs[0] if output is None else output
         check_output(self.checkpoint, output)
         name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt), output)
         return name if precision == "float32" else f"{name}-{precision}"
