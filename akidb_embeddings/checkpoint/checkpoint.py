@@ -17,13 +17,14 @@ from akidb_embeddings.checkpoint.base import (
 from akidb_embeddings.checkpoint.classes import check_no_reranker
 from akidb_embeddings.checkpoint.dense import Dense, check_dense_weights, dense_layers
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder, read_folder
-from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
+from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors
 from akidb_embeddings.checkpoint.sparse import WEIGHT_LAYER, SparseHead, Splade, splade_head, with_token_weights
+from akidb_embeddings.checkpoint.token_vectors import TokenVectors, read_token_vectors, with_markers
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.registry.architectures import Architecture
-from akidb_embeddings.registry.outputs import DENSE, SPARSE
+from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Checkpoint(BaseCheckpoint):
         matryoshka: The lengths to which vectors were trained to be truncated.
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation.
         sparse: What makes sparse weights; None if nothing does.
+        late: What its token vectors are; None if it makes others.
     """
 
     pooling: str | None
@@ -51,6 +53,7 @@ class Checkpoint(BaseCheckpoint):
     matryoshka: Collection[int]
     matryoshka_layer_norm: bool
     sparse: SparseHead | None
+    late: TokenVectors | None
 
     @property
     def after_encoder(self) -> Hashable:
@@ -68,9 +71,12 @@ class Checkpoint(BaseCheckpoint):
     @property
     def outputs(self) -> tuple[str, ...]:
         """What it makes of a text, some of ``OUTPUTS``."""
-        if isinstance(self.sparse, Splade):
-            return (SPARSE,)
-        return (DENSE,) if self.sparse is None else (DENSE, SPARSE)
+        made = {
+            DENSE: self.late is None and not isinstance(self.sparse, Splade),
+            SPARSE: self.sparse is not None,
+            TOKENS: self.late is not None,
+        }
+        return tuple(output for output, is_made in made.items() if is_made)
 
 
 def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
@@ -92,12 +98,13 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
     hidden = read_hidden_size(path, config)
     tensors, weights = with_token_weights(path, tensors, hidden)
     splade = splade_head(folder.steps, tensors, config, architecture.masked_lm)
-    dense, dimension = _dense(folder, tensors, quantization, hidden)
-    if splade is not None:
-        dimension = int(config["vocab_size"])
-    prompts, default_prompt = read_prompts(folder.description, spec.prompts if spec else {})
+    late = read_token_vectors(folder, config)
+    dense, dimension = _dense(folder, tensors, quantization, hidden, is_late=late is not None)
+    dimension = dimension if splade is None else int(config["vocab_size"])
+    description = with_markers(folder.description) if late else folder.description
+    prompts, default_prompt = read_prompts(description, spec.prompts if spec else {})
     truncate_dim = _truncate_dim(path, folder.description, dimension)
-    pooling = SPARSE if splade is not None else _pooling(folder, spec, architecture, config)
+    pooling = SPARSE if splade else TOKENS if late else _pooling(folder, spec, architecture, config)
     checkpoint = Checkpoint(
         folder=folder,
         config=config,
@@ -117,12 +124,25 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None) -> Checkpoint:
         quantization=quantization,
         tensors=tensors,
         sparse=splade or weights,
+        late=late,
     )
+    _check_sizes(checkpoint, spec)
+    return checkpoint
+
+
+def _check_sizes(checkpoint: Checkpoint, spec: ModelSpec | None) -> None:
+    """Check the dimension against the registry's, and the length of expanded queries against the positions."""
+    expansion = checkpoint.late.expansion if checkpoint.late else None
+    if expansion and expansion.length > checkpoint.positions:
+        raise CheckpointError(
+            f"{checkpoint.path} expands queries to {expansion.length} tokens, but the encoder has "
+            f"{checkpoint.positions} positions."
+        )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(
-            f"{path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another model."
+            f"{checkpoint.path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another "
+            "model."
         )
-    return checkpoint
 
 
 def _pooling(
@@ -150,10 +170,11 @@ def _final_token(
 
 
 def _dense(
-    folder: ModelFolder, tensors: Tensors, quantization: Mapping[str, Any], hidden: int
+    folder: ModelFolder, tensors: Tensors, quantization: Mapping[str, Any], hidden: int, is_late: bool
 ) -> tuple[tuple[Dense, ...], int]:
     """The dense layers, and the length of vectors after them."""
-    layers = dense_layers(folder.steps, tensors, quantization, hidden)
+    applied_to = TOKEN_EMBEDDINGS if is_late else SENTENCE_EMBEDDING
+    layers = dense_layers(folder.steps, tensors, quantization, hidden, applied_to)
     check_dense_weights(folder.steps, layers, tensors, quantization)
     return tuple(layers), layers[-1].outputs if layers else hidden
 

@@ -8,6 +8,9 @@ from typing import Any
 from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
+    PROMPTS_FILE as PROMPTS_FILE,
+)
+from akidb_embeddings.checkpoint.modules import (
     Layout,
     Step,
     TransformerSettings,
@@ -17,7 +20,6 @@ from akidb_embeddings.checkpoint.modules import (
     transformer_settings,
 )
 
-PROMPTS_FILE = "config_sentence_transformers.json"
 # Bytes in memory for each byte of tokenizer.json, at most: 21 were measured for WordPiece, 18 for Unigram, 9 for BPE.
 _TOKENIZER_MEMORY = 21
 _DESCRIPTION: Mapping[str, Kind] = {"prompts": TEXTS, "default_prompt_name": TEXT, "activation_fn": TEXT}

@@ -4,12 +4,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
 from akidb_embeddings.checkpoint.sparse import TORCH_FILE
+from akidb_embeddings.checkpoint.token_vectors import TokenVectors
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry.outputs import DENSE, SPARSE
@@ -30,6 +31,7 @@ class Settings:
         default_prompt: The prompt of texts for which none is requested.
         layer_norm: Whether a LayerNorm precedes truncation.
         integers: Whether the model's vectors are integers within int8.
+        query_tokens: The largest number of tokens of a query where that is another; None if not.
     """
 
     pooling: str
@@ -40,6 +42,7 @@ class Settings:
     default_prompt: str
     layer_norm: bool = False
     integers: bool = False
+    query_tokens: int | None = None
 
     def prompt(self, name: str) -> str:
         """The prompt ``name``.
@@ -67,6 +70,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
         default_prompt=checkpoint.default_prompt,
         layer_norm=checkpoint.matryoshka_layer_norm and dimensions < checkpoint.dimension,
         integers=checkpoint.int8_by_tanh,
+        query_tokens=None if checkpoint.late is None else _query_tokens(config, checkpoint, checkpoint.late),
     )
 
 
@@ -99,7 +103,8 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output:
     bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
     name = f"{checkpoint.config['model_type']}-{bits}"
     if output != DENSE:
-        return f"{name}{output}-{_hash([checkpoint.digest, output, settings.max_tokens, prompt])}"
+        others = [] if checkpoint.late is None else [settings.query_tokens, asdict(checkpoint.late)]
+        return f"{name}{output}-{_hash([checkpoint.digest, output, settings.max_tokens, prompt, *others])}"
     parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
     parts += ["layer_norm"] if settings.layer_norm else []
     return f"{name}{settings.pooling}-{settings.dimensions}-{_hash(parts)}"
@@ -190,16 +195,35 @@ def describe_lengths(lengths: Collection[int]) -> str:
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     """The configured limit; without one, the model's, but at most ``DEFAULT_MAX_TOKENS``."""
+    length = None if checkpoint.late is None else checkpoint.late.document_length
+    limit = checkpoint.max_tokens if length is None else min(length, checkpoint.positions)
     if config.max_tokens is None:
-        return min(DEFAULT_MAX_TOKENS, checkpoint.max_tokens)
-    if config.max_tokens > checkpoint.max_tokens:
+        return min(DEFAULT_MAX_TOKENS, limit)
+    if config.max_tokens > limit:
         raise ConfigurationError(
             field="max_tokens",
             source=config.source_of("max_tokens"),
-            limit=checkpoint.max_tokens,
-            reason=f"is {config.max_tokens}; the limit of {config.model_name} is {checkpoint.max_tokens}.",
+            limit=limit,
+            reason=f"is {config.max_tokens}; the limit of {config.model_name} is {limit}.",
         )
     return config.max_tokens
+
+
+def _query_tokens(config: EmbeddingConfig, checkpoint: Checkpoint, late: TokenVectors) -> int:
+    """The limit of queries: the model's, and the configured one, unless that leaves no room for their expansion."""
+    expansion = late.expansion
+    floor = 1 if expansion is None else expansion.length
+    if config.max_tokens is not None and config.max_tokens < floor:
+        raise ConfigurationError(
+            field="max_tokens",
+            source=config.source_of("max_tokens"),
+            limit=floor,
+            reason=f"is {config.max_tokens}; queries of this model have {floor} tokens at least.",
+        )
+    if expansion is not None and expansion.fixed:
+        return expansion.length
+    limit = checkpoint.max_tokens if late.query_length is None else min(late.query_length, checkpoint.positions)
+    return max(floor, min(limit, config.max_tokens or DEFAULT_MAX_TOKENS))
 
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tokenizers import AddedToken, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import pre_tokenizers
 from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer, Sequence
 from tokenizers.processors import TemplateProcessing
 
@@ -70,6 +70,20 @@ def named_ids(tokenizer: FastTokenizer, folder: ModelFolder, keys: Collection[st
     named = named_tokens(settings, kind, tokenizer)
     ids = [tokenizer.token_to_id(text_of(named[key])) for key in keys if key in named]
     return tuple(sorted({token for token in ids if token is not None}))
+
+
+def add_markers(tokenizer: FastTokenizer, markers: Collection[str]) -> None:
+    """Have markers that are tokens stay whole, as where authors insert them as ids.
+
+    A marker that is no token stays text. One may be a token with its white space (``[Q] ``) or without.
+    """
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    for marker in markers:
+        for token in (marker, marker.split(None, 1)[0]):
+            if token in vocabulary:
+                if tokenizer.encode(token, add_special_tokens=False).tokens != [token]:
+                    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True)])
+                break
 
 
 def _refuse_other_tokenizers(folder: ModelFolder, settings: Mapping[str, Any]) -> None:

@@ -104,7 +104,8 @@ class MLXModel:
         types = None
         if batch.first_parts is not None:
             types = mx.array((np.arange(batch.ids.shape[1]) >= batch.first_parts[:, None]).astype(np.int32))
-        texts = Inputs(mx.array(batch.ids), batch.lengths, self._readout.tokens(batch), types)
+        attended = batch.lengths if batch.attended is None else batch.attended
+        texts = Inputs(mx.array(batch.ids), attended, self._readout.tokens(batch), types)
         return self._readout(self._encoder(texts), batch)
 
 

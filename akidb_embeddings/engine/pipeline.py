@@ -67,7 +67,9 @@ def _pad(items: list[Item], budgets: Sequence[int]) -> MicroBatch:
     first = items[0].request
     # All requests to one model have token types, or none.
     parts = [request.first_parts[at] for request, at in items if request.first_parts is not None] or None
-    return pad([item.row for item in items], first.pooling, budgets, alone=first.alone, first_parts=parts)
+    attended = [item.attended for item in items] if any(item.request.attended for item in items) else None
+    rows = [item.row for item in items]
+    return pad(rows, first.pooling, budgets, alone=first.alone, first_parts=parts, attended=attended)
 
 
 @dataclass(frozen=True)

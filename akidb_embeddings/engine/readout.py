@@ -1,4 +1,4 @@
-"""What becomes of a micro-batch's hidden states: vectors, sparse weights, or scores."""
+"""What becomes of a micro-batch's hidden states: vectors of texts or of tokens, sparse weights, or scores."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -13,7 +13,7 @@ from akidb_embeddings.compute.pooling import pool, pooled_tokens
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.engine.planner import MicroBatch
-from akidb_embeddings.registry.outputs import RAGGED, SPARSE
+from akidb_embeddings.registry.outputs import RAGGED, SPARSE, TOKENS
 from akidb_embeddings.vectors.finish import Vectors
 from akidb_embeddings.vectors.ragged import Rows
 
@@ -42,7 +42,10 @@ class Readout(Protocol):
 
 
 class VectorReadout:
-    """Pooling and dense layers. Truncation and normalization follow on the host. Or the model's sparse weights."""
+    """Pooling and dense layers, or without pooling where each token is to have a vector; or sparse weights.
+
+    Truncation and normalization follow on the host.
+    """
 
     def __init__(self, checkpoint: Checkpoint, weights: Weights) -> None:
         self._sparse = None
@@ -60,10 +63,10 @@ class VectorReadout:
         return None if batch.pooling in RAGGED else pooled_tokens(batch.lengths, batch.pooling)
 
     def __call__(self, hidden: mx.array, batch: MicroBatch) -> mx.array:
-        """float32 [B, dimension], or what the sparse head makes."""
+        """float32 [B, dimension], [B, L, dimension], or what the sparse head makes."""
         if batch.pooling == SPARSE and self._sparse is not None:
             return self._sparse(hidden, batch.lengths)
-        vectors = pool(hidden, batch.lengths, batch.pooling)
+        vectors = hidden if batch.pooling == TOKENS else pool(hidden, batch.lengths, batch.pooling)
         for linear, activation in self._dense:
             vectors = activation(linear(vectors.astype(self._dtype)))
         vectors = vectors.astype(mx.float32)
@@ -73,6 +76,8 @@ class VectorReadout:
         """See ``Readout``."""
         if batch.pooling == SPARSE and self._sparse is not None:
             return self._sparse.pairs(output, batch.ids, batch.lengths)
+        if batch.pooling == TOKENS:
+            return [row[:length].copy() for row, length in zip(output, batch.lengths, strict=True)]
         return output
 
 

@@ -52,6 +52,7 @@ class Request:
         deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
         alone: Whether its rounds contain no other request's texts, so that its vectors do not depend on them.
         first_parts: The number of tokens of each pair's first part, whose type is 0; None where all have type 0.
+        attended: The number of tokens of each text that others attend to, the first ones; None for all.
         future: The future of the vectors.
         queued_at: When the request was made, in ``time.monotonic`` seconds.
         waiting: The indices of the queued texts.
@@ -64,6 +65,7 @@ class Request:
     deadline: float | None = None
     alone: bool = False
     first_parts: Sequence[int] | None = None
+    attended: Sequence[int] | None = None
     future: VectorsFuture = field(default_factory=VectorsFuture)
     queued_at: float = field(default_factory=time.monotonic)
 
@@ -112,6 +114,12 @@ class Item(NamedTuple):
     def row(self) -> NDArray[np.int32]:
         """The token ids, int32 [L]."""
         return self.request.rows[self.position]
+
+    @property
+    def attended(self) -> int:
+        """How many of them others attend to."""
+        given = self.request.attended
+        return self.row.size if given is None else given[self.position]
 
 
 def deliver(items: list[Item], rows: Rows) -> None:

@@ -7,7 +7,7 @@ from akidb_embeddings.service.arguments import checked_names, given_arguments
 from akidb_embeddings.service.calls import Calls
 from akidb_embeddings.service.inputs import check_text
 from akidb_embeddings.service.options import EncodeOptions, with_default_prompt
-from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult
+from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult, TokensResult
 from akidb_embeddings.vectors.precision import Quantized
 
 
@@ -23,6 +23,11 @@ class AsyncCalls(Calls):
     async def aencode(
         self, texts: Iterable[str], *, output: Literal["sparse"], **options: Unpack[EncodeOptions]
     ) -> SparseResult: ...
+
+    @overload
+    async def aencode(
+        self, texts: Iterable[str], *, output: Literal["tokens"], **options: Unpack[EncodeOptions]
+    ) -> TokensResult: ...
 
     @overload
     async def aencode(self, texts: Iterable[str], *, output: str, **options: Unpack[EncodeOptions]) -> Result: ...

@@ -1,18 +1,21 @@
 """The methods that embed. Every option is spelled out in each, for ``help``, editors and the reference."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Unpack, overload
 
+from akidb_embeddings.checkpoint.prompts import DOCUMENT_PROMPTS
 from akidb_embeddings.checkpoint.settings import check_output
+from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
 from akidb_embeddings.errors import InputError
-from akidb_embeddings.registry.outputs import DENSE
+from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 from akidb_embeddings.service.arguments import checked_names, given_arguments
 from akidb_embeddings.service.inputs import check_text, check_texts
 from akidb_embeddings.service.loaded_model import LoadedModel
 from akidb_embeddings.service.options import EncodeOptions, with_default_prompt
-from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult, warn_about_truncation
+from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult, TokensResult, warn_about_truncation
 from akidb_embeddings.service.sparse_job import SparseJob
 from akidb_embeddings.service.texts_job import TextsJob
+from akidb_embeddings.service.tokens_job import TokensJob
 from akidb_embeddings.service.vectors_job import VectorsJob
 from akidb_embeddings.vectors.precision import Quantized
 
@@ -115,6 +118,11 @@ class Calls(LoadedModel):
     ) -> SparseResult: ...
 
     @overload
+    def encode(
+        self, texts: Iterable[str], *, output: Literal["tokens"], **options: Unpack[EncodeOptions]
+    ) -> TokensResult: ...
+
+    @overload
     def encode(self, texts: Iterable[str], *, output: str, **options: Unpack[EncodeOptions]) -> Result: ...
 
     @checked_names
@@ -149,7 +157,8 @@ class Calls(LoadedModel):
             alone: Share no micro-batch with other calls, so that equal lists give equal bits on one machine. Otherwise
                 what is computed beside them may change the last bits.
             output: ``"dense"``, one vector per text; or what else the model has (``outputs``), in float32:
-                ``"sparse"``, weights of tokens, as a ``SparseResult``.
+                ``"sparse"``, weights of tokens, as a ``SparseResult``, or ``"tokens"``, a vector of each token, as a
+                ``TokensResult``, for which ``prompt_name`` says whether texts are queries or documents.
 
         Raises:
             ArgumentError: An argument is unknown; it is also a TypeError.
@@ -176,10 +185,24 @@ class Calls(LoadedModel):
         """The job of a call, given the arguments of ``encode``."""
         texts, output = options.pop("texts"), options.pop("output", DENSE)
         check_output(self.checkpoint, output)
+        role = {"role": _role(options)} if output == TOKENS else {}
         prompt, others = self._resources.prompter.take(options)
         self._check_open()
         if output == DENSE:
             return VectorsJob(self._resources, check_texts(texts), prompt, **others)
         if (precision := others.pop("precision", "float32")) != "float32":
             raise InputError(field="precision", reason=f"is {precision!r}; the output {output!r} is float32.")
-        return SparseJob(self._resources, check_texts(texts), prompt, **others)
+        kind = SparseJob if output == SPARSE else TokensJob
+        return kind(self._resources, check_texts(texts), prompt, **others, **role)
+
+
+def _role(options: Mapping[str, Any]) -> str:
+    """Whether texts are queries or documents, given the arguments of ``encode``."""
+    name = options.get("prompt_name")
+    if name in (QUERY, *DOCUMENT_PROMPTS):
+        return QUERY if name == QUERY else DOCUMENT
+    raise InputError(
+        field="prompt_name",
+        reason=f"is {name!r}, but token vectors of queries and documents differ in more than their prompts.",
+        hint=f"Set {{prompt_name}} to {QUERY!r} or {DOCUMENT!r}.",
+    )

@@ -193,6 +193,7 @@ class Job(ABC):
                 alone=self._alone,
                 keep_warm=self._config.keep_warm,
                 first_parts=tokens.first_parts,
+                attended=tokens.attended,
             )
         except OverloadError:
             if self._pending or (self._waits and self._remaining() != 0):

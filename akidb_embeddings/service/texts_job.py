@@ -22,10 +22,17 @@ class TextsJob(Job):
     precision = "float32"
 
     def __init__(
-        self, resources: Resources, texts: list[str], prompt: str, pooling: str | None = None, **options: Any
+        self,
+        resources: Resources,
+        texts: list[str],
+        prompt: str,
+        pooling: str | None = None,
+        limit: int | None = None,
+        **options: Any,
     ) -> None:
-        """``options`` are the keyword arguments of ``Job``."""
-        super().__init__(resources.config, resources.engine, len(texts), resources.settings.max_tokens, **options)
+        """``pooling`` and ``limit`` replace the output and the model's limit; ``options`` are those of ``Job``."""
+        limit = limit or resources.settings.max_tokens
+        super().__init__(resources.config, resources.engine, len(texts), limit, **options)
         self._resources, self._texts, self._pooling = resources, texts, pooling or self.output
         self.prompt, self._prefix = prompt, len(prompt)
 

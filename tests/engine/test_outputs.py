@@ -75,3 +75,20 @@ def test_logits_are_held_for_a_few_tokens_at_a_time(strategy: str, monkeypatch: 
     logits = texts * length * vocabulary * 4
     assert most >= logits
     assert least <= logits / 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["tiny-colbert", "tiny-multivector"])
+def test_a_query_beside_a_longer_document_keeps_its_vectors(name: str, backend: str) -> None:
+    """Tokens that no other attends to see the query, and neither themselves nor the padding after them."""
+    model = MLXModel(read_checkpoint(model_path(name)), BACKENDS[backend])
+    generator = np.random.default_rng(3)
+    query, document = (generator.integers(5, 300, size=size).astype(np.int32) for size in (24, 100))
+    [[alone]] = model.start([pad([query], "tokens", attended=[9])])()
+    [[beside, _]] = model.start([pad([query, document], "tokens", attended=[9, 100])])()
+    [[attended]] = model.start([pad([query], "tokens")])()
+    model.close()
+    tolerance = 1e-4 if backend in ("cpu", "cpu-compact", "packed-float32") else 0.2
+    assert alone.shape == beside.shape == (24, 8)
+    np.testing.assert_allclose(beside, alone, atol=tolerance)
+    assert np.abs(attended - alone).max() > 10 * tolerance
