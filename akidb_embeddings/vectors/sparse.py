@@ -26,6 +26,11 @@ class SparseVector:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def size(self) -> int:
+        """How many numbers it has: indices and values."""
+        return 2 * len(self)
+
     def __repr__(self) -> str:
         return f"SparseVector({len(self)} weights)"
 
