@@ -70,9 +70,9 @@ EMBEDDER = Layout(
     },
 )
 MULTI_VECTOR_MASK = "MultiVectorMask"
-PYLATE = "ColBERT"
-"""The ``model_type`` of PyLate."""
-_MULTI_VECTOR = "MultiVectorEncoder"
+_PYLATE = "ColBERT"
+MULTI_VECTOR = "MultiVectorEncoder"
+"""That of sentence-transformers' models with token vectors."""
 _PYLATE_DENSE = "pylate.models.Dense.Dense"
 LATE = Layout(
     re.compile(rf"Transformer( Dense)*( {MULTI_VECTOR_MASK}| Normalize){{0,2}}"),
@@ -145,7 +145,7 @@ def layout_of(path: Path) -> Layout:
     kinds = {_module_type(kind) for kind in modules}
     if SPLADE_POOLING in kinds:
         return SPLADE
-    is_late = read_json(path / PROMPTS_FILE).get("model_type") in (PYLATE, _MULTI_VECTOR)
+    is_late = read_json(path / PROMPTS_FILE).get("model_type") in (_PYLATE, MULTI_VECTOR)
     return LATE if is_late or MULTI_VECTOR_MASK in kinds or _PYLATE_DENSE in modules else EMBEDDER
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from akidb_embeddings.checkpoint.fields import TEXT, check_fields
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import SPLADE_POOLING, Step
 from akidb_embeddings.checkpoint.safetensors import Location, Tensors, read_header
@@ -71,6 +72,7 @@ def splade_head(
     if not files:
         return None
     settings = read_json(files[0])
+    check_fields(files[0], settings, dict.fromkeys(("pooling_strategy", "activation_function"), TEXT))
     if spec is None:
         raise CheckpointError(
             f"{files[0].parent.parent} makes sparse vectors with the masked language model of {config['model_type']}, "

@@ -12,7 +12,14 @@ from typing import Any
 from akidb_embeddings.checkpoint.fields import FLAG, TEXT, Kind, check_fields, list_of, one_of, whole_from
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder
 from akidb_embeddings.checkpoint.json_file import read_json
-from akidb_embeddings.checkpoint.modules import LATE, MULTI_VECTOR_MASK, PYLATE, TOKEN_EMBEDDINGS, layout_of, normalized
+from akidb_embeddings.checkpoint.modules import (
+    LATE,
+    MULTI_VECTOR,
+    MULTI_VECTOR_MASK,
+    TOKEN_EMBEDDINGS,
+    layout_of,
+    normalized,
+)
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.architectures import Config
 
@@ -91,7 +98,9 @@ def read_token_vectors(folder: ModelFolder, config: Config) -> TokenVectors | No
     check_fields(folder.path / PROMPTS_FILE, description, _DESCRIPTION)
     own = folder.transformer.settings
     check_fields(folder.path / folder.transformer.file, own, _LENGTHS)
-    is_pylate = description.get("model_type") == PYLATE
+    # Its first releases wrote no type.
+    has_mask = any(step.kind == MULTI_VECTOR_MASK for step in folder.steps)
+    is_pylate = description.get("model_type") != MULTI_VECTOR and not has_mask
     if others := [one for one in normalized(folder.steps) if one != TOKEN_EMBEDDINGS]:
         raise CheckpointError(f"{folder.path} normalizes {others[0]!r}, but makes token vectors.")
     skipped, skipped_in = _skipped(folder, is_pylate)

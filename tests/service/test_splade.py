@@ -110,6 +110,7 @@ def test_a_converted_folder_makes_the_same(name: str, tmp_path: Path) -> None:
     [
         ("1_SpladePooling/config.json", {"pooling_strategy": "mean"}, "'mean' of 'relu'; supported: max or sum"),
         ("1_SpladePooling/config.json", {"activation_function": "gelu"}, "'max' of 'gelu'"),
+        ("1_SpladePooling/config.json", {"activation_function": ["relu"]}, "activation_function as"),
         ("sentence_bert_config.json", {"transformer_task": "feature-extraction"}, "transformer_task"),
         ("config.json", {"tie_word_embeddings": False}, "decoder.weight, which is not tied"),
         ("config.json", {"hidden_act": "silu"}, "hidden_act"),

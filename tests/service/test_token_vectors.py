@@ -220,6 +220,14 @@ def test_what_would_make_other_vectors_is_refused(
         EmbeddingService(str(folder))
 
 
+def test_a_folder_of_pylate_without_its_type_makes_the_same(tmp_path: Path) -> None:
+    folder = copy_model("tiny-colbert", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", model_type=None, skiplist_words=None)
+    with EmbeddingService(str(folder)) as service:
+        found = service.encode(SHORT[::5], prompt_name="document", output="tokens").vectors
+    check(found, golden_rows("tiny-colbert", "documents")[::5])
+
+
 def test_other_modules_are_refused(tmp_path: Path) -> None:
     folder = copy_model("tiny-multivector", tmp_path / "model")
     modules = json.loads((folder / "modules.json").read_text())
