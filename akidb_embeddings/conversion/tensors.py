@@ -12,7 +12,6 @@ from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
 from akidb_embeddings.checkpoint.safetensors import Location
 from akidb_embeddings.checkpoint.sparse import TORCH_FILE, WEIGHT_LAYER
-from akidb_embeddings.conversion.torch_file import read_torch_file
 from akidb_embeddings.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -96,6 +95,7 @@ def convert_tensors(checkpoint: BaseCheckpoint, plan: Plan) -> WrittenTensors:
 def _token_weights(checkpoint: BaseCheckpoint) -> dict[str, "mx.array"]:
     """The layer of tokens' weights that a folder has in torch's format alone, in float32."""
     from akidb_embeddings.compute.runtime import mx
+    from akidb_embeddings.conversion.torch_file import read_torch_file  # NumPy takes time that --help does not need
 
     file = checkpoint.path / TORCH_FILE
     if not isinstance(checkpoint, Checkpoint) or checkpoint.sparse is not None or not file.is_file():

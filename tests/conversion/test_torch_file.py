@@ -119,7 +119,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 def test_a_layer_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong: dict[str, Array] = {"weight": np.zeros((1, 16), np.float32)}
-    monkeypatch.setattr("akidb_embeddings.conversion.tensors.read_torch_file", lambda file, largest: wrong)
+    monkeypatch.setattr("akidb_embeddings.conversion.torch_file.read_torch_file", lambda file, largest: wrong)
     with pytest.raises(CheckpointError, match=r"\(1, 16\).*a weight \(1, 32\) and a bias"):
         convert(bge_m3(tmp_path / "source", "sparse_linear.pt"), tmp_path / "converted")
     assert not (tmp_path / "converted").exists()
