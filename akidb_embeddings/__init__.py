@@ -41,15 +41,20 @@ if TYPE_CHECKING:
     from akidb_embeddings.reranking.shared import close_shared_rerankers as close_shared_rerankers
     from akidb_embeddings.reranking.shared import shared_reranker as shared_reranker
     from akidb_embeddings.service.result import EmbeddingResult as EmbeddingResult
+    from akidb_embeddings.service.result import SparseResult as SparseResult
+    from akidb_embeddings.service.result import TokensResult as TokensResult
     from akidb_embeddings.service.service import EmbeddingService as EmbeddingService
     from akidb_embeddings.service.shared import ashared_service as ashared_service
     from akidb_embeddings.service.shared import close_shared_services as close_shared_services
     from akidb_embeddings.service.shared import model_version as model_version
     from akidb_embeddings.service.shared import shared_service as shared_service
+    from akidb_embeddings.vectors.late_interaction import maxsim as maxsim
     from akidb_embeddings.vectors.precision import from_base64 as from_base64
     from akidb_embeddings.vectors.precision import quantize as quantize
     from akidb_embeddings.vectors.precision import similarity as similarity
     from akidb_embeddings.vectors.precision import to_base64 as to_base64
+    from akidb_embeddings.vectors.sparse import SparseVector as SparseVector
+    from akidb_embeddings.vectors.sparse import sparse_similarity as sparse_similarity
 
 __version__ = "0.5.0"
 
@@ -76,12 +81,14 @@ _NAMES_BY_MODULE = {
     "hub.download": ("download_model", "get_model_info", "is_model_cached", "list_cached_models"),
     "pool.model": ("ModelState", "PooledModel"),
     "pool.pool": ("ModelPool",),
+    "vectors.late_interaction": ("maxsim",),
     "vectors.precision": ("from_base64", "quantize", "similarity", "to_base64"),
+    "vectors.sparse": ("SparseVector", "sparse_similarity"),
     "registry": ("MODELS", "RERANKERS"),
     "reranking.result": ("Hit", "ScoreResult"),
     "reranking.service": ("RerankService",),
     "reranking.shared": ("ashared_reranker", "close_shared_rerankers", "shared_reranker"),
-    "service.result": ("EmbeddingResult",),
+    "service.result": ("EmbeddingResult", "SparseResult", "TokensResult"),
     "service.service": ("EmbeddingService",),
     "service.shared": ("ashared_service", "close_shared_services", "model_version", "shared_service"),
 }

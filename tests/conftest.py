@@ -234,7 +234,7 @@ def service(**options: Any) -> EmbeddingService:
 def in_any_way(embedder: EmbeddingService, texts: Any, **options: Any) -> EmbeddingResult:
     """The result of ``encode``, after a check that ``aencode`` does the same, errors included."""
     try:
-        first = embedder.encode(texts, **options)
+        first: EmbeddingResult = embedder.encode(texts, **options)
     except Exception as error:
         with pytest.raises(type(error), match=re.escape(str(error))):
             asyncio.run(embedder.aencode(texts, **options))

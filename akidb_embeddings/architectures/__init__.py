@@ -1,7 +1,7 @@
 """The forward passes, one file per architecture, named in ``registry/architectures.py``.
 
 Each module has ``build(config, weights, kernels) -> Encoder``. ``parts`` holds the layers that several architectures
-share, ``heads`` what makes scores of hidden states.
+share, ``heads`` what makes scores of hidden states, ``sparse_heads`` what makes sparse weights.
 """
 
 import importlib
@@ -22,7 +22,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         ids: Token ids, int32 [B, L], padded on the right.
-        lengths: The number of tokens of each text, int32 [B].
+        lengths: The number of tokens of each text that others attend to, int32 [B]: all but its padding.
         tokens: The token of each text whose hidden state is needed, int32 [B]; None for all.
         types: Token types, int32 [B, L]: 1 in the second part of a pair. None where every token has type 0.
     """

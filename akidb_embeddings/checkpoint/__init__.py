@@ -2,9 +2,10 @@
 
 ``checkpoint`` reads the folder of a model that makes vectors, ``reranker`` of one that makes scores, ``base`` what both
 have; ``classes`` and ``kinds`` say which it is. ``folder`` has the JSON files, ``modules`` and ``dense`` its
-sentence-transformers modules, ``architecture`` and ``arguments`` its config.json, ``safetensors`` the locations of
-tensors, ``tokenizer`` its tokenizer. ``integrity`` checks that the folder is complete, ``digest`` hashes it,
-``settings`` applies a configuration to it, ``prompts`` finds its prompts.
+sentence-transformers modules, ``sparse`` what makes sparse weights, ``token_vectors`` what token vectors are,
+``architecture`` and ``arguments`` its config.json, ``safetensors`` the locations of tensors, ``tokenizer`` its
+tokenizer. ``integrity`` checks that the folder is complete, ``digest`` hashes it, ``settings`` applies a configuration
+to it, ``prompts`` finds its prompts.
 
 ``adapter`` matches a LoRA adapter with a model's tensors, ``adapter_config`` has its settings.
 

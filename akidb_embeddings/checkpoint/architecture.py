@@ -15,13 +15,8 @@ from typing import Any
 from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.extras import install_command
-from akidb_embeddings.registry.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    Config,
-    architecture_name,
-    remote_class,
-)
+from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
+from akidb_embeddings.registry.twins import architecture_name, remote_class
 
 # Other names, in mlx-lm's architectures, of the sizes that this library needs before it reads weights.
 _ALIASES: Mapping[str, tuple[str, ...]] = {

@@ -64,6 +64,12 @@ class BaseCheckpoint(ABC):
         return str(vars(self)["_digest"])
 
     @property
+    def positions(self) -> int:
+        """The largest number of tokens that the encoder has positions for, whatever its authors' limit is."""
+        given = self.config.get("max_position_embeddings"), self.architecture.max_tokens(self.config)
+        return min((int(value) for value in given if value is not None), default=self.max_tokens)
+
+    @property
     @abstractmethod
     def after_encoder(self) -> Hashable:
         """What is computed of the encoder's hidden states, for comparison."""

@@ -18,11 +18,14 @@ from akidb_embeddings.checkpoint.base import (
 from akidb_embeddings.checkpoint.classes import check_no_reranker
 from akidb_embeddings.checkpoint.dense import Dense, check_dense_weights, dense_layers
 from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder, read_folder
-from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, normalizes
+from akidb_embeddings.checkpoint.modules import INT8_BY_TANH, SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, normalizes
 from akidb_embeddings.checkpoint.safetensors import Tensors
+from akidb_embeddings.checkpoint.sparse import WEIGHT_LAYER, SparseHead, Splade, splade_head, with_token_weights
+from akidb_embeddings.checkpoint.token_vectors import TokenVectors, read_token_vectors, with_markers
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import ModelSpec
 from akidb_embeddings.registry.architectures import MODEL2VEC, Architecture
+from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Checkpoint(BaseCheckpoint):
     """The folder of a model that makes vectors.
 
     Attributes:
-        pooling: The trained pooling; None if it is unknown.
+        pooling: The trained pooling, or the only output if that is no dense vector; None if it is unknown.
         dense: The dense layers after pooling.
         normalize: Whether vectors were normalized in training.
         int8_by_tanh: Whether vectors end as integers, ``round(127 tanh(x))``.
@@ -38,6 +41,8 @@ class Checkpoint(BaseCheckpoint):
         truncate_dim: The length to which its authors truncate vectors; None if they do not.
         matryoshka: The lengths to which vectors were trained to be truncated.
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation.
+        sparse: What makes sparse weights; None if nothing does.
+        late: What its token vectors are; None if it makes others.
     """
 
     pooling: str | None
@@ -48,11 +53,31 @@ class Checkpoint(BaseCheckpoint):
     truncate_dim: int | None
     matryoshka: Collection[int]
     matryoshka_layer_norm: bool
+    sparse: SparseHead | None
+    late: TokenVectors | None
 
     @property
     def after_encoder(self) -> Hashable:
         """See ``BaseCheckpoint``."""
-        return self.dense, self.int8_by_tanh
+        return self.dense, self.int8_by_tanh, self.sparse
+
+    @property
+    def head_layers(self) -> tuple[str, ...]:
+        """See ``BaseCheckpoint``."""
+        if isinstance(self.sparse, Splade):
+            assert self.architecture.masked_lm is not None
+            return self.architecture.masked_lm.layers
+        return () if self.sparse is None else (WEIGHT_LAYER,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What it makes of a text, some of ``OUTPUTS``."""
+        made = {
+            DENSE: self.late is None and not isinstance(self.sparse, Splade),
+            SPARSE: self.sparse is not None,
+            TOKENS: self.late is not None,
+        }
+        return tuple(output for output, is_made in made.items() if is_made)
 
 
 def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | None = None) -> Checkpoint:
@@ -74,10 +99,16 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
     check_no_reranker(path, config, architecture, tensors)
     quantization = read_quantization(config, architecture.prefix)
     check_sizes(path, config)
-    dense, dimension = _dense(folder, tensors, quantization, architecture.dimension(config))
-    prompts, default_prompt = read_prompts(folder.description, spec.prompts if spec else {})
+    hidden = architecture.dimension(config)
+    tensors, weights = with_token_weights(path, tensors, hidden)
+    splade = splade_head(folder.steps, tensors, config, architecture.masked_lm)
+    late = read_token_vectors(folder, config)
+    dense, dimension = _dense(folder, tensors, quantization, hidden, is_late=late is not None)
+    dimension = dimension if splade is None else int(config["vocab_size"])
+    description = with_markers(folder.description) if late else folder.description
+    prompts, default_prompt = read_prompts(description, spec.prompts if spec else {})
     truncate_dim = _truncate_dim(path, folder.description, dimension)
-    pooling = _pooling(folder, spec, architecture, config)
+    pooling = SPARSE if splade else TOKENS if late else _pooling(folder, spec, architecture, config)
     checkpoint = Checkpoint(
         folder=folder,
         config=config,
@@ -97,12 +128,26 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
         quantization=quantization,
         tensors=tensors,
         adapter=None if adapter is None else read_adapter(adapter, architecture, tensors, quantization),
+        sparse=splade or weights,
+        late=late,
     )
+    _check_sizes(checkpoint, spec)
+    return checkpoint
+
+
+def _check_sizes(checkpoint: Checkpoint, spec: ModelSpec | None) -> None:
+    """Check the dimension against the registry's, and the length of expanded queries against the positions."""
+    expansion = checkpoint.late.expansion if checkpoint.late else None
+    if expansion and expansion.length > checkpoint.positions:
+        raise CheckpointError(
+            f"{checkpoint.path} expands queries to {expansion.length} tokens, but the encoder has "
+            f"{checkpoint.positions} positions."
+        )
     if spec and checkpoint.dimension != spec.dimension:
         raise CheckpointError(
-            f"{path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another model."
+            f"{checkpoint.path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another "
+            "model."
         )
-    return checkpoint
 
 
 def _pooling(
@@ -137,10 +182,11 @@ def _final_token(
 
 
 def _dense(
-    folder: ModelFolder, tensors: Tensors, quantization: Mapping[str, Any], hidden: int
+    folder: ModelFolder, tensors: Tensors, quantization: Mapping[str, Any], hidden: int, is_late: bool
 ) -> tuple[tuple[Dense, ...], int]:
     """The dense layers, and the length of vectors after them."""
-    layers = dense_layers(folder.steps, tensors, quantization, hidden)
+    applied_to = TOKEN_EMBEDDINGS if is_late else SENTENCE_EMBEDDING
+    layers = dense_layers(folder.steps, tensors, quantization, hidden, applied_to)
     check_dense_weights(folder.steps, layers, tensors, quantization)
     return tuple(layers), layers[-1].outputs if layers else hidden
 

@@ -36,7 +36,13 @@ class Dense:
     activation: str
 
 
-def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[str, Any], width: int) -> list[Dense]:
+def dense_layers(
+    steps: Sequence[Step],
+    tensors: Tensors,
+    quantization: Mapping[str, Any],
+    width: int,
+    applied_to: str = SENTENCE_EMBEDDING,
+) -> list[Dense]:
     """The dense layers.
 
     If a conversion dropped a layer's folder, the layer is inferred from its tensors (``dense.0.weight``, …). It has no
@@ -47,6 +53,7 @@ def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[
         tensors: The locations of the tensors by name.
         quantization: config.json's ``quantization``.
         width: The number of inputs of the first layer.
+        applied_to: What they are applied to: the sentence's vector, or those of its tokens.
 
     Raises:
         CheckpointError: A layer is not supported, is missing, or does not fit the previous one.
@@ -57,7 +64,9 @@ def dense_layers(steps: Sequence[Step], tensors: Tensors, quantization: Mapping[
     for index in range(max(len(folders), stored)):
         file = folders[index] / "config.json" if index < len(folders) else None
         layer = (
-            _dense_from_config(file) if file and file.is_file() else _dense_from_tensors(index, tensors, quantization)
+            _dense_from_config(file, applied_to)
+            if file and file.is_file()
+            else _dense_from_tensors(index, tensors, quantization)
         )
         if layer.inputs != width:
             raise CheckpointError(f"Dense layer {index} takes {layer.inputs} inputs, but gets {width}.")
@@ -88,7 +97,7 @@ def check_dense_weights(
             )
 
 
-def _dense_from_config(file: Path) -> Dense:
+def _dense_from_config(file: Path, applied_to: str) -> Dense:
     config = read_json(file)
     check_fields(file, config, _DENSE)
     if config.get("use_residual"):
@@ -99,8 +108,8 @@ def _dense_from_config(file: Path) -> Dense:
     if name not in _ACTIVATIONS:
         raise CheckpointError(f"{file} sets the activation {name}; supported: {', '.join(_ACTIVATIONS)}.")
     for key in ("module_input_name", "module_output_name"):
-        if config.get(key, SENTENCE_EMBEDDING) != SENTENCE_EMBEDDING:
-            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {SENTENCE_EMBEDDING!r} is supported.")
+        if config.get(key, applied_to) != applied_to:
+            raise CheckpointError(f"{file} sets {key} to {config[key]!r}; only {applied_to!r} is supported.")
     if config.get("in_features") is None or config.get("out_features") is None:
         raise CheckpointError(f"{file} does not give in_features and out_features.")
     return Dense(config["in_features"], config["out_features"], bool(config.get("bias", True)), name)

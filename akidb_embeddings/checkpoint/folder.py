@@ -9,11 +9,14 @@ from akidb_embeddings.checkpoint.adapter_config import refuse_adapter
 from akidb_embeddings.checkpoint.fields import FLAG, LENGTH, TEXT, TEXTS, Kind, check_fields, one_of
 from akidb_embeddings.checkpoint.json_file import read_json
 from akidb_embeddings.checkpoint.modules import (
-    EMBEDDER,
+    PROMPTS_FILE as PROMPTS_FILE,
+)
+from akidb_embeddings.checkpoint.modules import (
     STATIC,
     Layout,
     Step,
     TransformerSettings,
+    layout_of,
     read_steps,
     trained_pooling,
     transformer_settings,
@@ -21,7 +24,6 @@ from akidb_embeddings.checkpoint.modules import (
 from akidb_embeddings.checkpoint.static import read_config
 from akidb_embeddings.registry.architectures import MODEL2VEC, STATIC_EMBEDDING
 
-PROMPTS_FILE = "config_sentence_transformers.json"
 # Bytes in memory for each byte of tokenizer.json, at most: 21 were measured for WordPiece, 18 for Unigram, 9 for BPE.
 _TOKENIZER_MEMORY = 21
 _DESCRIPTION: Mapping[str, Kind] = {"prompts": TEXTS, "default_prompt_name": TEXT, "activation_fn": TEXT}
@@ -77,7 +79,7 @@ def tokenizer_bytes(path: Path) -> int:
     return _TOKENIZER_MEMORY * sum(file.stat().st_size for file in files if file.is_file())
 
 
-def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = None) -> ModelFolder:
+def read_folder(path: Path, layout: Layout | None = None, adapter: Path | None = None) -> ModelFolder:
     """Read the JSON files of a model folder.
 
     An adapter's folder with sentence-transformers files says what comes after the encoder that it was trained in, such
@@ -85,7 +87,8 @@ def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = No
 
     Args:
         path: The folder.
-        layout: What its sentence-transformers files may say.
+        layout: What its sentence-transformers files may say; None for what those of the kind of vectors may that it
+            makes.
         adapter: The folder of an adapter to the model; None if there is none.
 
     Raises:
@@ -94,6 +97,7 @@ def read_folder(path: Path, layout: Layout = EMBEDDER, adapter: Path | None = No
     refuse_adapter(path)
     config = read_config(path)
     described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
+    layout = layout or layout_of(described)
     steps = read_steps(described, layout)
     is_static = config.get("model_type") in (MODEL2VEC, STATIC_EMBEDDING)  # these read tokenizer.json alone
     return ModelFolder(

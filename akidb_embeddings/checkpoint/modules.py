@@ -27,7 +27,7 @@ _POOLING_FLAGS = {
 _ENCODERS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _EMPTY: tuple[Any, ...] = (None, {}, [])
 SENTENCE_EMBEDDING = "sentence_embedding"
-_TOKEN_EMBEDDINGS = "token_embeddings"
+TOKEN_EMBEDDINGS = "token_embeddings"
 # pplx-embed's quantization module. By default it makes integers from -127 to 127 by tanh.
 INT8_BY_TANH = "st_quantize.FlexibleQuantizer"
 _MOST_MODULES = 32
@@ -39,8 +39,10 @@ _POOLING: Mapping[str, Kind] = {
     ),
     **dict.fromkeys((*_POOLING_FLAGS, "include_prompt"), FLAG),
 }
+_READ = ("max_seq_length", "do_lower_case", "unpad_inputs")
 LOGIT_SCORE = "LogitScore"
 STATIC = "StaticEmbedding"
+PROMPTS_FILE = "config_sentence_transformers.json"
 
 
 class Layout(NamedTuple):
@@ -50,11 +52,13 @@ class Layout(NamedTuple):
         order: The modules, by their kinds.
         described: The modules, for messages.
         transformer: The values of the encoder's settings.
+        read: Settings of the encoder that are read elsewhere.
     """
 
     order: re.Pattern[str]
     described: str
     transformer: Mapping[str, tuple[Any, ...]]
+    read: tuple[str, ...] = ()
 
 
 EMBEDDER = Layout(
@@ -69,7 +73,28 @@ EMBEDDER = Layout(
         "model_args": ({"trust_remote_code": True},),
     },
 )
+MULTI_VECTOR_MASK = "MultiVectorMask"
+_PYLATE = "ColBERT"
+MULTI_VECTOR = "MultiVectorEncoder"
+"""That of sentence-transformers' models with token vectors."""
+_PYLATE_DENSE = "pylate.models.Dense.Dense"
+LATE = Layout(
+    re.compile(rf"Transformer( Dense)*( {MULTI_VECTOR_MASK}| Normalize){{0,2}}"),
+    f"Transformer, any number of Dense, {MULTI_VECTOR_MASK} and Normalize for token vectors; others would differ",
+    EMBEDDER.transformer,
+    ("query_length", "document_length", "query_expansion"),
+)
 _LOGITS = {"method": "forward", "method_output_name": "logits"}
+SPLADE_POOLING = "SpladePooling"
+SPLADE = Layout(
+    re.compile(rf"(MLM)?Transformer {SPLADE_POOLING}"),
+    f"Transformer and {SPLADE_POOLING} for sparse vectors; otherwise they would differ",
+    {
+        "transformer_task": ("fill-mask",),
+        "modality_config": ({"text": _LOGITS},),
+        "module_output_name": ("token_embeddings",),
+    },
+)
 RERANKER = Layout(
     re.compile(rf"Transformer( {LOGIT_SCORE})?"),
     "Transformer alone, or with LogitScore after it; otherwise scores would differ",
@@ -114,12 +139,26 @@ class Step:
     folder: Path
 
 
-def read_steps(path: Path, layout: Layout = EMBEDDER) -> list[Step]:
+def layout_of(path: Path) -> Layout:
+    """What the files of a model that makes vectors may say, by what kind of vectors it makes.
+
+    Raises:
+        CheckpointError: modules.json or the description is malformed.
+    """
+    modules = {kind for kind, _ in read_modules(path)}
+    kinds = {_module_type(kind) for kind in modules}
+    if SPLADE_POOLING in kinds:
+        return SPLADE
+    is_late = read_json(path / PROMPTS_FILE).get("model_type") in (_PYLATE, MULTI_VECTOR)
+    return LATE if is_late or MULTI_VECTOR_MASK in kinds or _PYLATE_DENSE in modules else EMBEDDER
+
+
+def read_steps(path: Path, layout: Layout | None = None) -> list[Step]:
     """The modules in modules.json, or without that file, the subfolders of modules.
 
     Args:
         path: The model's folder.
-        layout: Which modules are supported.
+        layout: Which modules are supported; None for those of the kind of vectors that it makes.
 
     Raises:
         CheckpointError: modules.json is malformed, or has modules or an order that this library does not support.
@@ -127,6 +166,7 @@ def read_steps(path: Path, layout: Layout = EMBEDDER) -> list[Step]:
     steps = [Step(_module_type(kind), path / name) for kind, name in read_modules(path)]
     if not steps:
         steps = [Step("Transformer", path), *_steps_from_folders(path)]
+    layout = layout or layout_of(path)
     order = " ".join(step.kind for step in steps)
     if not layout.order.fullmatch(order):
         raise CheckpointError(
@@ -173,6 +213,8 @@ def read_modules(path: Path) -> list[tuple[str, str]]:
 
 def _module_type(name: str) -> str:
     """``Pooling`` for ``sentence_transformers.models.Pooling``; the full name of other packages' classes."""
+    if name == _PYLATE_DENSE:
+        return "Dense"
     return name.rsplit(".", 1)[-1] if name.startswith("sentence_transformers.") else name
 
 
@@ -195,7 +237,7 @@ def transformer_settings(path: Path, layout: Layout = EMBEDDER) -> TransformerSe
     config = read_json(file)
     for key, value in config.items():
         allowed = layout.transformer.get(key, _EMPTY)
-        if key not in ("max_seq_length", "do_lower_case", "unpad_inputs") and value not in allowed:
+        if key not in (*_READ, *layout.read) and value not in allowed:
             raise CheckpointError(f"{file} sets {key} to {value!r}, which is not supported.")
     check_fields(file, config, _TRANSFORMER)
     return TransformerSettings(config.get("max_seq_length"), bool(config.get("do_lower_case")), file.name, config)
@@ -231,9 +273,16 @@ def normalizes(steps: Sequence[Step]) -> bool:
     Raises:
         CheckpointError: A module normalizes anything else.
     """
-    return any(
-        _normalized(step.folder / "config.json") == SENTENCE_EMBEDDING for step in steps if step.kind == "Normalize"
-    )
+    return SENTENCE_EMBEDDING in normalized(steps)
+
+
+def normalized(steps: Sequence[Step]) -> list[str]:
+    """What the Normalize modules scale: the sentence's vector, or those of its tokens.
+
+    Raises:
+        CheckpointError: One normalizes anything else.
+    """
+    return [_normalized(step.folder / "config.json") for step in steps if step.kind == "Normalize"]
 
 
 def _normalized(file: Path) -> str:
@@ -241,9 +290,9 @@ def _normalized(file: Path) -> str:
     config = read_json(file)
     given = config.get("module_input_name", SENTENCE_EMBEDDING)
     written = config.get("module_output_name")
-    if given not in (SENTENCE_EMBEDDING, _TOKEN_EMBEDDINGS) or written not in (None, given):
+    if given not in (SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS) or written not in (None, given):
         raise CheckpointError(
             f"{file} normalizes {given!r} into {written or given!r}; supported: {SENTENCE_EMBEDDING!r} or "
-            f"{_TOKEN_EMBEDDINGS!r}, in place."
+            f"{TOKEN_EMBEDDINGS!r}, in place."
         )
     return str(given)

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 
 from akidb_embeddings.errors import ConfigurationError
 
-# sentence-transformers' names for the document prompt, by precedence.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""sentence-transformers' names for the document prompt, by precedence."""
 
 # Query prompts with an instruction. Models differ in the white space around it, which affects vectors: Qwen3 has no
 # space after "Query:", Harrier and E5 have one. So only the instruction in the model's own prompt is replaced.
@@ -28,7 +28,7 @@ def with_query_and_document(trained: Mapping[str, str]) -> dict[str, str]:
     A query prompt with another name, such as Harrier's ``web_search_query``, does not become ``query``, as in
     sentence-transformers: there may be several, and the caller has to choose.
     """
-    documents = [trained[name] for name in _DOCUMENT_PROMPTS if name in trained]
+    documents = [trained[name] for name in DOCUMENT_PROMPTS if name in trained]
     # Not the default prompt, which sentence-transformers uses for texts that are neither queries nor documents.
     prompts = dict(trained) | {"document": documents[0] if documents else ""}
     prompts.setdefault("query", "")
@@ -37,7 +37,7 @@ def with_query_and_document(trained: Mapping[str, str]) -> dict[str, str]:
 
 def passage_prompt(trained: Mapping[str, str]) -> str | None:
     """The name of the prompt for documents, if it is not ``document``; None if ``document`` is not empty, either."""
-    found = next((name for name in _DOCUMENT_PROMPTS if trained.get(name)), None)
+    found = next((name for name in DOCUMENT_PROMPTS if trained.get(name)), None)
     return None if found == "document" else found
 
 

@@ -4,12 +4,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
+from akidb_embeddings.checkpoint.sparse import TORCH_FILE
+from akidb_embeddings.checkpoint.token_vectors import TokenVectors
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.registry.outputs import DENSE, SPARSE
 
 _log = logging.getLogger(__name__)
 
@@ -19,14 +23,15 @@ class Settings:
     """The effective settings of a service.
 
     Attributes:
-        pooling: The pooling strategy.
+        pooling: The pooling strategy; of a model without dense vectors, its output.
         normalize: Whether vectors are scaled to length 1.
-        dimensions: The length of vectors.
+        dimensions: The length of vectors; of sparse ones, that of the vocabulary.
         max_tokens: The largest number of tokens of a text, special tokens included.
         prompts: Prompts by name.
         default_prompt: The prompt of texts for which none is requested.
         layer_norm: Whether a LayerNorm precedes truncation.
         integers: Whether the model's vectors are integers within int8.
+        query_tokens: The largest number of tokens of a query where that is another; None if not.
     """
 
     pooling: str
@@ -37,6 +42,7 @@ class Settings:
     default_prompt: str
     layer_norm: bool = False
     integers: bool = False
+    query_tokens: int | None = None
 
     def prompt(self, name: str) -> str:
         """The prompt ``name``.
@@ -53,6 +59,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     Raises:
         ConfigurationError: The model does not support a setting.
     """
+    _check_dense(config, checkpoint)
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
@@ -63,21 +70,61 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
         default_prompt=checkpoint.default_prompt,
         layer_norm=checkpoint.matryoshka_layer_norm and dimensions < checkpoint.dimension,
         integers=checkpoint.int8_by_tanh,
+        query_tokens=None if checkpoint.late is None else _query_tokens(config, checkpoint, checkpoint.late),
     )
 
 
-def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str) -> str:
+def check_output(checkpoint: Checkpoint, output: str) -> None:
+    """Check that a model has an output.
+
+    Raises:
+        ConfigurationError: It does not; the message lists those that it has.
+    """
+    if output in checkpoint.outputs:
+        return
+    hint = ""
+    if output == SPARSE and (checkpoint.path / TORCH_FILE).is_file():
+        hint = f"{TORCH_FILE} is not read here, because PyTorch's format may run code: `akidb-embed convert` reads it."
+    # In words of its own: commands have an option of that name, for a file.
+    text = f"This model has no output {output!r}; it has {_listed(checkpoint.outputs)}."
+    raise ConfigurationError(text, field="output", hint=hint)
+
+
+def _listed(outputs: tuple[str, ...]) -> str:
+    return " and ".join(map(repr, outputs))
+
+
+def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output: str = DENSE) -> str:
     """An identifier of the vector space. With equal fingerprints, equal texts give equal vectors.
 
     It covers the files of the model and its adapter (and so revision and quantization), pooling, dimensions,
-    normalization, ``max_tokens`` and the prompt. The part before the hash is for readability.
+    normalization, ``max_tokens`` and the prompt; of other outputs than dense, what they depend on. The part before the
+    hash is for readability.
     """
+    bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
+    name = f"{checkpoint.config['model_type']}-{bits}{'lora-' if checkpoint.adapter else ''}"
+    if output != DENSE:
+        others = [] if checkpoint.late is None else [settings.query_tokens, asdict(checkpoint.late)]
+        return f"{name}{output}-{_hash([checkpoint.digest, output, settings.max_tokens, prompt, *others])}"
     parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
     parts += ["layer_norm"] if settings.layer_norm else []
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
-    bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
-    bits += "lora-" if checkpoint.adapter else ""
-    return f"{checkpoint.config['model_type']}-{bits}{settings.pooling}-{settings.dimensions}-{digest}"
+    return f"{name}{settings.pooling}-{settings.dimensions}-{_hash(parts)}"
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
+
+
+def _check_dense(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
+    """Refuse the settings of a dense vector where there is none."""
+    given = {"pooling": config.pooling, "dimensions": config.dimensions}
+    for name, value in given.items():
+        if DENSE not in checkpoint.outputs and value not in ("auto", None):
+            raise ConfigurationError(
+                field=name,
+                source=config.source_of(name),
+                reason=f"is {value!r}, which is for dense vectors; this model has {_listed(checkpoint.outputs)} alone.",
+            )
 
 
 def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
@@ -105,7 +152,7 @@ def _join_alternatives(words: tuple[str, ...]) -> str:
 
 def warn_about_normalization(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
     """Warn if vectors are normalized because ``normalize`` is None, although the authors' are not."""
-    if config.normalize is None and not checkpoint.normalize:
+    if config.normalize is None and not checkpoint.normalize and DENSE in checkpoint.outputs:
         _log.warning(
             "%s was trained without normalization, but its vectors are normalized here. Set normalize to False for the "
             "authors' vectors, or to True to disable this warning.",
@@ -165,16 +212,35 @@ def describe_lengths(lengths: Collection[int]) -> str:
 
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     """The configured limit; without one, the model's, but at most ``DEFAULT_MAX_TOKENS``."""
+    length = None if checkpoint.late is None else checkpoint.late.document_length
+    limit = checkpoint.max_tokens if length is None else min(length, checkpoint.positions)
     if config.max_tokens is None:
-        return min(DEFAULT_MAX_TOKENS, checkpoint.max_tokens)
-    if config.max_tokens > checkpoint.max_tokens:
+        return min(DEFAULT_MAX_TOKENS, limit)
+    if config.max_tokens > limit:
         raise ConfigurationError(
             field="max_tokens",
             source=config.source_of("max_tokens"),
-            limit=checkpoint.max_tokens,
-            reason=f"is {config.max_tokens}; the limit of {config.model_name} is {checkpoint.max_tokens}.",
+            limit=limit,
+            reason=f"is {config.max_tokens}; the limit of {config.model_name} is {limit}.",
         )
     return config.max_tokens
+
+
+def _query_tokens(config: EmbeddingConfig, checkpoint: Checkpoint, late: TokenVectors) -> int:
+    """The limit of queries: the model's, and the configured one, unless that leaves no room for their expansion."""
+    expansion = late.expansion
+    floor = 1 if expansion is None else expansion.length
+    if config.max_tokens is not None and config.max_tokens < floor:
+        raise ConfigurationError(
+            field="max_tokens",
+            source=config.source_of("max_tokens"),
+            limit=floor,
+            reason=f"is {config.max_tokens}; queries of this model have {floor} tokens at least.",
+        )
+    if expansion is not None and expansion.fixed:
+        return expansion.length
+    limit = checkpoint.max_tokens if late.query_length is None else min(late.query_length, checkpoint.positions)
+    return max(floor, min(limit, config.max_tokens or DEFAULT_MAX_TOKENS))
 
 
 def _prompts(config: EmbeddingConfig, checkpoint: Checkpoint) -> dict[str, str]:

@@ -32,9 +32,9 @@ def tokenizer_settings(folder: ModelFolder) -> dict[str, Any]:
     for key, value in folder.special_tokens_map.items():
         if key in _LISTS and isinstance(value, list):
             given = settings.get(key) or []
-            known = {_text(token) for token in given}
+            known = {text_of(token) for token in given}
             found = [_token(key, token, special=True) for token in value]
-            settings[key] = [*given, *(token for token in found if _text(token) not in known)]
+            settings[key] = [*given, *(token for token in found if text_of(token) not in known)]
         else:
             settings[key] = _token(key, value, special=True) if isinstance(value, Mapping) else value
     return settings
@@ -63,13 +63,13 @@ def tokens_to_add(
     ]
     same = {repr(token) for token in own.values()}
     added: list[Token] = [token for _, token in sorted(decoder.items()) if repr(token) not in same]
-    present = {token.content for token in own.values()} | {_text(token) for token in added}
-    names = {_text(token) for token in special}
+    present = {token.content for token in own.values()} | {text_of(token) for token in added}
+    names = {text_of(token) for token in special}
     for token in special:
         # A token with flags of its own replaces the same one of tokenizer.json, one without leaves it.
-        if (isinstance(token, AddedToken) and repr(token) not in same) or _text(token) not in present:
+        if (isinstance(token, AddedToken) and repr(token) not in same) or text_of(token) not in present:
             added.append(token)
-            present.add(_text(token))
+            present.add(text_of(token))
     return [_with_special(token, names) for token in added]
 
 
@@ -103,8 +103,8 @@ def _decoder(folder: ModelFolder, settings: Mapping[str, Any], own: Mapping[int,
     """Added tokens by id. The ids give only the order: an added token gets the next free id."""
     given = settings.get("added_tokens_decoder")
     if given is None and "added_tokens_decoder" not in settings:
-        special = {_text(settings[key]) for key in SPECIAL_TOKENS if settings.get(key)}
-        special |= {_text(token) for token in extra_tokens(settings)}
+        special = {text_of(settings[key]) for key in SPECIAL_TOKENS if settings.get(key)}
+        special |= {text_of(token) for token in extra_tokens(settings)}
         added = {
             _id(index): AddedToken(token, normalized=token not in special, special=token in special)
             for token, index in folder.added_tokens.items()
@@ -118,7 +118,7 @@ def _decoder(folder: ModelFolder, settings: Mapping[str, Any], own: Mapping[int,
 def _known(settings: Mapping[str, Any], known: Mapping[str, AddedToken]) -> dict[str, Token]:
     """The special tokens of the settings that are known with their flags."""
     given = {key: settings[key] for key in SPECIAL_TOKENS if settings.get(key) is not None}
-    return {key: known[_text(token)] for key, token in given.items() if _text(token) in known}
+    return {key: known[text_of(token)] for key, token in given.items() if text_of(token) in known}
 
 
 def _id(index: Any) -> int:
@@ -135,7 +135,8 @@ def _with_special(token: Token, names: set[str]) -> AddedToken:
     return AddedToken(token.content, **flags | {"special": token.special or token.content in names})
 
 
-def _text(token: Any) -> str:
+def text_of(token: Any) -> str:
+    """A token's text, whether it has flags or not."""
     return token.content if isinstance(token, AddedToken) else str(token)
 
 

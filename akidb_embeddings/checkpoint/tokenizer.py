@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,25 @@ from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.final_token import appended_post_processor, ends_texts, post_processor
 from akidb_embeddings.checkpoint.long_texts import LongTexts
+from akidb_embeddings.checkpoint.sparse import TokenWeights
 from akidb_embeddings.checkpoint.static_tokenizer import Model2VecTexts, read_static_tokenizer
+from akidb_embeddings.checkpoint.token_vectors import Expansion
 from akidb_embeddings.checkpoint.tokenizer_checks import PROBES, encode_texts, probe
-from akidb_embeddings.checkpoint.tokenizer_file import lowercase, read_tokenizer, truncation_side
+from akidb_embeddings.checkpoint.tokenizer_file import (
+    add_markers,
+    lowercase,
+    named_ids,
+    read_tokenizer,
+    truncation_side,
+)
 from akidb_embeddings.checkpoint.tokenizer_versions import ambiguities
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, InputError
 from akidb_embeddings.registry.architectures import MODEL2VEC
 
 _log = logging.getLogger(__name__)
+
+# Those that BGE-M3's authors leave out.
+_WEIGHTLESS = ("cls_token", "eos_token", "pad_token", "unk_token")
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Tokenized:
         exact: Whether each text's count is exact.
         first_parts: The number of tokens of each pair's first part, whose type is 0; None without token types.
         owners: The index of the text that each entry is a passage of, in ascending order; None if each is a text.
+        attended: The number of tokens of each text that others attend to, the first ones; None for all.
     """
 
     ids: list[NDArray[np.int32]]
@@ -41,6 +53,7 @@ class Tokenized:
     exact: list[bool]
     first_parts: list[int] | None = None
     owners: list[int] | None = None
+    attended: list[int] | None = None
 
     @property
     def truncated(self) -> list[bool]:
@@ -61,6 +74,8 @@ class Tokenizer:
 
     Attributes:
         truncation_side: The side from which texts are truncated: "right" or "left".
+        weightless: The special tokens that have no weight where each token of a text has one.
+        skipped: The tokens without a vector where each token of a text has one.
 
     Raises:
         CheckpointError: tokenizer.json cannot be read, or lacks special tokens.
@@ -70,6 +85,8 @@ class Tokenizer:
     def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
         file = checkpoint.folder.encoder / "tokenizer.json"
         tokenizer, direction, self.ambiguities = open_tokenizer(checkpoint)
+        if checkpoint.late is not None:
+            add_markers(tokenizer, checkpoint.late.markers)
         self._ends_texts = ends_texts(tokenizer)
         if checkpoint.final_token is not None and not self._ends_texts:
             tokenizer.post_processor = post_processor(appended_post_processor(tokenizer, checkpoint.final_token))
@@ -101,6 +118,10 @@ class Tokenizer:
             Model2VecTexts(tokenizer) if is_model2vec else LongTexts(tokenizer, self._special_tokens)
         )
         self._checkpoint = checkpoint
+        weighs = isinstance(checkpoint.sparse, TokenWeights)
+        self.weightless = named_ids(tokenizer, checkpoint.folder, _WEIGHTLESS) if weighs else ()
+        skipped = () if checkpoint.late is None else checkpoint.late.skipped
+        self.skipped = tuple(token for token in map(tokenizer.token_to_id, skipped) if token is not None)
         if not architecture.is_static:  # which may know no word of the probes
             self._probe(file)
 
@@ -166,6 +187,34 @@ class Tokenizer:
         check_unicode([text], "", 0)
         [encoding] = encode_texts(self._tokenizer, [text], special_tokens=False, offsets=True)
         return sorted(offset for part in (encoding, *encoding.overflowing) for offset in part.offsets)
+
+    def expanded(self, tokens: Tokenized, expansion: Expansion) -> Tokenized:
+        """Queries with the tokens that short ones get after their own.
+
+        Raises:
+            CheckpointError: The tokenizer has no such token.
+        """
+        fill = self._expansion_token(expansion)
+        rows = []
+        for row in tokens.ids:
+            missing = max(0, expansion.length - row.size)
+            rows.append(np.concatenate((row, np.full(missing, fill, dtype=np.int32))))
+        attended = None if expansion.attend else [row.size for row in tokens.ids]
+        return replace(tokens, ids=rows, attended=attended)
+
+    def _expansion_token(self, expansion: Expansion) -> int:
+        if expansion.token is not None:
+            found = [self._tokenizer.token_to_id(expansion.token)]
+        else:
+            folder = self._checkpoint.folder
+            found = [one for key in ("mask_token", "eos_token") for one in named_ids(self._tokenizer, folder, [key])]
+        if not found or found[0] is None or found[0] >= self._vocab_size:
+            raise CheckpointError(f"The tokenizer of {self._checkpoint.path} lacks the token by which queries grow.")
+        return found[0]
+
+    def strings(self, ids: Iterable[int]) -> list[str]:
+        """The tokens with these ids, as the vocabulary has them; "" for an id that it lacks."""
+        return [self._tokenizer.id_to_token(int(token)) or "" for token in ids]
 
     def _encode(self, texts: list[str], first_index: int) -> list[Encoding]:
         return encode_texts(self._tokenizer, texts, first_index)

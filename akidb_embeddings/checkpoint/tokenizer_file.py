@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tokenizers import AddedToken, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import pre_tokenizers
 from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer, Sequence
 from tokenizers.processors import TemplateProcessing
 
 from akidb_embeddings.checkpoint.folder import ModelFolder
-from akidb_embeddings.checkpoint.special_tokens import tokenizer_settings, tokens_to_add
+from akidb_embeddings.checkpoint.special_tokens import named_tokens, text_of, tokenizer_settings, tokens_to_add
 from akidb_embeddings.checkpoint.tokenizer_checks import load_tokenizer
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.tokenizer_classes import (
@@ -55,6 +55,35 @@ def read_tokenizer(folder: ModelFolder) -> FastTokenizer:
     ):
         tokenizer.post_processor = TemplateProcessing("$A", "$A $B", [])
     return tokenizer
+
+
+def named_ids(tokenizer: FastTokenizer, folder: ModelFolder, keys: Collection[str]) -> tuple[int, ...]:
+    """The ids of the special tokens that transformers knows by some ``keys`` (``cls_token``), without missing ones.
+
+    Args:
+        tokenizer: What ``read_tokenizer`` made of the folder.
+        folder: The folder.
+        keys: The keys.
+    """
+    settings = tokenizer_settings(folder)
+    kind = TOKENIZER_CLASSES.get(class_name(folder, settings), ANY_TOKENIZER)
+    named = named_tokens(settings, kind, tokenizer)
+    ids = [tokenizer.token_to_id(text_of(named[key])) for key in keys if key in named]
+    return tuple(sorted({token for token in ids if token is not None}))
+
+
+def add_markers(tokenizer: FastTokenizer, markers: Collection[str]) -> None:
+    """Have markers that are tokens stay whole, as where authors insert them as ids.
+
+    A marker that is no token stays text. One may be a token with its white space (``[Q] ``) or without.
+    """
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    for marker in markers:
+        for token in (marker, marker.split(None, 1)[0]):
+            if token in vocabulary:
+                if tokenizer.encode(token, add_special_tokens=False).tokens != [token]:
+                    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True)])
+                break
 
 
 def _refuse_other_tokenizers(folder: ModelFolder, settings: Mapping[str, Any]) -> None:

@@ -99,7 +99,7 @@ def causal_mask(length: int, window: int | None = None) -> Mask | None:
 def symmetric_window_mask(lengths: NDArray[np.int32], length: int, reach: int) -> Mask | None:
     """Mask distant tokens and padding: bool [B or 1, 1, L, L], or as ``padding_mask`` for short texts.
 
-    Padding tokens see themselves, because a fully masked row would become NaN.
+    Padding tokens that are near no real one see themselves, because a fully masked row would become NaN.
 
     Args:
         lengths: The number of tokens of each row, int32 [B].
@@ -115,7 +115,8 @@ def symmetric_window_mask(lengths: NDArray[np.int32], length: int, reach: int) -
     if padding is None:
         return local[None, None]
     mask = local[None, None] & padding
-    mask[:, :, np.arange(length), np.arange(length)] = True
+    texts, alone = np.nonzero(np.arange(length) - reach >= lengths[:, None])
+    mask[texts, :, alone, alone] = True
     return mask
 
 

@@ -24,6 +24,7 @@ from akidb_embeddings.conversion.tensors import Plan, WrittenTensors, convert_te
 from akidb_embeddings.conversion.vector_settings import write_vector_settings
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.registry import ModelSpec, RerankerSpec, Spec
+from akidb_embeddings.registry.outputs import DENSE
 
 if TYPE_CHECKING:
     from akidb_embeddings.diagnostics.quality import Quality
@@ -87,8 +88,8 @@ def convert(
             be computed.
 
     Raises:
-        ConfigurationError: ``bits``, ``group_size``, ``mixed``, ``dtype`` or ``destination`` is not allowed, or they
-            are not compatible.
+        ConfigurationError: ``bits``, ``group_size``, ``mixed``, ``dtype``, ``destination`` or ``measure`` is not
+            allowed, or they are not compatible.
         CheckpointError: The source is not a supported model, is already quantized, or has no matrix that can be
             quantized; a weight is not finite, in the source or in ``dtype``; or the destination cannot be written.
         WorkerError: With ``measure``, a model cannot be computed; see ``EmbeddingService``.
@@ -96,7 +97,7 @@ def convert(
     plan = Plan(bits, group_size, _TABLE_BITS if mixed else bits, dtype)
     _check_arguments(destination, plan, mixed)
     checkpoint = read_model(source, spec, kind)
-    _check_source(checkpoint, dtype)
+    _check_source(checkpoint, dtype, measure)
     with _staging(destination) as staging:
         with _translate_disk_errors(destination):
             staging.mkdir(parents=True)
@@ -166,7 +167,12 @@ def _check_arguments(destination: Path, plan: Plan, mixed: bool) -> None:
         raise ConfigurationError(f"{destination} already exists; give a new folder, or remove it first.")
 
 
-def _check_source(checkpoint: BaseCheckpoint, dtype: str | None) -> None:
+def _check_source(checkpoint: BaseCheckpoint, dtype: str | None, measure: bool) -> None:
+    if measure and isinstance(checkpoint, Checkpoint) and DENSE not in checkpoint.outputs:
+        raise ConfigurationError(
+            f"{checkpoint.path} makes no dense vectors, by which a conversion is judged; convert it without that "
+            "comparison (measure=False, --no-quality)."
+        )
     if checkpoint.architecture.computed_by:
         raise CheckpointError(
             f"{checkpoint.path} is computed by {checkpoint.architecture.computed_by}: convert it with "

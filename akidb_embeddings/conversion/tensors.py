@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
 from akidb_embeddings.checkpoint.safetensors import Location
+from akidb_embeddings.checkpoint.sparse import TORCH_FILE, WEIGHT_LAYER
 from akidb_embeddings.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -81,12 +83,30 @@ def convert_tensors(checkpoint: BaseCheckpoint, plan: Plan) -> WrittenTensors:
             written.kept += bool(bits and is_matrix)
         mx.eval(*parts.values())
         written.arrays |= parts
+    written.arrays |= _token_weights(checkpoint)
     if plan.bits and not written.quantized:
         raise CheckpointError(
             field="group_size",
             reason=f"is {plan.group_size}, but no matrix of {checkpoint.path} has rows divisible by it.",
         )
     return written
+
+
+def _token_weights(checkpoint: BaseCheckpoint) -> dict[str, "mx.array"]:
+    """The layer of tokens' weights that a folder has in torch's format alone, in float32."""
+    from akidb_embeddings.compute.runtime import mx
+    from akidb_embeddings.conversion.torch_file import read_torch_file  # NumPy takes time that --help does not need
+
+    file = checkpoint.path / TORCH_FILE
+    if not isinstance(checkpoint, Checkpoint) or checkpoint.sparse is not None or not file.is_file():
+        return {}
+    hidden = int(checkpoint.config["hidden_size"])
+    found = read_torch_file(file, largest=8 * hidden)
+    shapes = {name: tensor.shape for name, tensor in found.items()}
+    if shapes not in ({"weight": (1, hidden)}, {"weight": (1, hidden), "bias": (1,)}):
+        raise CheckpointError(f"{file} has {shapes!r:.200}; a weight {(1, hidden)} and a bias (1,) are expected.")
+    arrays = {f"{WEIGHT_LAYER}.{name}": mx.array(tensor) for name, tensor in found.items()}
+    return {name: _cast(name, array, None) for name, array in arrays.items()}
 
 
 def _cast(name: str, array: "mx.array", dtype: str | None) -> "mx.array":
@@ -126,9 +146,9 @@ def _stored_name(checkpoint: BaseCheckpoint, name: str, location: Location) -> s
     mlx-lm requires ``model.`` before names of decoders, but not before their heads'. Other encoders of vectors have
     short names, and classifiers their source's, by which transformers tells the encoder from the head.
     """
-    if name.startswith("dense."):
+    if name.startswith(("dense.", f"{WEIGHT_LAYER}.")):
         return name
     prefix = checkpoint.architecture.prefix
     if prefix == "model.":
         return name if name.rpartition(".")[0] in checkpoint.head_layers else prefix + name
-    return location.key if checkpoint.head_layers else name
+    return location.key if isinstance(checkpoint, RerankerCheckpoint) else name

@@ -123,27 +123,29 @@ class Engine:
         alone: bool = False,
         keep_warm: float = 0.0,
         first_parts: Sequence[int] | None = None,
+        attended: Sequence[int] | None = None,
     ) -> VectorsFuture:
         """Queue texts. A cancelled future leaves the queue.
 
         Args:
             rows: The token ids of each text, int32 [L].
-            pooling: The pooling strategy.
+            pooling: The pooling strategy, or the output that is wanted in place of one vector.
             max_rows: The largest number of texts in a micro-batch.
             max_waiting_tokens: The largest number of queued tokens.
             deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
             alone: Whether to share no micro-batch with other requests.
             keep_warm: For how many seconds after this request a GPU is kept from slowing down.
             first_parts: The number of tokens of each pair's first part; None for texts without token types.
+            attended: The number of tokens of each text that others attend to, the first ones; None for all.
 
         Returns:
-            The future of the pooled vectors, float32 [len(rows), dimension].
+            The future of the pooled vectors, float32 [len(rows), dimension], or of a list of rows.
 
         Raises:
             OverloadError: More than ``max_waiting_tokens`` would be queued.
             WorkerError: The engine is closed or dead, or belongs to the process this one was forked from.
         """
-        request = Request(rows, pooling, max_rows, deadline, alone, first_parts)
+        request = Request(rows, pooling, max_rows, deadline, alone, first_parts, attended)
         self._check_process()
         if not rows:
             request.future.set_result(np.empty((0, 0), dtype=np.float32))

@@ -1,10 +1,10 @@
-"""A checkpoint on a backend: micro-batches in, float32 rows out. It is used on one thread only."""
+"""A checkpoint on a backend: micro-batches in, rows out. It is used on one thread only."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from akidb_embeddings.architectures import Inputs, build_encoder
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
@@ -60,11 +60,11 @@ class MLXModel:
         self._encoder = build_encoder(checkpoint.architecture, checkpoint.config, weights, self._backend.kernels)
         weights.finish(checkpoint.architecture.ignored)
 
-    def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[NDArray[np.float32]]]:
+    def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[Any]]:
         """Start at most ``backend.streams`` micro-batches; a GPU computes them while this thread goes on.
 
         Returns:
-            A function that waits for their rows, float32 [B, n] each.
+            A function that waits for their rows, float32 [B, n] each, or a list of B rows of different sizes.
         """
         outputs = []
         for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
@@ -73,10 +73,11 @@ class MLXModel:
         if self._backend.ahead:
             mx.async_eval(outputs)  # type: ignore[no-untyped-call]
 
-        def finish() -> list[NDArray[np.float32]]:
+        def finish() -> list[Any]:
             with self._share_cores(batches):
                 mx.eval(outputs)
-            return [np.array(output) for output in outputs]
+            pairs = zip(outputs, batches, strict=True)
+            return [self._readout.rows(np.array(output), batch) for output, batch in pairs]
 
         return finish
 
@@ -107,7 +108,8 @@ class MLXModel:
         types = None
         if batch.first_parts is not None:
             types = mx.array((np.arange(batch.ids.shape[1]) >= batch.first_parts[:, None]).astype(np.int32))
-        texts = Inputs(mx.array(batch.ids), batch.lengths, self._readout.tokens(batch), types)
+        attended = batch.lengths if batch.attended is None else batch.attended
+        texts = Inputs(mx.array(batch.ids), attended, self._readout.tokens(batch), types)
         return self._readout(self._encoder(texts), batch)
 
 

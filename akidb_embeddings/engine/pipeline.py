@@ -12,7 +12,7 @@ from akidb_embeddings.engine.planner import MicroBatch, pad, plan
 from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Item, deliver
 from akidb_embeddings.engine.statistics import Counts
 from akidb_embeddings.errors import WorkerError
-from akidb_embeddings.vectors.finish import Vectors
+from akidb_embeddings.vectors.ragged import Rows
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +50,11 @@ class Model(Protocol):
         """How often that was set to one, since other programs kept the cores busy."""
         ...
 
-    def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[Vectors]]:
+    def start(self, batches: Sequence[MicroBatch]) -> Callable[[], Sequence[Rows]]:
         """Start at most ``streams`` micro-batches.
 
         Returns:
-            A function that waits for their vectors, float32 [B, dimension] each.
+            A function that waits for their rows: float32 [B, dimension] each, or a list of B rows.
         """
         ...
 
@@ -67,7 +67,9 @@ def _pad(items: list[Item], budgets: Sequence[int]) -> MicroBatch:
     first = items[0].request
     # All requests to one model have token types, or none.
     parts = [request.first_parts[at] for request, at in items if request.first_parts is not None] or None
-    return pad([item.row for item in items], first.pooling, budgets, alone=first.alone, first_parts=parts)
+    attended = [item.attended for item in items] if any(item.request.attended for item in items) else None
+    rows = [item.row for item in items]
+    return pad(rows, first.pooling, budgets, alone=first.alone, first_parts=parts, attended=attended)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class _Step:
 
     groups: list[list[Item]]
     started_at: float
-    finish: Callable[[], list[Vectors]]
+    finish: Callable[[], Sequence[Rows]]
 
 
 class Pipeline:
@@ -124,8 +126,8 @@ class Pipeline:
             self._fail(step.groups, error)
             return
         self._count(step)
-        for group, vectors in zip(step.groups, outputs, strict=True):
-            deliver(group, vectors)
+        for group, rows in zip(step.groups, outputs, strict=True):
+            deliver(group, rows)
 
     def _start(self, groups: list[list[Item]]) -> None:
         budgets = (BUSY_TOKENS, self._model.tokens_per_batch) if self._model.few_shapes else ()

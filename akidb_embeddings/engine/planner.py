@@ -17,10 +17,11 @@ class MicroBatch:
     Attributes:
         ids: Token ids, int32 [B, L], padded on the right.
         lengths: The number of tokens of each text, int32 [B].
-        pooling: The pooling strategy.
+        pooling: The pooling strategy, or the output that is wanted in place of one vector.
         alone: Whether the vectors must not depend on what else runs, to the last bit.
         first_parts: The number of tokens of each pair's first part, whose type is 0, int32 [B]; those after it have
             type 1. None where every token has type 0.
+        attended: The number of tokens of each text that others attend to, the first ones, int32 [B]; None for all.
     """
 
     ids: NDArray[np.int32]
@@ -28,6 +29,7 @@ class MicroBatch:
     pooling: str
     alone: bool = False
     first_parts: NDArray[np.int32] | None = None
+    attended: NDArray[np.int32] | None = None
 
 
 def padded_length(length: int) -> int:
@@ -120,6 +122,7 @@ def pad(
     *,
     alone: bool = False,
     first_parts: Sequence[int] | None = None,
+    attended: Sequence[int] | None = None,
 ) -> MicroBatch:
     """Rows of token ids as one micro-batch. The padding id is arbitrary, because masks depend on lengths only.
 
@@ -130,6 +133,7 @@ def pad(
             added up to a power of two, or to as many as fill one. Their vectors come last and mean nothing.
         alone: See ``MicroBatch``.
         first_parts: See ``MicroBatch``.
+        attended: See ``MicroBatch``.
     """
     lengths = [row.size for row in rows]
     longest = max(lengths)
@@ -145,4 +149,5 @@ def pad(
         padded[: row.size] = row
     added = [1] * (count - len(rows))
     parts = None if first_parts is None else np.array([*first_parts, *added], dtype=np.int32)
-    return MicroBatch(ids, np.array(lengths + added, dtype=np.int32), pooling, alone, parts)
+    seen = None if attended is None else np.array([*attended, *added], dtype=np.int32)
+    return MicroBatch(ids, np.array(lengths + added, dtype=np.int32), pooling, alone, parts, seen)

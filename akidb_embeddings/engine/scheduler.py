@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from akidb_embeddings.engine.planner import Packer, padded_length
 from akidb_embeddings.errors import DeadlineError, NonFiniteVectorError
-from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
+from akidb_embeddings.registry.outputs import RAGGED
+from akidb_embeddings.vectors.ragged import Row, Rows, unusable_rows
 
 # Small requests go first, but after this many consecutive rounds of them a large one runs.
 _MAX_CONSECUTIVE_SMALL_ROUNDS = 8
@@ -28,8 +29,8 @@ BUSY_TOKENS = 8192
 _BUSY_SECONDS = 1.0
 
 
-class VectorsFuture(Future[Vectors]):
-    """The future of a request, with its progress.
+class VectorsFuture(Future[Any]):
+    """The future of a request's rows, with its progress: an array, or a list of rows of the outputs in ``RAGGED``.
 
     Attributes:
         delivered: How many texts have their vectors.
@@ -46,11 +47,12 @@ class Request:
 
     Attributes:
         rows: The token ids of each text, int32 [L].
-        pooling: The pooling strategy.
+        pooling: The pooling strategy, or the output that is wanted in place of one vector.
         max_rows: The largest number of texts in a micro-batch.
         deadline: When the request expires in the queue, in ``time.monotonic`` seconds.
         alone: Whether its rounds contain no other request's texts, so that its vectors do not depend on them.
         first_parts: The number of tokens of each pair's first part, whose type is 0; None where all have type 0.
+        attended: The number of tokens of each text that others attend to, the first ones; None for all.
         future: The future of the vectors.
         queued_at: When the request was made, in ``time.monotonic`` seconds.
         waiting: The indices of the queued texts.
@@ -63,6 +65,7 @@ class Request:
     deadline: float | None = None
     alone: bool = False
     first_parts: Sequence[int] | None = None
+    attended: Sequence[int] | None = None
     future: VectorsFuture = field(default_factory=VectorsFuture)
     queued_at: float = field(default_factory=time.monotonic)
 
@@ -70,18 +73,19 @@ class Request:
         # Longest first: neighbours have similar lengths, and the largest memory use comes first.
         self.waiting = deque(sorted(range(len(self.rows)), key=lambda index: -self.rows[index].size))
         self.waiting_tokens = sum(row.size for row in self.rows)
-        self._vectors: Vectors | None = None
+        self._rows: Rows | None = None
         self._end_lock = threading.Lock()
         self._ended = False
 
-    def deliver(self, position: int, vector: Vectors) -> None:
-        """Store the vector of one text. The last one resolves the future, with vectors in the texts' order."""
-        if self._vectors is None:
-            self._vectors = np.empty((len(self.rows), vector.size), dtype=np.float32)
-        self._vectors[position] = vector
+    def deliver(self, position: int, row: Row) -> None:
+        """Store the row of one text. The last one resolves the future, with rows in the texts' order."""
+        if self._rows is None:
+            count = len(self.rows)
+            self._rows = [row] * count if self.pooling in RAGGED else np.empty((count, row.size), dtype=np.float32)
+        self._rows[position] = row
         self.future.delivered += 1
         if self.future.delivered == len(self.rows) and self._end():
-            self.future.set_result(self._vectors)
+            self.future.set_result(self._rows)
 
     def fail(self, error: Exception) -> None:
         """Resolve the future with an error, unless it is already resolved or cancelled."""
@@ -111,15 +115,21 @@ class Item(NamedTuple):
         """The token ids, int32 [L]."""
         return self.request.rows[self.position]
 
+    @property
+    def attended(self) -> int:
+        """How many of them others attend to."""
+        given = self.request.attended
+        return self.row.size if given is None else given[self.position]
 
-def deliver(items: list[Item], vectors: Vectors) -> None:
-    """Deliver each text's vector, float32 [len(items), dimension]. NaN or infinity fails only the row's own request."""
-    non_finite = set(non_finite_rows(vectors))
-    for row, (request, position) in enumerate(items):
-        if row in non_finite:
+
+def deliver(items: list[Item], rows: Rows) -> None:
+    """Deliver each text's row. NaN or infinity fails only the row's own request."""
+    non_finite = set(unusable_rows(rows))
+    for index, (request, position) in enumerate(items):
+        if index in non_finite:
             request.fail(NonFiniteVectorError(position, request.rows[position].size))
         else:
-            request.deliver(position, vectors[row])
+            request.deliver(position, rows[index])
 
 
 class Scheduler:

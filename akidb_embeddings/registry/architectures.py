@@ -32,6 +32,7 @@ class Architecture:
         aliases: Other names of config.json's keys.
         computed_by: The library that computes it; "" for this one.
         head: The head of its classifiers; None if it is not implemented.
+        masked_lm: Its masked language model's layers; None if SPLADE is not implemented for it.
         answers: Whether its language models can be rerankers that answer yes or no.
         has_token_types: Whether the second part of a pair has tokens of type 1.
         is_static: Whether it is a table of vectors of tokens, without special tokens and without an encoder.
@@ -56,6 +57,7 @@ class Architecture:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     computed_by: str = ""
     head: heads.HeadSpec | None = None
+    masked_lm: heads.MaskedLMSpec | None = None
     answers: bool = False
     has_token_types: bool = False
     is_static: bool = False
@@ -76,14 +78,6 @@ class Architecture:
             if config.get(alias) is not None
         }
         return {**config, **added}
-
-    def is_meant(self, config: Config) -> bool:
-        """Whether config.json gives the ``model_type`` of a twin, but means this architecture."""
-        kind = config.get("model_type")
-        if not kind or kind not in (self.twin, self.causal_twin):
-            return False
-        goes_both_ways = kind == self.causal_twin and config.get("is_causal") is False
-        return goes_both_ways or self.remote_code in named_classes(config)
 
 
 def _pooling_varies(config: Config) -> None:
@@ -171,6 +165,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
         prefix="bert.",
         ignored=_BERT_HEADS,
         head=heads.BERT,
+        masked_lm=heads.BERT_LM,
         has_token_types=True,
     ),
     "jina_bert": Architecture(
@@ -198,6 +193,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
             "hidden_act": ("activation",),
         },
         head=heads.DISTILBERT,
+        masked_lm=heads.DISTILBERT_LM,
     ),
     "mpnet": Architecture(
         "mpnet",
@@ -292,20 +288,3 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
     MODEL2VEC: _STATIC,
     STATIC_EMBEDDING: _STATIC,
 }
-
-
-def architecture_name(config: Config) -> str:
-    """The key in ``ARCHITECTURES`` that config.json means: ``model_type``, unless that is a causal twin's."""
-    meant = (name for name, architecture in ARCHITECTURES.items() if architecture.is_meant(config))
-    return next(meant, str(config.get("model_type")))
-
-
-def named_classes(config: Config) -> set[str]:
-    """The classes that config.json names for the model."""
-    return {remote_class(config), *(config.get("architectures") or ())}
-
-
-def remote_class(config: Config) -> str:
-    """The class of the model's own code (auto_map); "" if config.json names none."""
-    code = config.get("auto_map") or {}
-    return str(code.get("AutoModel") or "").rpartition(".")[2] if isinstance(code, Mapping) else ""

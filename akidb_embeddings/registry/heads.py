@@ -32,6 +32,38 @@ class HeadSpec:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class MaskedLMSpec:
+    """The layers of a masked language model after its encoder, by the names of their tensors.
+
+    Attributes:
+        dense: The first layer, with the encoder's activation after it.
+        norm: The norm after that.
+        decoder: The last layer, whose weights may be the table's.
+        biases: The names that its bias may have; the first one found counts, as in transformers.
+        table: The table of token embeddings.
+    """
+
+    dense: str
+    norm: str
+    decoder: str
+    biases: tuple[str, ...]
+    table: str = "embeddings.word_embeddings"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose tensors they are."""
+        return self.dense, self.norm, self.decoder, *(name.rpartition(".")[0] for name in self.biases)
+
+
+# ``transformers``' ``…ForMaskedLM``, 5.24.
+BERT_LM = MaskedLMSpec(
+    "cls.predictions.transform.dense",
+    "cls.predictions.transform.LayerNorm",
+    "cls.predictions.decoder",
+    ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+)
+DISTILBERT_LM = MaskedLMSpec("vocab_transform", "vocab_layer_norm", "vocab_projector", ("vocab_projector.bias",))
 # ``transformers``' ``…ForSequenceClassification`` of each architecture, 5.24.
 BERT = HeadSpec("classifier", "cls", dense="pooler.dense")
 ROBERTA = HeadSpec("classifier.out_proj", "cls", dense="classifier.dense")

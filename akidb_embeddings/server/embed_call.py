@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from akidb_embeddings.errors import EmbeddingError, InputError, UnusableVectorError
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.server.api_error import ApiError, ErrorKind, api_error
 from akidb_embeddings.server.embed_options import EmbedOptions, check_cuts
 from akidb_embeddings.server.prompting import prompt_of
 from akidb_embeddings.service.result import EmbeddingResult, Timings
 from akidb_embeddings.service.service import EmbeddingService
-from akidb_embeddings.vectors.finish import non_finite_rows
+from akidb_embeddings.vectors.finish import Vectors, non_finite_rows
 from akidb_embeddings.vectors.precision import Quantized, quantize
+from akidb_embeddings.vectors.sparse import SparseVector
 
 # Checking this many given numbers takes a millisecond.
 _FEW_NUMBERS = 4096
@@ -43,6 +45,8 @@ class EmbedOutcome:
     Attributes:
         model: The name of the model that computed them.
         dimension: The length of the vectors, also where eight dimensions are packed into a byte.
+        output: What each text became, of ``OUTPUTS``.
+        texts: The results of another output than dense, one per text; ``vectors`` is empty then.
         also: The vectors in the further precisions of the call.
         load_seconds: How long the request waited for the model to be loaded.
     """
@@ -57,6 +61,13 @@ class EmbedOutcome:
     timings: Timings
     also: Mapping[str, Quantized] = field(default_factory=dict)
     load_seconds: float = 0.0
+    output: str = DENSE
+    texts: Sequence[SparseVector | Vectors] = ()
+
+    @property
+    def size(self) -> int:
+        """How many numbers the results have."""
+        return self.vectors.size + sum(text.size for text in self.texts)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from akidb_embeddings.errors import InputError, Names
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.server.truncation import check_side
 from akidb_embeddings.service.service import EmbeddingService
 
@@ -23,6 +24,7 @@ class EmbedOptions:
         truncation_direction: The side that texts that are too long are to lose, "right" or "left".
         max_tokens: The length in tokens to which texts are to be cut.
         precision: The form of the vectors.
+        output: What each text is to become, of ``OUTPUTS``.
         keep_alive: For how many seconds after the request its model stays loaded; negative or infinite for ever.
         names: What the client calls arguments, where its protocol has several names for one.
     """
@@ -39,6 +41,7 @@ class EmbedOptions:
     truncation_direction: str | None = None
     max_tokens: int | None = None
     precision: str | None = None
+    output: str | None = None
     keep_alive: float | None = None
     names: Names = field(default_factory=dict)
 
@@ -46,6 +49,11 @@ class EmbedOptions:
     def form(self) -> str:
         """The precision in force."""
         return "float32" if self.precision is None else self.precision
+
+    @property
+    def kind(self) -> str:
+        """The output in force."""
+        return DENSE if self.output is None else self.output
 
     @property
     def changes(self) -> dict[str, Any]:

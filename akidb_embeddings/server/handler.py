@@ -4,11 +4,13 @@ from typing import Any
 
 from akidb_embeddings import __version__
 from akidb_embeddings.config.server import ServerConfig
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.server import embed_call, rerank_call
 from akidb_embeddings.server.admission import Admission
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.metrics import Metrics
 from akidb_embeddings.server.models import Models
+from akidb_embeddings.server.output_call import answer_output
 from akidb_embeddings.server.rerank_call import RerankCall, RerankOutcome
 from akidb_embeddings.server.truncation import TruncationLog
 
@@ -46,7 +48,8 @@ class Handler(Admission):
             left = self.seconds(seconds)
             async with self.models.use(name, left, call.keep_alive) as (service, load_seconds):
                 self.check_queue(service.statistics)
-                outcome = await embed_call.answer(name, service, call, left - load_seconds, load_seconds)
+                compute = embed_call.answer if call.kind == DENSE else answer_output
+                outcome = await compute(name, service, call, left - load_seconds, load_seconds)
                 self._truncation_log.tell(name, service.settings.max_tokens, outcome.truncated)
         self.metrics.count_texts(name, outcome.token_counts, outcome.truncated)
         return outcome

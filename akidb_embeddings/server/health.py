@@ -8,6 +8,7 @@ from akidb_embeddings.errors import DeadlineError, EmbeddingError, OverloadError
 from akidb_embeddings.pool.model import Service
 from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.output_call import probe_options
 
 _PROBE_TEXTS = ["Is it ready?"]
 _PROBE_PAIRS = [("a", "b")]  # that no limit is too short for
@@ -65,7 +66,7 @@ class Health:
             if isinstance(service, RerankService):
                 await service.ascore(_PROBE_PAIRS, timeout=_PROBE_SECONDS)
             else:
-                await service.aencode(_PROBE_TEXTS, timeout=_PROBE_SECONDS)
+                await service.aencode(_PROBE_TEXTS, timeout=_PROBE_SECONDS, **probe_options(service))
         except DeadlineError:
             return f"{name}: a test {kind} was not done after {_PROBE_SECONDS:g} s"
         except OverloadError:  # a full queue is a problem only if nothing leaves it

@@ -16,6 +16,7 @@ from akidb_embeddings.registry import SPECS
 from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.server.describing import Known, describe
 from akidb_embeddings.server.models import Models
+from akidb_embeddings.server.output_call import probe_options
 
 Announce = Callable[[AnyConfig], None]
 
@@ -154,7 +155,7 @@ class Opener:
 
 def _warm_up(service: Service) -> None:
     if not isinstance(service, RerankService):
-        service.embed(["The first vector takes longer than others."])
+        service.encode(["The first vector takes longer than others."], **probe_options(service))
         return
     if len(service.labels) > 1:
         raise ConfigurationError(

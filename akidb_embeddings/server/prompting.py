@@ -26,11 +26,23 @@ def prompt_of(service: EmbeddingService, options: EmbedOptions) -> str | None:
         InputError: More than one prompt is given, or there is no such type of texts.
         ConfigurationError: The model has no prompt of that name, or takes no task.
     """
+    chosen = chosen_prompt(service, options)
+    return service.resolve_prompt(**chosen) if chosen.keys() & {"task", "prompt_name"} else options.prompt
+
+
+def chosen_prompt(service: EmbeddingService, options: EmbedOptions) -> dict[str, str]:
+    """The prompt as an argument of ``encode``; none for the model's default prompt.
+
+    Raises:
+        InputError: More than one prompt is given, or there is no such type of texts.
+    """
     _check_single(options)
     name = options.prompt_name if options.input_type is None else _name(service, options.input_type)
     if options.task is not None:
-        return service.resolve_prompt(task=options.task)
-    return options.prompt if name is None else service.resolve_prompt(prompt_name=name)
+        return {"task": options.task}
+    if name is not None:
+        return {"prompt_name": name}
+    return {} if options.prompt is None else {"prompt": options.prompt}
 
 
 def older_prompt(name: str, prompt_name: str | None) -> dict[str, Any]:

@@ -132,7 +132,7 @@ async def vectors_response(
         outcome: The vectors.
         headers: Further headers.
     """
-    is_large = outcome.vectors.size > _MANY_NUMBERS
+    is_large = outcome.size > _MANY_NUMBERS
     content = await asyncio.to_thread(_write, body) if is_large else _write(body)
     return _Parts(content, headers=headers, media_type="application/json")
 

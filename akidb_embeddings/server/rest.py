@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.server import schemas
-from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError
+from akidb_embeddings.server.api_error import REQUEST_NAMES, ApiError, ErrorKind
 from akidb_embeddings.server.durations import keep_alive_seconds
 from akidb_embeddings.server.embed_call import EmbedCall, EmbedOutcome
 from akidb_embeddings.server.health import Health
@@ -24,6 +25,7 @@ from akidb_embeddings.server.responses import (
 from akidb_embeddings.server.tei_info import tei_info
 from akidb_embeddings.server.tei_schemas import Info
 from akidb_embeddings.vectors.precision import to_base64
+from akidb_embeddings.vectors.sparse import SparseVector
 
 ROUTER = APIRouter()
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "description": "Not ready, or not alive"}}
@@ -31,8 +33,23 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Status, "d
 
 async def embed(request: Request, given: schemas.EmbedRequest) -> Response:
     """Vectors of texts, with token counts, truncation flags and the fingerprint of their space."""
+    _check_encoding(given)
     outcome = await embed_call(request, _call(given), "rest")
     return await vectors_response(functools.partial(_body, outcome, given.encoding_format == "base64"), outcome)
+
+
+def _check_encoding(given: schemas.EmbedRequest) -> None:
+    if given.encoding_format == "base64" and given.output not in (None, DENSE):
+        message = f"encoding_format is base64, which is for dense vectors; the output {given.output!r} has numbers."
+        raise ApiError(ErrorKind.INVALID, message, field="encoding_format")
+
+
+def _texts(outcome: EmbedOutcome) -> list[object]:
+    """The results of another output than dense."""
+    return [
+        {"indices": text.indices, "values": text.values} if isinstance(text, SparseVector) else text
+        for text in outcome.texts
+    ]
 
 
 @ROUTER.get("/info", tags=["about"], response_model=Info, responses=describe_errors(*ANY_REQUEST))
@@ -99,10 +116,12 @@ def _health_of(request: Request) -> Health:
 
 def _body(outcome: EmbedOutcome, as_base64: bool) -> dict[str, Any]:
     timings = outcome.timings
+    vectors = to_base64(outcome.vectors) if as_base64 else outcome.vectors
     return {
         "model": outcome.model,
         "dimension": outcome.dimension,
-        "embeddings": to_base64(outcome.vectors) if as_base64 else outcome.vectors,
+        "embeddings": vectors if outcome.output == DENSE else _texts(outcome),
+        "output": outcome.output,
         "precision": outcome.precision,
         "token_counts": outcome.token_counts,
         "truncated": outcome.truncated,

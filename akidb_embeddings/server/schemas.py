@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from akidb_embeddings.registry.outputs import OUTPUTS
 from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.server.parsing import StrictBody
 from akidb_embeddings.server.prompting import INPUT_TYPES
@@ -11,10 +12,12 @@ from akidb_embeddings.vectors import WITHOUT_RANGES
 
 if TYPE_CHECKING:  # type checkers take no literals from a list
     Precision = str
+    Output = str
     Pooling = str
     InputType = str
 else:
     Precision = Literal[WITHOUT_RANGES]
+    Output = Literal[OUTPUTS]
     Pooling = Literal["auto", *POOLINGS]
     InputType = Literal[INPUT_TYPES]
 Truncate = Literal["end", "error"]
@@ -65,6 +68,12 @@ class EmbedRequest(StrictBody):
     encoding_format: Literal["float", "base64"] | None = Field(
         None, description="Numbers (the default), or base64 of the precision's little-endian bytes."
     )
+    output: Output | None = Field(
+        None,
+        description="dense (the default): one vector per text; sparse: weights of tokens; tokens: a vector of each "
+        "token, for which `prompt_name` or `input_type` says whether texts are queries or documents. A model has some "
+        "of them.",
+    )
 
 
 class TimingsBody(BaseModel):
@@ -76,12 +85,20 @@ class TimingsBody(BaseModel):
     total_ms: float
 
 
+class SparseBody(BaseModel):
+    """A text's weights: the ids of tokens, ascending, and the weight of each."""
+
+    indices: list[int]
+    values: list[float]
+
+
 class EmbedAnswer(BaseModel):
     """Vectors, and the tokens of each text. Vectors with different fingerprints must not be compared."""
 
     model: str
     dimension: Count
-    embeddings: list[list[float]] | list[str]
+    output: Output
+    embeddings: list[list[float]] | list[str] | list[SparseBody] | list[list[list[float]]]
     precision: Precision
     token_counts: list[Count] = Field(
         description="Tokens that the model saw, special tokens included; 0 for given vectors."

@@ -68,8 +68,12 @@ async def embed_at_root(request: Request) -> Response:
 @ROUTER.post("/embed_sparse", include_in_schema=False)
 async def refuse(request: Request) -> Response:
     """Refuse what Text Embeddings Inference has and this server has not."""
-    what = "vectors of single tokens" if request.url.path == "/embed_all" else "sparse vectors"
-    raise ApiError(ErrorKind.NOT_FOUND, f"This server has no {what}, but one vector for each text: POST /embed.")
+    is_all = request.url.path == "/embed_all"
+    what, output = ("Vectors of single tokens", "tokens") if is_all else ("Sparse vectors", "sparse")
+    message = (
+        f'{what} of models that have them are at POST /embed, in this library\'s own form: with "output": "{output}".'
+    )
+    raise ApiError(ErrorKind.NOT_FOUND, message)
 
 
 async def _embed(request: Request, given: TeiEmbedRequest) -> Response:

@@ -5,8 +5,8 @@
 ``arguments`` refuses misspelt ones of their arguments, ``options`` and ``result`` are what they take and return.
 ``shared`` keeps one service per configuration and process, by ``sharing``; ``inputs`` checks texts and vectors,
 ``prompter`` chooses the prompt. ``job`` takes one call's texts through tokenizer and engine, ``forecast`` checks that
-there is time for them, ``vectors_job`` makes vectors of them. ``adapter`` and ``elsewhere`` have what framework
-adapters share.
+there is time for them, ``texts_job`` gives them a prompt, ``vectors_job`` makes vectors of them, ``sparse_job`` sparse
+weights, ``tokens_job`` token vectors. ``adapter`` and ``elsewhere`` have what framework adapters share.
 """
 
 WINDOW_TEXTS = 512

@@ -20,6 +20,8 @@ _ELSEWHERE = {
     "show_progress_bar": "give progress=, such as the update method of a tqdm bar",
     "convert_to_numpy": "vectors are NumPy arrays",
     "convert_to_tensor": "vectors are NumPy arrays, which torch.from_numpy takes",
+    "output_value": "give output='dense', 'sparse' or 'tokens' to encode",
+    "convert_to_sparse_tensor": "encode(texts, output='sparse') gives indices and values in NumPy arrays",
     "device": DEVICE,
 }
 _NO_TASK = "A task is for queries. For other texts with its prompt, use encode(texts, task=…)."

@@ -1,17 +1,36 @@
 """The methods of ``calls`` for event loops."""
 
 from collections.abc import Callable, Iterable
+from typing import Literal, Unpack, overload
 
 from akidb_embeddings.service.arguments import checked_names, given_arguments
 from akidb_embeddings.service.calls import Calls
 from akidb_embeddings.service.inputs import check_text
-from akidb_embeddings.service.options import with_default_prompt
-from akidb_embeddings.service.result import EmbeddingResult
+from akidb_embeddings.service.options import EncodeOptions, with_default_prompt
+from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult, TokensResult
 from akidb_embeddings.vectors.precision import Quantized
 
 
 class AsyncCalls(Calls):
     """``Calls``, and an async twin of each method, which does not block the event loop."""
+
+    @overload
+    async def aencode(
+        self, texts: Iterable[str], *, output: Literal["dense"] = "dense", **options: Unpack[EncodeOptions]
+    ) -> EmbeddingResult: ...
+
+    @overload
+    async def aencode(
+        self, texts: Iterable[str], *, output: Literal["sparse"], **options: Unpack[EncodeOptions]
+    ) -> SparseResult: ...
+
+    @overload
+    async def aencode(
+        self, texts: Iterable[str], *, output: Literal["tokens"], **options: Unpack[EncodeOptions]
+    ) -> TokensResult: ...
+
+    @overload
+    async def aencode(self, texts: Iterable[str], *, output: str, **options: Unpack[EncodeOptions]) -> Result: ...
 
     @checked_names
     async def aencode(
@@ -27,7 +46,8 @@ class AsyncCalls(Calls):
         first_index: int = 0,
         precision: str = "float32",
         alone: bool = False,
-    ) -> EmbeddingResult:
+        output: str = "dense",
+    ) -> Result:
         """``encode`` for event loops. Cancelling the task takes its texts out of the queue."""
         with self._start(given_arguments(locals())) as job:
             await job.arun()

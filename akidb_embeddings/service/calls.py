@@ -1,13 +1,21 @@
 """The methods that embed. Every option is spelled out in each, for ``help``, editors and the reference."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Unpack, overload
 
+from akidb_embeddings.checkpoint.prompts import DOCUMENT_PROMPTS
+from akidb_embeddings.checkpoint.settings import check_output
+from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 from akidb_embeddings.service.arguments import checked_names, given_arguments
 from akidb_embeddings.service.inputs import check_text, check_texts
 from akidb_embeddings.service.loaded_model import LoadedModel
-from akidb_embeddings.service.options import with_default_prompt
-from akidb_embeddings.service.result import EmbeddingResult, warn_about_truncation
+from akidb_embeddings.service.options import EncodeOptions, with_default_prompt
+from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult, TokensResult, warn_about_truncation
+from akidb_embeddings.service.sparse_job import SparseJob
+from akidb_embeddings.service.texts_job import TextsJob
+from akidb_embeddings.service.tokens_job import TokensJob
 from akidb_embeddings.service.vectors_job import VectorsJob
 from akidb_embeddings.vectors.precision import Quantized
 
@@ -99,6 +107,24 @@ class Calls(LoadedModel):
         """
         return self._vectors(self.encode(**with_default_prompt("document", given_arguments(locals()))))
 
+    @overload
+    def encode(
+        self, texts: Iterable[str], *, output: Literal["dense"] = "dense", **options: Unpack[EncodeOptions]
+    ) -> EmbeddingResult: ...
+
+    @overload
+    def encode(
+        self, texts: Iterable[str], *, output: Literal["sparse"], **options: Unpack[EncodeOptions]
+    ) -> SparseResult: ...
+
+    @overload
+    def encode(
+        self, texts: Iterable[str], *, output: Literal["tokens"], **options: Unpack[EncodeOptions]
+    ) -> TokensResult: ...
+
+    @overload
+    def encode(self, texts: Iterable[str], *, output: str, **options: Unpack[EncodeOptions]) -> Result: ...
+
     @checked_names
     def encode(
         self,
@@ -113,7 +139,8 @@ class Calls(LoadedModel):
         first_index: int = 0,
         precision: str = "float32",
         alone: bool = False,
-    ) -> EmbeddingResult:
+        output: str = "dense",
+    ) -> Result:
         """Vectors with token counts, truncation flags and fingerprint.
 
         Args:
@@ -129,10 +156,13 @@ class Calls(LoadedModel):
                 of the float32 vectors.
             alone: Share no micro-batch with other calls, so that equal lists give equal bits on one machine. Otherwise
                 what is computed beside them may change the last bits.
+            output: ``"dense"``, one vector per text; or what else the model has (``outputs``), in float32:
+                ``"sparse"``, weights of tokens, as a ``SparseResult``, or ``"tokens"``, a vector of each token, as a
+                ``TokensResult``, for which ``prompt_name`` says whether texts are queries or documents.
 
         Raises:
             ArgumentError: An argument is unknown; it is also a TypeError.
-            ConfigurationError: The model has no prompt of that name, or takes no task.
+            ConfigurationError: The model has no prompt of that name, takes no task, or does not have the output.
             InputError: A text is not a string, or too long with ``truncate: error``; ``index`` says which. Or the
                 precision is unknown, or needs ranges.
             OverloadError, DeadlineError, WorkerError: See ``akidb_embeddings.errors``.
@@ -141,9 +171,8 @@ class Calls(LoadedModel):
             job.run()
         return self._result(job)
 
-    def _result(self, job: VectorsJob) -> EmbeddingResult:
-        name = self.fingerprint(job.prompt, precision=job.precision)
-        return EmbeddingResult(job.vectors, job.token_counts, job.truncated, name, job.timings)
+    def _result(self, job: TextsJob) -> Result:
+        return job.result(self.fingerprint(job.prompt, precision=job.precision, output=job.output))
 
     def _vectors(self, result: EmbeddingResult) -> Quantized:
         """The vectors alone. Warns at the first truncated text, since ``truncated`` is lost with the rest."""
@@ -152,9 +181,28 @@ class Calls(LoadedModel):
             warn_about_truncation(result, self.settings.max_tokens)
         return result.vectors
 
-    def _start(self, options: dict[str, Any]) -> VectorsJob:
+    def _start(self, options: dict[str, Any]) -> TextsJob:
         """The job of a call, given the arguments of ``encode``."""
-        texts = options.pop("texts")
+        texts, output = options.pop("texts"), options.pop("output", DENSE)
+        check_output(self.checkpoint, output)
+        role = {"role": _role(options)} if output == TOKENS else {}
         prompt, others = self._resources.prompter.take(options)
         self._check_open()
-        return VectorsJob(self._resources, check_texts(texts), prompt, **others)
+        if output == DENSE:
+            return VectorsJob(self._resources, check_texts(texts), prompt, **others)
+        if (precision := others.pop("precision", "float32")) != "float32":
+            raise InputError(field="precision", reason=f"is {precision!r}; the output {output!r} is float32.")
+        kind = SparseJob if output == SPARSE else TokensJob
+        return kind(self._resources, check_texts(texts), prompt, **others, **role)
+
+
+def _role(options: Mapping[str, Any]) -> str:
+    """Whether texts are queries or documents, given the arguments of ``encode``."""
+    name = options.get("prompt_name")
+    if name in (QUERY, *DOCUMENT_PROMPTS):
+        return QUERY if name == QUERY else DOCUMENT
+    raise InputError(
+        field="prompt_name",
+        reason=f"is {name!r}, but token vectors of queries and documents differ in more than their prompts.",
+        hint=f"Set {{prompt_name}} to {QUERY!r} or {DOCUMENT!r}.",
+    )

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.config.embedding import EmbeddingConfig
@@ -22,7 +22,6 @@ from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, Un
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 from akidb_embeddings.service.forecast import Forecast
 from akidb_embeddings.service.result import Timings
-from akidb_embeddings.vectors.finish import Vectors
 
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than moving it to another thread would add.
@@ -102,8 +101,8 @@ class Job(ABC):
         """Token ids of a range; may be called from any thread."""
 
     @abstractmethod
-    def _keep(self, begin: int, tokens: Tokenized, rows: Vectors) -> None:
-        """Store the engine's rows, float32 [n, …], for the texts from ``begin`` on."""
+    def _keep(self, begin: int, tokens: Tokenized, rows: Any) -> None:
+        """Store the engine's rows, float32 [n, …] or a list, for the texts from ``begin`` on."""
 
     @property
     def timings(self) -> Timings:
@@ -194,6 +193,7 @@ class Job(ABC):
                 alone=self._alone,
                 keep_warm=self._config.keep_warm,
                 first_parts=tokens.first_parts,
+                attended=tokens.attended,
             )
         except OverloadError:
             if self._pending or (self._waits and self._remaining() != 0):

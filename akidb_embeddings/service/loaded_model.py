@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, fingerprint
+from akidb_embeddings.checkpoint.settings import Settings, check_output, fingerprint
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.service.inputs import check_text, check_texts
 from akidb_embeddings.service.open_model import OpenModel
@@ -47,16 +47,25 @@ class LoadedModel(OpenModel):
         adapter = f", adapter={self.config.adapter!r}" if self.config.adapter else ""
         return self._describe(f"{self.config.model_name!r}{adapter}, dimension={self.dimension}")
 
-    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32") -> str:
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What ``encode`` can make of a text: "dense", "sparse", "tokens", one or more of them."""
+        return self.checkpoint.outputs
+
+    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32", output: str | None = None) -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
 
-        A precision other than float32 is appended, since vectors of two precisions must not be mixed.
+        A precision other than float32 is appended, since vectors of two precisions must not be mixed. ``output`` is the
+        first of ``outputs`` by default.
 
         Raises:
+            ConfigurationError: The model does not have the output.
             InputError: The precision is unknown.
         """
         check_precision(precision)
-        name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt))
+        output = self.outputs[0] if output is None else output
+        check_output(self.checkpoint, output)
+        name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt), output)
         return name if precision == "float32" else f"{name}-{precision}"
 
     def resolve_prompt(
@@ -72,6 +81,10 @@ class LoadedModel(OpenModel):
             InputError: The text is not a string, or not valid Unicode.
         """
         return self._resources.tokenizer.offsets(check_text(text))
+
+    def token_strings(self, indices: Iterable[int]) -> list[str]:
+        """The tokens of a sparse vector's indices, as the model's vocabulary has them."""
+        return self._resources.tokenizer.strings(indices)
 
     def count_tokens(self, texts: Iterable[str], *, prompt: str = "") -> list[int]:
         """How many tokens each text has with the prompt and special tokens; ``encode`` keeps ``settings.max_tokens``.

@@ -15,6 +15,14 @@ class Options(TypedDict, total=False):
     alone: bool
 
 
+class EncodeOptions(Options, total=False):
+    """What ``encode`` takes besides texts and output."""
+
+    prompt_name: str | None
+    prompt: str | None
+    task: str | None
+
+
 def with_default_prompt(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with the model's prompt called ``name``, unless they have another."""
     given = (options.get(one) for one in ("prompt_name", "prompt", "task"))

@@ -26,6 +26,7 @@ class Resources:
     prompter: Prompter
     tokenizer: Tokenizer
     engine: Engine
+    query_tokenizer: Tokenizer | None = None  # where queries have another limit
 
     @classmethod
     def load(cls, config: EmbeddingConfig) -> Self:
@@ -46,7 +47,8 @@ class Resources:
         tokenizer = Tokenizer(checkpoint, settings.max_tokens)
         tokenizer.log()
         engine = load_engine(checkpoint, config, settings.pooling)
-        return cls(config, settings, checkpoint, prompter, tokenizer, engine)
+        others = None if settings.query_tokens is None else Tokenizer(checkpoint, settings.query_tokens)
+        return cls(config, settings, checkpoint, prompter, tokenizer, engine, others)
 
     def with_values(self, **changes: Any) -> Self:
         """The same model with another configuration; ``changes`` are of fields that need no other tokenizer or prompt.

@@ -3,7 +3,9 @@
 import logging
 from dataclasses import dataclass, field
 
+from akidb_embeddings.vectors.finish import Vectors
 from akidb_embeddings.vectors.precision import Quantized
+from akidb_embeddings.vectors.sparse import SparseVector
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,48 @@ class EmbeddingResult:
     truncated: list[bool]
     fingerprint: str
     timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True)
+class SparseResult:
+    """Sparse vectors, and what became of each text.
+
+    Attributes:
+        vectors: One per text. ``EmbeddingService.token_strings`` has the tokens of their indices.
+        token_counts: As in ``EmbeddingResult``, and so the following ones.
+        truncated: Whether a text had more tokens than that.
+        fingerprint: The space that the vectors lie in.
+        timings: Where the call's time went.
+    """
+
+    vectors: list[SparseVector]
+    token_counts: list[int]
+    truncated: list[bool]
+    fingerprint: str
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True)
+class TokensResult:
+    """Token vectors, and what became of each text.
+
+    Attributes:
+        vectors: float32 ``[tokens, dimension]`` of each text, one row per token that counts; ``maxsim`` compares them.
+        token_counts: As in ``EmbeddingResult``, and so the following ones. Tokens that expand a query are among them.
+        truncated: Whether a text had more tokens than that.
+        fingerprint: The space that the vectors lie in.
+        timings: Where the call's time went.
+    """
+
+    vectors: list[Vectors]
+    token_counts: list[int]
+    truncated: list[bool]
+    fingerprint: str
+    timings: Timings = field(default_factory=Timings)
+
+
+Result = EmbeddingResult | SparseResult | TokensResult
+"""What ``encode`` returns, by its output."""
 
 
 def warn_about_truncation(result: EmbeddingResult, limit: int) -> None:

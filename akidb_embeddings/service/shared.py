@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Hashable
+from dataclasses import asdict
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
@@ -98,4 +99,5 @@ def _version_of_folder(path: Path, name: str, adapter: Path | None, _states: Has
 
 def _version(checkpoint: Checkpoint) -> str:
     facts = [checkpoint.digest, dict(checkpoint.prompts), checkpoint.default_prompt, checkpoint.truncate_dim]
+    facts += [] if checkpoint.late is None else [asdict(checkpoint.late)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]

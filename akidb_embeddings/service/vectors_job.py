@@ -6,39 +6,37 @@ import numpy as np
 
 from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.errors import ZeroVectorError
-from akidb_embeddings.service.job import Job
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.service.resources import Resources
+from akidb_embeddings.service.result import EmbeddingResult
+from akidb_embeddings.service.texts_job import TextsJob
 from akidb_embeddings.vectors.finish import Vectors, finish, zero_rows
 from akidb_embeddings.vectors.precision import Quantized, quantize
 
 
-class VectorsJob(Job):
+class VectorsJob(TextsJob):
     """Texts with one prompt, to be ``run`` once.
 
     Attributes:
-        prompt: The prompt before each text.
-        precision: The precision of the vectors.
-        vectors: ``[n, dimension]`` in that precision; complete after ``run``.
+        vectors: ``[n, dimension]`` in the precision; complete after ``run``.
     """
+
+    output = DENSE
 
     def __init__(
         self, resources: Resources, texts: list[str], prompt: str, *, precision: str = "float32", **options: Any
     ) -> None:
         """``options`` are the keyword arguments of ``Job``."""
         settings = resources.settings
-        super().__init__(resources.config, resources.engine, len(texts), settings.max_tokens, **options)
-        self._resources, self._texts, self._pooling = resources, texts, settings.pooling
-        self.prompt, self._prefix = prompt, len(prompt)
+        super().__init__(resources, texts, prompt, settings.pooling, **options)
         # Also raises at once if the precision is unknown.
         empty = quantize(np.empty((0, settings.dimensions), dtype=np.float32), precision)
         self.precision = precision
         self.vectors: Quantized = np.empty((len(texts), empty.shape[1]), dtype=empty.dtype)
 
-    def _length(self, index: int) -> int:
-        return len(self._texts[index])
-
-    def _encode(self, begin: int, end: int) -> Tokenized:
-        return self._resources.tokenizer.encode(self._texts[begin:end], self.prompt, self._first + begin)
+    def result(self, fingerprint: str) -> EmbeddingResult:
+        """See ``TextsJob``."""
+        return EmbeddingResult(self.vectors, self.token_counts, self.truncated, fingerprint, self.timings)
 
     def _keep(self, begin: int, tokens: Tokenized, rows: Vectors) -> None:
         settings = self._resources.settings

@@ -1,6 +1,7 @@
 """Vectors in NumPy: ``finish`` truncates and normalizes them, ``precision`` quantizes and compares them.
 
-``arrays`` checks arrays that callers pass.
+``arrays`` checks arrays that callers pass. ``ragged`` has rows that differ in size: ``sparse`` compares weights of
+tokens, ``late_interaction`` texts that have a vector of each token.
 """
 
 PRECISIONS = ("float32", "float16", "int8", "uint8", "binary", "ubinary")

@@ -7,7 +7,8 @@ import pytest
 
 from akidb_embeddings.checkpoint.architecture import find_architecture, mlx_lm_file
 from akidb_embeddings.errors import CheckpointError
-from akidb_embeddings.registry.architectures import ARCHITECTURES, architecture_name
+from akidb_embeddings.registry.architectures import ARCHITECTURES
+from akidb_embeddings.registry.twins import architecture_name
 from tests.conftest import run_python
 
 OURS = ", ".join(ARCHITECTURES)

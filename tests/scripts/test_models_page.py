@@ -7,7 +7,8 @@ from pathlib import Path
 
 from akidb_embeddings.checkpoint.static import read_config
 from akidb_embeddings.registry import MODELS, REFUSED, RERANKERS, SPECS
-from akidb_embeddings.registry.architectures import ARCHITECTURES, architecture_name
+from akidb_embeddings.registry.architectures import ARCHITECTURES
+from akidb_embeddings.registry.twins import architecture_name
 from scripts import models_page
 from tests.conftest import REPOSITORY
 from tests.fixtures import DATA, STATIC, TINY, golden

@@ -122,6 +122,7 @@ def test_every_method_has_an_async_twin(name: str) -> None:
         "fingerprint",
         "resolve_prompt",
         "token_offsets",
+        "token_strings",
         "with_options",
     }
 
