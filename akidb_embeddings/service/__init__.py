@@ -5,7 +5,8 @@
 ones of their arguments, ``options`` and ``result`` are what they take and return. ``shared`` keeps one service per
 configuration and process, by ``sharing``; ``inputs`` checks texts and vectors, ``prompter`` chooses the prompt. ``job``
 takes one call's texts through tokenizer and engine, ``forecast`` checks that there is time for them, ``vectors_job``
-makes vectors of them. ``adapter`` and ``elsewhere`` have what framework adapters share.
+makes vectors of them. ``adapter`` and ``elsewhere`` have what framework adapters share, ``stored`` the settings that a
+vector store keeps.
 """
 
 WINDOW_TEXTS = 512
