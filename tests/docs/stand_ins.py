@@ -21,7 +21,7 @@ import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-_OURS = ("akidb-embeddings", "langchain-akidb", "llama-index-embeddings-akidb", "chroma-akidb")
+_OURS = ("akidb-embeddings", "langchain-akidb", "llama-index-embeddings-akidb", "chroma-akidb", "llm-akidb")
 _SPECIFIER = re.compile(r"^(?P<name>[\w./-]+?)(\[(?P<extras>[\w,-]+)\])?$")
 
 
