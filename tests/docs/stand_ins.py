@@ -21,7 +21,14 @@ import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-_OURS = ("akidb-embeddings", "langchain-akidb", "llama-index-embeddings-akidb", "chroma-akidb", "llm-akidb")
+_OURS = (
+    "akidb-embeddings",
+    "langchain-akidb",
+    "llama-index-embeddings-akidb",
+    "chroma-akidb",
+    "llm-akidb",
+    "lancedb-akidb",
+)
 _SPECIFIER = re.compile(r"^(?P<name>[\w./-]+?)(\[(?P<extras>[\w,-]+)\])?$")
 
 

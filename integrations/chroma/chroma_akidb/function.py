@@ -158,9 +158,8 @@ class MLXEmbeddingFunction(EmbeddingFunction[Embeddable]):
         return hash(self._stored)
 
     def __repr__(self) -> str:
-        defaults = EmbeddingConfig().to_dict()
-        shown = [f"{name}={value!r}" for name, value in self.config.to_dict().items() if value != defaults[name]]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        shown = ", ".join(f"{name}={value!r}" for name, value in self._stored.arguments().items())
+        return f"{type(self).__name__}({shown})"
 
 
 def _texts(items: Embeddable) -> list[str]:
