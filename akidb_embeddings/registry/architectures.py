@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from akidb_embeddings.registry import heads
+from akidb_embeddings.registry.named_classes import named_classes
 from akidb_embeddings.registry.poolings import POOLINGS
 
 Config = Mapping[str, Any]

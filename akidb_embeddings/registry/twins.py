@@ -1,8 +1,7 @@
 """Which architecture a config.json means: models of different ones may give the same ``model_type``."""
 
-from collections.abc import Mapping
-
 from akidb_embeddings.registry.architectures import ARCHITECTURES, Architecture, Config
+from akidb_embeddings.registry.named_classes import named_classes
 
 
 def architecture_name(config: Config) -> str:
@@ -11,17 +10,10 @@ def architecture_name(config: Config) -> str:
     return next(meant, str(config.get("model_type")))
 
 
-def remote_class(config: Config) -> str:
-    """The class of the model's own code (auto_map); "" if config.json names none."""
-    code = config.get("auto_map") or {}
-    return str(code.get("AutoModel") or "").rpartition(".")[2] if isinstance(code, Mapping) else ""
-
-
 def _is_meant(architecture: Architecture, config: Config) -> bool:
     """Whether config.json gives the ``model_type`` of a twin, but means this architecture."""
     kind = config.get("model_type")
     if not kind or kind not in (architecture.twin, architecture.causal_twin):
         return False
     goes_both_ways = kind == architecture.causal_twin and config.get("is_causal") is False
-    named = {remote_class(config), *(config.get("architectures") or ())}
-    return goes_both_ways or architecture.remote_code in named
+    return goes_both_ways or architecture.remote_code in named_classes(config)

@@ -6,7 +6,8 @@
 ``shared`` keeps one service per configuration and process, by ``sharing``; ``inputs`` checks texts and vectors,
 ``prompter`` chooses the prompt. ``job`` takes one call's texts through tokenizer and engine, ``forecast`` checks that
 there is time for them, ``texts_job`` gives them a prompt, ``vectors_job`` makes vectors of them, ``sparse_job`` sparse
-weights, ``tokens_job`` token vectors. ``adapter`` and ``elsewhere`` have what framework adapters share.
+weights, ``tokens_job`` token vectors. ``adapter`` and ``elsewhere`` have what framework adapters share, ``stored`` the
+settings that a vector store keeps.
 """
 
 WINDOW_TEXTS = 512

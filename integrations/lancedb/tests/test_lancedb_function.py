@@ -1,0 +1,143 @@
+"""The registry's entry by itself: sides, settings, copies, errors."""
+
+import copy
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from lancedb.embeddings import get_registry
+from lancedb_akidb import MLXEmbeddings
+
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
+from akidb_embeddings.engine import table as engine_table
+from akidb_embeddings.errors import ConfigurationError, InputError
+from tests.fixtures import DATA
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+MINILM = "minilm-l6-v2"
+PROMPTED = DATA / "models" / "tiny-gemma3"  # with another prompt for queries than for documents
+TEXTS = ["the river", "über 東京 🦊", "a stone " * 40]
+SETTINGS: dict[str, Any] = {"dimensions": 16, "untrained_dimensions": True, "max_tokens": 11, "document_prompt": "x: "}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_loaded_stays() -> Iterator[None]:
+    yield
+    close_shared_services()
+
+
+def function(model: str | Path = MINILM, **settings: Any) -> Any:
+    return get_registry().get("akidb").create(name=str(model), config=EmbeddingConfig(), **settings)
+
+
+def test_the_registry_has_it() -> None:
+    assert get_registry().get("akidb") is MLXEmbeddings
+
+
+def test_each_side_gets_its_prompt() -> None:
+    ours = function(PROMPTED)
+    with EmbeddingService(PROMPTED, config=EmbeddingConfig()) as reference:
+        documents = reference.embed(TEXTS, prompt="title: none | text: ")
+        queries = reference.embed(TEXTS, prompt="task: search result | query: ")
+    sources = [TEXTS, np.array(TEXTS), pa.array(TEXTS), pa.chunked_array([TEXTS[:1], TEXTS[1:]])]
+    for source in sources:
+        np.testing.assert_allclose(ours.compute_source_embeddings(source), documents, atol=1e-6)
+    np.testing.assert_allclose(ours.compute_source_embeddings_with_retry(TEXTS), documents, atol=1e-6)
+    np.testing.assert_allclose(ours.compute_source_embeddings(TEXTS[0]), documents[:1], atol=1e-6)
+    for compute in (ours.compute_query_embeddings, ours.compute_query_embeddings_with_retry):
+        np.testing.assert_allclose(compute(TEXTS[0]), queries[:1], atol=1e-6)
+        np.testing.assert_allclose(compute(TEXTS), queries, atol=1e-6)
+    assert not np.allclose(documents, queries, atol=1e-2)
+    assert ours.ndims() == 48
+
+
+def test_settings_reach_the_vectors() -> None:
+    ours = function(PROMPTED, **SETTINGS)
+    with EmbeddingService(PROMPTED, config=EmbeddingConfig(), **SETTINGS) as reference:
+        np.testing.assert_allclose(ours.compute_source_embeddings(TEXTS), reference.embed_documents(TEXTS), atol=1e-6)
+    assert ours.ndims() == 16
+    assert function(truncate_dim=5, cache_folder="models").config == EmbeddingConfig(
+        model_name=MINILM, dimensions=5, cache_dir="models"
+    )
+
+
+def test_a_missing_text_has_no_vector() -> None:
+    first, none, last = function(PROMPTED).compute_source_embeddings(["a", None, ""])
+    assert none is None
+    assert len(first) == len(last) == 48
+
+
+def test_what_is_kept_makes_an_equal_one() -> None:
+    ours = function(**SETTINGS)
+    values = json.loads(json.dumps(ours.safe_model_dump()))
+    assert get_registry().get("akidb").create(**values) == ours
+    with pytest.raises(ConfigurationError, match="colour"):
+        get_registry().get("akidb").create(**values, colour="red")
+
+
+def test_variables_of_the_registry_stay_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a folder that each machine has elsewhere."""
+    registry = get_registry()
+    monkeypatch.setattr(registry, "_variables", {})
+    registry.set_var("model", str(PROMPTED))
+    ours = registry.get("akidb").create(name="$var:model", query_prompt="$var:prompt:q: ")
+    assert (ours.config.model_name, ours.config.query_prompt) == (str(PROMPTED), "q: ")
+    kept = ours.safe_model_dump()
+    assert (kept["model_name"], kept["query_prompt"]) == ("$var:model", "$var:prompt:q: ")
+    assert registry.get("akidb").create(**kept) == ours
+    registry.set_var("model", MINILM)
+    with pytest.raises(ConfigurationError, match="another model now"):
+        registry.get("akidb").create(**kept).ndims()
+
+
+def test_constructing_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise AssertionError("weights are loaded")
+
+    monkeypatch.setattr(engine_table, "_load", fail)
+    assert function(PROMPTED).safe_model_dump()["model_name"] == str(PROMPTED)
+    assert function("qwen3-0.6b").safe_model_dump()["model_version"]  # is not on this machine
+
+
+def test_copies_are_equal() -> None:
+    ours = function(**SETTINGS)
+    ours.compute_query_embeddings("used")
+    evaluated = eval(repr(ours))
+    for theirs in (copy.copy(ours), copy.deepcopy(ours), pickle.loads(pickle.dumps(ours)), evaluated):
+        assert (theirs, hash(theirs), repr(theirs)) == (ours, hash(ours), repr(ours))
+        assert theirs.safe_model_dump() == ours.safe_model_dump()
+    assert ours != function()
+    assert repr(function()) == "MLXEmbeddings(model_name='minilm-l6-v2')"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "cpu"}, "AKIDB_BACKEND"),
+        ({"trust_remote_code": True}, "never run"),
+        ({"max_retries": 3}, "the same the next time"),
+        ({"max_token": 3}, "Did you mean 'max_tokens'"),
+        ({"model_name": "x"}, "the same argument"),
+        ({"batch_size": 0}, "1 to 128"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_say_what_there_is(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        function(**settings)
+
+
+def test_what_is_no_text_is_refused_at_once() -> None:
+    """LanceDB itself would try again for minutes."""
+    texts: Any = ["a", None, 7]
+    with pytest.raises(InputError) as caught:
+        function().compute_source_embeddings_with_retry(texts)
+    assert (caught.value.field, caught.value.index) == ("texts", 2)
+    with pytest.raises(InputError, match="type int"):
+        function().compute_query_embeddings_with_retry(7)
