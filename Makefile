@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml
+PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama-index/pyproject.toml \
+    integrations/haystack/pyproject.toml
 
 # MLX's backend in .venv, as the extra of that name: cpu, cuda12 or cuda13. On macOS it does not matter.
 MLX ?= cpu
@@ -118,6 +119,6 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
 	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,docs,bench]' \
-	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]'
+	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e 'integrations/haystack[test]'
 	$(INSTALL) --no-deps $(ORIGINAL_MINILM) $(TOPICS)
 	touch $@ $(VENV)/.demo

@@ -42,7 +42,7 @@ def _check_package(argument: str) -> None:
         project = tomllib.loads((REPOSITORY / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         if missing := set(filter(None, (match["extras"] or "").split(","))) - project["optional-dependencies"].keys():
             sys.exit(f"pip: {project['name']} has no extra {sorted(missing)}")
-    elif name in ("akidb-embeddings", "langchain-akidb", "llama-index-embeddings-akidb"):
+    elif name in ("akidb-embeddings", "langchain-akidb", "llama-index-embeddings-akidb", "akidb-haystack"):
         sys.exit(f"pip: {name} is not on PyPI yet; install it from a checkout: -e '.[cpu]'")
     else:
         importlib.metadata.version(name)  # raises if it is not installed; the tests' environment has what is shown
