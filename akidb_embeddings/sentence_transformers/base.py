@@ -57,11 +57,12 @@ class LoadedTransformer:
         described = self._service.checkpoint.folder.description
         given = {name: check_text(text) for name, text in (prompts or {}).items() if text is not None}
         self.prompts: dict[str, str] = {**self._service.settings.prompts, **given}
-        self.default_prompt_name: str | None = default_prompt_name or described.get("default_prompt_name")
+        own_default = described.get("default_prompt_name")
+        self.default_prompt_name: str | None = own_default if default_prompt_name is None else default_prompt_name
         if self.default_prompt_name is not None:
             find_prompt(self.prompts, self.default_prompt_name, "default_prompt_name")
-        self.similarity_fn_name = similarity_fn_name or _similarity_of(described)
-        self.truncate_dim = truncate_dim or self._service.checkpoint.truncate_dim
+        self.similarity_fn_name = _similarity_of(described) if similarity_fn_name is None else similarity_fn_name
+        self.truncate_dim = self._service.checkpoint.truncate_dim if truncate_dim is None else truncate_dim
 
     @property
     def service(self) -> EmbeddingService:
@@ -134,7 +135,7 @@ class LoadedTransformer:
 
     @similarity_fn_name.setter
     def similarity_fn_name(self, value: Any) -> None:
-        name = getattr(value, "value", value) or "cosine"
+        name = "cosine" if value is None else getattr(value, "value", value)
         if name not in ALL_PAIRS:
             raise ConfigurationError(
                 field="similarity_fn_name", reason=f"is {name!r}; it must be one of {', '.join(ALL_PAIRS)}."

@@ -94,6 +94,9 @@ def test_the_settings_are_those_of_the_configuration_that_have_no_other_name() -
         ({"default_prompt_name": "nobody"}, "default_prompt_name is 'nobody'"),
         ({"similarity_fn_name": "maxsim"}, "similarity_fn_name is 'maxsim'"),
         ({"truncate_dim": 5}, "truncate_dim is 5"),
+        ({"truncate_dim": 0}, "truncate_dim is 0"),
+        ({"default_prompt_name": ""}, "default_prompt_name is ''"),
+        ({"similarity_fn_name": ""}, "similarity_fn_name is ''"),
         ({"max_tokens": 9999}, "max_tokens is 9999"),
     ],
 )
