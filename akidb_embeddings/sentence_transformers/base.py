@@ -155,7 +155,7 @@ class LoadedTransformer:
         return compare(ALL_PAIRS, self._similarity_fn_name, embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Similarities of each vector with its partner, float32 ``[n]``; see ``similarity``."""
+        """Similarities of vectors with their partners, float32 ``[n]``; of two single vectors, a number."""
         return compare(BY_ROWS, self._similarity_fn_name, embeddings1, embeddings2)
 
     def to(self, device: object) -> Self:

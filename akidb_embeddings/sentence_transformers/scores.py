@@ -41,16 +41,19 @@ def compare(functions: Mapping[str, Score], name: str, first: Any, second: Any) 
         second: As ``first``.
 
     Returns:
-        float32; a tensor if one of the two is a tensor, or has tensors.
+        float32; a tensor if one of the two is a tensor, or has tensors. Two single vectors by rows have one number.
 
     Raises:
         InputError: A shape is wrong.
     """
-    a, b = _matrix(first, "embeddings1"), _matrix(second, "embeddings2")
+    given = _floats(first), _floats(second)
+    a, b = _matrix(given[0], "embeddings1"), _matrix(given[1], "embeddings2")
     if a.shape[1] != b.shape[1] or (functions is BY_ROWS and len(a) != len(b)):
         what = "as many rows of the same length" if functions is BY_ROWS else "rows of the same length"
         raise InputError(f"embeddings1 has shape {a.shape} and embeddings2 {b.shape}; they must have {what}.")
     result = np.ascontiguousarray(functions[name](a, b), dtype=np.float32)
+    if functions is BY_ROWS and given[0].ndim == given[1].ndim == 1:
+        result = result.reshape(())
     if _is_tensor(first) or _is_tensor(second):
         import torch
 
@@ -58,10 +61,14 @@ def compare(functions: Mapping[str, Score], name: str, first: Any, second: Any) 
     return result
 
 
-def _matrix(vectors: Any, name: str) -> Floats:
+def _floats(vectors: Any) -> Floats:
     # One by one: NumPy would read a list of tensors number by number.
     rows = [np.asarray(one) for one in vectors] if isinstance(vectors, list | tuple) else vectors
-    matrix = np.atleast_2d(np.asarray(rows, dtype=np.float32))
+    return np.asarray(rows, dtype=np.float32)
+
+
+def _matrix(vectors: Floats, name: str) -> Floats:
+    matrix = np.atleast_2d(vectors)
     if matrix.ndim != 2:
         raise InputError(field=name, reason=f"has shape {matrix.shape}; [n, d] or [d] is expected.")
     return matrix

@@ -86,7 +86,7 @@ def test_similarities_are_those_of_sentence_transformers(models: Loaded, name: s
 def test_similarities_take_rows_and_lists_and_refuse_the_rest(plain: MLXSentenceTransformer) -> None:
     vectors = plain.encode(TEXTS[:2])
     np.testing.assert_array_equal(plain.similarity(vectors[0], list(vectors)), plain.similarity(vectors[:1], vectors))
-    assert plain.similarity_pairwise(vectors[0], vectors[1]).shape == (1,)
+    assert plain.similarity_pairwise(vectors[0], vectors[1]).shape == ()
     with pytest.raises(InputError, match="same length"):
         plain.similarity(vectors, vectors[:, :5])
     with pytest.raises(InputError, match="as many rows"):
