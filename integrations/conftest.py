@@ -1,4 +1,8 @@
-"""The adapters' tests, too, keep the bundled model loaded."""
+"""The adapters' tests, too, keep the bundled model loaded, and use no network."""
+
+import os
+
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # which Haystack reads when it is imported
 
 import socket
 

@@ -1,12 +1,13 @@
 """Write docs/coming-from.md: what becomes of the arguments of other libraries' classes, from the adapters' own tables.
 
-The prose is in ``coming_from.md.in`` beside this file. Run: ``python scripts/coming_from.py``; it needs both adapters.
+The prose is in ``coming_from.md.in`` beside this file. Run: ``python scripts/coming_from.py``; it needs the adapters.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
+from haystack_integrations.components.embedders.akidb.arguments import MOVING as HAYSTACK
 from langchain_akidb.arguments import MOVING as LANGCHAIN
 from langchain_akidb.rerank_arguments import MOVING as LANGCHAIN_RERANK
 from llama_index.embeddings.akidb.arguments import MOVING as LLAMA_INDEX
@@ -16,6 +17,7 @@ TEMPLATE = Path(__file__).with_suffix(".md.in")
 CLASSES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "LangChain": {**LANGCHAIN, **LANGCHAIN_RERANK},
     "LlamaIndex": {**LLAMA_INDEX, **LLAMA_INDEX_RERANK},
+    "Haystack": HAYSTACK,
 }
 """The classes of each framework; both have one called ``CohereRerank``."""
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from.md"

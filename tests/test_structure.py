@@ -21,7 +21,7 @@ FLOORS = (
     ("distributed",),
     ("conversion",),
     ("diagnostics", "mteb_encoder"),
-    ("evaluation", "pool"),
+    ("evaluation", "pool", "sentence_transformers"),
     ("reranking",),
     ("service",),
     ("engine",),

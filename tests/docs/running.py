@@ -115,6 +115,7 @@ def environment_in(folder: Path) -> dict[str, str]:
     return os.environ | {
         "HOME": str(folder.parent),
         "HF_HUB_OFFLINE": "1",
+        "HAYSTACK_TELEMETRY_ENABLED": "False",
         "AKIDB_CACHE_DIR": str(folder.parent / "cache"),
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")])),

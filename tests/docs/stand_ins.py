@@ -28,6 +28,7 @@ _OURS = (
     "chroma-akidb",
     "llm-akidb",
     "lancedb-akidb",
+    "akidb-haystack",
 )
 _SPECIFIER = re.compile(r"^(?P<name>[\w./-]+?)(\[(?P<extras>[\w,-]+)\])?$")
 
@@ -37,7 +38,7 @@ def pip(*arguments: str) -> None:
     if not arguments or arguments[0] != "install":
         sys.exit(f"pip {arguments}: only `pip install` is known")
     for argument in arguments[1:]:
-        if argument not in ("-e", "--editable", "--upgrade", "-U", "-q"):
+        if argument not in ("-e", "--editable", "--upgrade", "-U", "-q", "--no-deps"):
             _check_package(argument)
 
 
