@@ -98,15 +98,13 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
     tensors = read_tensors(folder, config, architecture)
     check_no_reranker(path, config, architecture, tensors)
     quantization = read_quantization(config, architecture.prefix)
-    check_sizes(path, config)
-    hidden = architecture.dimension(config)
+    hidden = _hidden_size(path, config, architecture)
     tensors, weights = with_token_weights(path, tensors, hidden)
     splade = splade_head(folder.steps, tensors, config, architecture.masked_lm)
     late = read_token_vectors(folder, config)
-    dense, dimension = _dense(folder, tensors, quantization, hidden, is_late=late is not None)
-    dimension = dimension if splade is None else int(config["vocab_size"])
-    description = with_markers(folder.description) if late else folder.description
-    prompts, default_prompt = read_prompts(description, spec.prompts if spec else {})
+    dense, length = _dense(folder, tensors, quantization, hidden, is_late=late is not None)
+    dimension = int(config["vocab_size"]) if splade else length
+    prompts, default_prompt = _prompts(folder, spec, late)
     truncate_dim = _truncate_dim(path, folder.description, dimension)
     pooling = SPARSE if splade else TOKENS if late else _pooling(folder, spec, architecture, config)
     checkpoint = Checkpoint(
@@ -131,12 +129,22 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
         sparse=splade or weights,
         late=late,
     )
-    _check_sizes(checkpoint, spec)
-    return checkpoint
+    return _checked(checkpoint, spec)
 
 
-def _check_sizes(checkpoint: Checkpoint, spec: ModelSpec | None) -> None:
-    """Check the dimension against the registry's, and the length of expanded queries against the positions."""
+def _hidden_size(path: Path, config: Mapping[str, Any], architecture: Architecture) -> int:
+    check_sizes(path, config)
+    return architecture.dimension(config)
+
+
+def _prompts(folder: ModelFolder, spec: ModelSpec | None, late: TokenVectors | None) -> tuple[Mapping[str, str], str]:
+    """The prompts by name, and the default one's name."""
+    description = with_markers(folder.description) if late else folder.description
+    return read_prompts(description, spec.prompts if spec else {})
+
+
+def _checked(checkpoint: Checkpoint, spec: ModelSpec | None) -> Checkpoint:
+    """The checkpoint, whose dimension is the registry's, and whose expanded queries have positions."""
     expansion = checkpoint.late.expansion if checkpoint.late else None
     if expansion and expansion.length > checkpoint.positions:
         raise CheckpointError(
@@ -148,6 +156,7 @@ def _check_sizes(checkpoint: Checkpoint, spec: ModelSpec | None) -> None:
             f"{checkpoint.path} gives {checkpoint.dimension} dimensions, but {spec.name} has {spec.dimension}: another "
             "model."
         )
+    return checkpoint
 
 
 def _pooling(
