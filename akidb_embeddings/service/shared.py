@@ -11,6 +11,7 @@ import os
 from collections.abc import Hashable
 from dataclasses import asdict
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from akidb_embeddings.checkpoint.digest import deciding_adapter_files, deciding_files, digest_files
@@ -23,6 +24,8 @@ from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.service.sharing import SharedServices
 
 _services: SharedServices[EmbeddingService] = SharedServices()
+# The versions of loaded services of which either the model or the adapter is in a folder, and the other on the hub.
+_partial_versions: WeakKeyDictionary[EmbeddingService, str] = WeakKeyDictionary()
 
 
 def shared_service(config: EmbeddingConfig) -> EmbeddingService:
@@ -34,12 +37,12 @@ def shared_service(config: EmbeddingConfig) -> EmbeddingService:
     Raises:
         EmbeddingError: Loading failed, as in ``EmbeddingService``; the next call tries again.
     """
-    return _services.get(_key(config), lambda: EmbeddingService(config=config))
+    return _services.get(_key(config), lambda: _load(config))
 
 
 async def ashared_service(config: EmbeddingConfig) -> EmbeddingService:
     """``shared_service`` for event loops: loading does not block the loop."""
-    return await _services.aget(_key(config), lambda: EmbeddingService(config=config))
+    return await _services.aget(_key(config), lambda: _load(config))
 
 
 def close_shared_services() -> None:
@@ -57,14 +60,25 @@ def model_version(config: EmbeddingConfig) -> str | None:
         The digest. None for a repository of the hub, whose versions ``revision`` names, and for a missing folder. If
         only one of the model and the adapter is in a folder, the digest is that one's.
     """
-    spec = MODELS.get(config.model_name)
-    is_bundled = spec is not None and spec.bundled and not config.revision
-    path = _existing_folder(str(BUNDLE_ROOT / config.model_name) if is_bundled else config.model_name)
-    adapter = None if config.adapter is None else _existing_folder(config.adapter)
+    path, adapter = _folders(config)
     if path is None and adapter is None:
         return None
     if service := _services.usable(_key(config)):  # its weights stay in use, even if the folder has changed
-        return _version(service.checkpoint)
+        return _partial_versions.get(service) or _version(service.checkpoint)
+    return _version_of_files(config, path, adapter)
+
+
+def _load(config: EmbeddingConfig) -> EmbeddingService:
+    path, adapter = _folders(config)
+    is_partial = config.adapter is not None and (path is None) != (adapter is None)
+    version = _version_of_files(config, path, adapter) if is_partial else None
+    service = EmbeddingService(config=config)
+    if version is not None:
+        _partial_versions[service] = version
+    return service
+
+
+def _version_of_files(config: EmbeddingConfig, path: Path | None, adapter: Path | None) -> str:
     if path is None:
         assert adapter is not None
         files = [*deciding_adapter_files(adapter), *adapter.glob(PROMPTS_FILE), *adapter.glob("[0-9]*_*/*")]
@@ -74,6 +88,14 @@ def model_version(config: EmbeddingConfig) -> str | None:
     stats = [(str(file), file.stat()) for file in watched if file.exists()]
     states = tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats)
     return _version_of_folder(path, config.model_name, adapter, states)
+
+
+def _folders(config: EmbeddingConfig) -> tuple[Path | None, Path | None]:
+    """The folders of the model and of the adapter; None for one that is on the hub, or not there."""
+    spec = MODELS.get(config.model_name)
+    is_bundled = spec is not None and spec.bundled and not config.revision
+    path = _existing_folder(str(BUNDLE_ROOT / config.model_name) if is_bundled else config.model_name)
+    return path, None if config.adapter is None else _existing_folder(config.adapter)
 
 
 def _key(config: EmbeddingConfig) -> Hashable:

@@ -52,6 +52,8 @@ class StoredModel:
         """
         if folder := folder_of(config.model_name):
             config = config.with_values(model_name=folder)
+        if config.adapter and (folder := folder_of(config.adapter)):
+            config = config.with_values(adapter=folder)
         return cls(config, _version(config))
 
     @classmethod
@@ -128,4 +130,7 @@ class StoredModel:
 
 def _version(config: EmbeddingConfig) -> str | None:
     spec = MODELS.get(config.model_name)
-    return model_version(config) or config.revision or (spec.revision if spec else None)
+    digest, revision = model_version(config), config.revision or (spec.revision if spec else None)
+    if config.adapter and digest and revision:  # the digest may be of the adapter alone
+        return f"{revision}-{digest}"
+    return digest or revision

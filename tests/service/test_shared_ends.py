@@ -111,7 +111,7 @@ FORKING = """
 import hashlib, os, signal, sys, threading, time
 from akidb_embeddings import EmbeddingConfig, WorkerError, close_shared_services, model_version, shared_service
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.service import resources, shared
+from akidb_embeddings.service import reading, shared
 from tests.conftest import BUNDLED, FakeModel
 config = EmbeddingConfig(model_name=str(BUNDLED))
 parent, begun, go = os.getpid(), threading.Event(), threading.Event()
@@ -127,7 +127,7 @@ def in_thread(run):
     threading.Thread(target=run, daemon=True).start()
 def load_until(stage):
     if stage == "files":
-        resources.resolve_model = gated(resources.resolve_model)
+        reading.resolve_model = gated(reading.resolve_model)
     elif stage == "digest":
         hashlib.file_digest = gated(hashlib.file_digest)
     else:

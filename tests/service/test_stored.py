@@ -17,7 +17,9 @@ from akidb_embeddings.registry import BUNDLED as BUNDLED_NAME
 from akidb_embeddings.service.shared import close_shared_services
 from akidb_embeddings.service.stored import DECIDING, VERSION, StoredModel
 from tests.conftest import service
-from tests.fixtures import DATA, copy_model, edit_json
+from tests.fixtures import DATA, adapter_path, copy_model, edit_json, model_path
+from tests.hub_fixtures import snapshot
+from tests.hub_server import isolate
 
 PINNED = next(spec for spec in MODELS.values() if spec.revision and not spec.bundled)
 OTHERS: dict[str, Any] = {
@@ -141,6 +143,56 @@ def test_a_damaged_folder_is_an_error_at_once(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError):
         stored(folder)
+
+
+# Adapters
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files} | {"README.md": b""}
+
+
+@pytest.fixture(params=["in a folder", "on the hub"])
+def base(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of tiny-bert, for which there is an adapter."""
+    folder = model_path("tiny-bert")
+    if request.param == "in a folder":
+        return str(folder)
+    isolate(monkeypatch, tmp_path / "home")
+    snapshot("org/bert", files_of(folder))
+    monkeypatch.chdir(tmp_path)
+    return "org/bert"
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_an_adapter_folder_whose_files_change_is_an_error(base: str, revision: str | None, tmp_path: Path) -> None:
+    adapter = copy_model(adapter_path("tiny-bert-lora"), tmp_path / "adapter")
+    settings = {"revision": revision} if base == "org/bert" else {}
+    one = stored(base, adapter="./adapter", **settings)
+    assert one.config.adapter == str(adapter)
+    again = StoredModel.read(one.to_dict())
+    vector = again.service().embed_query("fox")
+    assert stored(base, adapter="./adapter", **settings) == one, "the version stays when the model is loaded"
+    edit_json(adapter / "adapter_config.json", lora_alpha=9)
+    np.testing.assert_array_equal(again.service().embed_query("fox"), vector, "loaded weights stay in use")
+    assert stored(base, adapter="./adapter", **settings) == one
+    close_shared_services()
+    with pytest.raises(ConfigurationError, match="another model now"):
+        again.service()
+    assert not np.array_equal(stored(base, adapter="./adapter", **settings).service().embed_query("fox"), vector)
+
+
+def test_an_adapter_on_the_hub_leaves_the_version_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, tmp_path / "home")
+    snapshot("org/lora", files_of(adapter_path("tiny-bert-lora")))
+    base = model_path("tiny-bert")
+    one = stored(base, adapter="org/lora")
+    assert one.service().dimension
+    assert stored(base, adapter="org/lora").version == one.version == stored(base).version
+    with pytest.raises(ConfigurationError) as caught:
+        stored(base).check_change(one)
+    assert caught.value.field == "adapter"
 
 
 # Changes

@@ -20,6 +20,8 @@ ROOT = REPOSITORY / "integrations" / "haystack"
 CLASSES = (MLXTextEmbedder, MLXDocumentEmbedder)
 SETTINGS: dict[str, Any] = {
     "revision": "main",
+    "adapter": "some/adapter",
+    "adapter_revision": "v1",
     "pooling": "cls",
     "normalize": False,
     "dimensions": 64,
