@@ -173,6 +173,7 @@ in_child(lambda: print("forked" in message(lambda: service().embed(["a"]))))
     assert run_python(PROGRAM + program) == "True\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_program_that_leaves_a_service_open_ends(busy: bool) -> None:
     program = """
@@ -194,6 +195,7 @@ def spawned() -> list[float]:
         return vector
 
 
+@pytest.mark.long
 def test_a_spawned_process_has_its_own_engine(minilm: EmbeddingService) -> None:
     minilm.embed(["a"])
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

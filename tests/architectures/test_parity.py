@@ -62,7 +62,7 @@ def service(name: str, **overrides: Any) -> EmbeddingService:
 
 
 @pytest.mark.cores
-@pytest.mark.parametrize("memory", ["fast", "compact"])
+@pytest.mark.parametrize("memory", ["fast", pytest.param("compact", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", [*TINY, "all-minilm-l6-v2"])
 def test_vectors_are_those_of_sentence_transformers(name: str, memory: str) -> None:
     expected = golden(name)
@@ -78,7 +78,7 @@ def test_vectors_are_those_of_sentence_transformers(name: str, memory: str) -> N
     assert result.truncated == (expected["full_token_counts"] > expected["token_counts"]).tolist()
 
 
-@pytest.mark.parametrize("memory", ["fast", "compact"])
+@pytest.mark.parametrize("memory", ["fast", pytest.param("compact", marks=pytest.mark.long)])
 def test_pplx_gives_its_authors_integers(memory: str) -> None:
     """But for sums of float32 that fall to the other side of a half: one step, in one of a hundred places."""
     expected = golden("tiny-pplx")
@@ -118,7 +118,7 @@ def test_pplx_refuses_an_empty_text_for_it_has_no_token() -> None:
         embedder.embed([""])
 
 
-@pytest.mark.parametrize("memory", ["fast", "compact"])
+@pytest.mark.parametrize("memory", ["fast", pytest.param("compact", marks=pytest.mark.long)])
 def test_stella_ends_with_a_dense_layer_and_no_normalization(memory: str) -> None:
     expected = golden("tiny-stella")
     with service("tiny-stella", memory=memory, normalize=False) as embedder:
@@ -183,7 +183,7 @@ def test_the_encoder_of_a_masked_language_model_is_the_same(tmp_path: Path, name
         np.testing.assert_array_equal(other.embed(QUERIES), one.embed(QUERIES))
 
 
-@pytest.mark.parametrize("memory", ["fast", "compact"])
+@pytest.mark.parametrize("memory", ["fast", pytest.param("compact", marks=pytest.mark.long)])
 def test_a_decoder_of_mlx_lm_gives_the_vectors_of_sentence_transformers(memory: str) -> None:
     expected = golden("tiny-llama")
     with service("tiny-llama", memory=memory) as embedder:

@@ -145,6 +145,7 @@ def test_the_time_left_of_other_formats(suffix: str, tmp_path: Path, clock: Cloc
     assert max(errors(clock)) < 0.25
 
 
+@pytest.mark.long
 def test_the_time_left_cannot_know_that_the_rest_will_be_cut(tmp_path: Path, clock: Clock) -> None:
     """The limit of an estimate that has not read the rest: docs/bulk.md says so. It is right once the rest began."""
     path = write(tmp_path / "in.jsonl", ({"text": text} for text in SHORT * 3 + texts(*[12_000] * 1500)))

@@ -231,6 +231,7 @@ def test_headers_that_would_take_long(tmp_path: Path, make: Callable[[], Any], m
     refused(folder, message)
 
 
+@pytest.mark.long
 def test_many_tensors_in_many_files(tmp_path: Path) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model")
     (folder / "model.safetensors").unlink()

@@ -38,6 +38,7 @@ def test_the_exit_code_is_the_worst_finding(
     )
 
 
+@pytest.mark.long
 def test_a_real_examination(capsys: pytest.CaptureFixture[str]) -> None:
     Path("own.yaml").write_text("embedding: {model_name: minilm-l6-v2}", encoding="utf-8")
     assert main(["doctor", "--config", "own.yaml"]) == 0
@@ -67,6 +68,7 @@ def test_measurements_with_and_without_comparison(
     assert "ratio" not in shown
 
 
+@pytest.mark.long
 def test_verify_says_which_model_it_takes_and_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify"]) == 0
     shown = capsys.readouterr()
@@ -90,6 +92,7 @@ def test_verify_takes_the_configured_model_if_it_is_here(capsys: pytest.CaptureF
     )
 
 
+@pytest.mark.long
 def test_verify_fails_beyond_the_tolerance(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "tolerance", lambda bits: 0.001)
     assert main(["verify", "minilm-l6-v2", "--json"]) == 1

@@ -223,6 +223,7 @@ def test_npy_does_not_go_to_a_terminal() -> None:
     assert b"give --output FILE, or redirect" in done.stderr
 
 
+@pytest.mark.long
 def test_input_and_output_stream() -> None:
     """The first stretch is written before the second one is read, so memory does not grow with the input."""
     with subprocess.Popen([*PROCESS, *TINY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

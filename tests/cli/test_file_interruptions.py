@@ -57,6 +57,7 @@ def test_killed_at_random_moments_it_ends_with_the_bytes_of_an_undisturbed_run(
     assert finished[-1] > 0
 
 
+@pytest.mark.long
 def test_a_full_disk_is_told_of_and_the_same_command_goes_on(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.npy"
     write_input(source, 300)
@@ -116,6 +117,7 @@ def test_a_table_from_standard_input_has_a_heading_every_time(
     assert [line["id"] for line in json_lines(Path("out.jsonl"))] == ["other"]
 
 
+@pytest.mark.long
 def test_a_pipe_with_a_name_is_read_once_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     command = [*PROCESS, "file", str(tmp_path / "pipe.csv"), "--out", str(tmp_path / "out.npy"), *TINY]
@@ -165,6 +167,7 @@ def test_an_input_that_changes_meanwhile_is_told_of(
     assert f"warning: in.{form} changed meanwhile" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.npy"
     write_input(source, 5000)

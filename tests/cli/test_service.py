@@ -88,6 +88,7 @@ def port() -> int:
         return number
 
 
+@pytest.mark.long
 def test_a_server_is_installed_runs_and_is_removed(
     fake: Fake, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_server_is_installed_runs_and_is_removed(
     assert main(["service", "uninstall"]) == 0
 
 
+@pytest.mark.long
 def test_the_commands_are_the_supervisors(fake: Fake, port: int) -> None:
     begin = ["service", "install", *BUNDLED, "--port", str(port)]
     assert [main(begin), main(begin), main(["service", "uninstall"])] == [0, 0, 0]

@@ -115,6 +115,7 @@ def test_an_adapter_is_part_of_the_model(tmp_path: Path) -> None:
     assert find("model").status == "fail"
 
 
+@pytest.mark.long
 def test_an_invalid_configuration_fails_once() -> None:
     write_config(poling="cls")
     checks = {check.name: check for check in examine()}
@@ -123,6 +124,7 @@ def test_an_invalid_configuration_fails_once() -> None:
     assert "embedding" in checks
 
 
+@pytest.mark.long
 def test_a_named_configuration_is_examined(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("embedding: {model_name: minilm-l6-v2}", encoding="utf-8")
     checks = {check.name: check for check in examine(tmp_path / "own.yaml")}
@@ -137,6 +139,7 @@ def test_a_configuration_that_the_model_cannot_follow_fails() -> None:
     assert "dimensions is 512; this model gives 384 at most" in check.text
 
 
+@pytest.mark.long
 def test_a_configured_reranker_is_examined(home: Path) -> None:
     assert "reranker" not in {check.name for check in examine()}
     path = model_path("tiny-xlm-roberta-reranker")
@@ -217,12 +220,14 @@ def test_a_cpu_has_nothing_to_compare() -> None:
     assert find("products") == Finding("products", "ok", "computed in float32, exactly")
 
 
+@pytest.mark.long
 def test_vectors_that_are_wrong_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "tolerance", lambda bits: 1e-4)
     check = find("embedding")
     assert (check.status, check.remedy) == ("fail", "akidb-embed verify minilm-l6-v2")
 
 
+@pytest.mark.long
 def test_what_breaks_is_a_failure_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError("cores gone")
@@ -336,6 +341,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     assert find("cache").remedy == f"allow writing to {home}, or set AKIDB_CACHE_DIR"
 
 
+@pytest.mark.long
 def test_little_disk_and_little_memory_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 1, 5e8))
@@ -346,6 +352,7 @@ def test_little_disk_and_little_memory_are_warnings(monkeypatch: pytest.MonkeyPa
     assert memory.text.startswith("8.0 GB, 0.2 GB available, ")
 
 
+@pytest.mark.long
 def test_the_threads_of_a_query_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setattr(cores, "available_cores", lambda: 2)

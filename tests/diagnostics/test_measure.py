@@ -27,6 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return isolate(monkeypatch, tmp_path / "home")
 
 
+@pytest.mark.long
 @on_linux_cpu
 def test_plain_mlx_runs_beside_ours_and_gives_the_same_vectors(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "embedding_config.yaml").write_text("embedding: {dimensions: 4}", encoding="utf-8")

@@ -44,6 +44,7 @@ def bundled() -> Verification:
     return verify.verify(BUNDLED)
 
 
+@pytest.mark.long
 def test_the_bundled_model_reproduces_its_card_whatever_is_configured(home: Path) -> None:
     (home / "embedding_config.yaml").write_text(
         "embedding: {pooling: cls, dimensions: 4, max_tokens: 3, query_prompt: 'other '}", encoding="utf-8"
@@ -92,6 +93,7 @@ def test_other_similarities_are_found_out() -> None:
     assert not dataclasses.replace(bundled(), comparison=other).passed
 
 
+@pytest.mark.long
 def test_another_pooling_than_the_trained_one_is_found_out_by_the_card_alone(tmp_path: Path) -> None:
     broken = copy_model(BUNDLED_FOLDER, tmp_path / "model")
     edit_json(broken / "1_Pooling" / "config.json", pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
@@ -116,6 +118,7 @@ def test_a_card_of_a_model_that_has_none() -> None:
     assert all(spec.name in str(error.value) for spec in registry.MODELS.values() if spec.card)
 
 
+@pytest.mark.long
 def test_cards_name_their_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     text = ("a small example",)
     example = CardExample(text, text, ((1.0,),), "https://example.org")

@@ -61,6 +61,7 @@ def test_a_card_of_scores_from_0_to_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compared(found).published.max() <= 1
 
 
+@pytest.mark.long
 def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
     assert verify(str(folder(BERT))).kind == "reranker"
     path = copy_model(QWEN3, tmp_path / "model")

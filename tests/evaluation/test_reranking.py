@@ -65,6 +65,7 @@ NEAR = {
 ONE = {"q": "the cat sat on the mat"}
 
 
+@pytest.mark.long
 def test_the_task_ranks_as_the_other_tests_assume(minilm: EmbeddingService, tmp_path: Path) -> None:
     for place, document in enumerate("abcd", start=1):
         found = evaluate_retrieval(

@@ -113,6 +113,7 @@ def test_quantized_weights_score_as_what_they_stand_for(tmp_path: Path, name: st
     np.testing.assert_allclose(scores, expected[short], atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ALL)
 def test_gpu_code_in_16_bits_keeps_near(name: str) -> None:
     """The encoder in float16, the head in float32; on this machine's CPU."""

@@ -106,6 +106,7 @@ def test_nan_is_an_error_that_names_the_text(server: Running, service: Embedding
     assert metric(server.url, "akidb_worker_restarts_total") == 0
 
 
+@pytest.mark.long
 def test_clients_of_a_model_that_fails_now_and_then_get_right_vectors_or_503(
     server: Running, service: EmbeddingService, faults: Faults
 ) -> None:

@@ -63,6 +63,7 @@ BODY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.long
 @given(BODY, st.sampled_from([None, 1]), st.booleans())
 async def test_a_body_in_pieces_is_read_as_in_one(body: dict[str, Any], indent: int | None, is_ascii: bool) -> None:
     content = json.dumps(body, indent=indent, ensure_ascii=is_ascii).encode()

@@ -116,6 +116,7 @@ def test_a_client_behind_a_proxy_is_named_if_the_proxy_is_trusted(flags: list[st
         assert entry["client"] == client
 
 
+@pytest.mark.long
 def test_requests_are_not_logged_where_that_is_switched_off() -> None:
     with server_process("--model", BUNDLED, "--no-access-log") as running:
         assert post(running, json={"texts": ["one"]}).status_code == 200
@@ -126,6 +127,7 @@ def test_requests_are_not_logged_where_that_is_switched_off() -> None:
     assert "request" not in running.log.replace("requests are in flight", "")
 
 
+@pytest.mark.long
 def test_a_plain_line_has_what_a_person_looks_for() -> None:
     with server_process("--model", BUNDLED) as running:
         response = post(running, json={"texts": ["one", "two"]})

@@ -120,6 +120,7 @@ def test_kinds_and_units_fit_the_names(told: dict[str, Any]) -> None:
         assert unit == {"seconds": "s", "bytes": "By"}.get(name.rpartition("_")[2], "")
 
 
+@pytest.mark.long
 def test_a_server_that_is_gone_is_neither_exported_nor_kept() -> None:
     code = """
 with served() as running:

@@ -356,6 +356,7 @@ def test_eager_loading_finds_what_does_not_fit_beside_the_pinned_ones() -> None:
         pass
 
 
+@pytest.mark.long
 def test_shutdown_does_not_wait_for_those_who_wait_for_a_model() -> None:
     """In a process of its own, whose model takes longer to load than anybody waits."""
     begin = time.monotonic()

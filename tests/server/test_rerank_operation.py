@@ -82,6 +82,7 @@ def test_other_settings_are_of_the_section_rerank() -> None:
         assert service.config.max_queued_tokens == 77
 
 
+@pytest.mark.long
 def test_flags_variables_and_the_file_name_rerankers(tmp_path: Path) -> None:
     file = tmp_path / "embedding_config.yaml"
     file.write_text("rerank: {max_tokens: 50}\nserver: {rerankers: [nothing]}\n", encoding="utf-8")

@@ -68,6 +68,7 @@ def asks(server: Running, texts: list[str]) -> tuple["Future[Reply]", "Future[pb
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_in_flight_are_finished_and_new_ones_refused(
     number: signal.Signals, bundled: EmbeddingService
@@ -96,6 +97,7 @@ def test_requests_in_flight_are_finished_and_new_ones_refused(
     assert "Traceback" not in server.log
 
 
+@pytest.mark.long
 def test_what_takes_longer_than_the_drain_is_refused_in_the_end() -> None:
     with server_process("--model", BUNDLED, "--drain-seconds", "0.5") as server:
         rest, rpc = asks(server, MANY)
@@ -132,6 +134,7 @@ def once(end: threading.Event) -> Iterator[pb.EmbedRequest]:
     end.wait(LONG)
 
 
+@pytest.mark.long
 def test_clients_that_do_nothing_keep_no_server_from_ending(tmp_path: Path) -> None:
     folder = random_model(tmp_path / "tiny", BERT | {"hidden_size": 384})
     with server_process("--model", str(folder), "--drain-seconds", "1") as server, contextlib.ExitStack() as stack:
@@ -158,6 +161,7 @@ def test_clients_that_do_nothing_keep_no_server_from_ending(tmp_path: Path) -> N
             assert time.monotonic() - begin < 10
 
 
+@pytest.mark.long
 def test_a_model_that_hangs_keeps_no_server_from_ending(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
@@ -211,6 +215,7 @@ def test_one_port_is_not_for_both() -> None:
     assert f"--grpc-port is {port}, the port of REST" in done.stderr.decode()
 
 
+@pytest.mark.long
 def test_a_server_that_others_can_reach_without_a_key_says_so_once(tmp_path: Path) -> None:
     keys = tmp_path / "keys.txt"
     keys.write_text("secret", encoding="utf-8")
@@ -237,6 +242,7 @@ def refused_tls(certificate: Path, key: Path) -> str:
     return message
 
 
+@pytest.mark.long
 def test_tls_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "certificate.pem").write_text("no certificate", encoding="utf-8")
     assert "No such file" in refused_tls(tmp_path / "nowhere.pem", tmp_path / "nowhere.key")
@@ -248,6 +254,7 @@ def test_tls_files_that_are_none(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
 def test_tls_keys_that_do_not_open(tmp_path: Path) -> None:
     """Another certificate's, and one that is encrypted: nobody is asked for a password."""
@@ -284,6 +291,7 @@ def test_what_clients_call_the_models(tmp_path: Path, monkeypatch: pytest.Monkey
         served_names({"models": ("./own",), "rerankers": ("./other/own",)})
 
 
+@pytest.mark.long
 def test_several_models_at_once(tmp_path: Path) -> None:
     folders = {
         "alpha": random_model(tmp_path / "alpha", BERT),

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from tests.conftest import run_python
 
 SPANS = """
@@ -116,6 +118,7 @@ def test_a_request_is_a_span_and_health_checks_are_none() -> None:
     assert "secret" not in str(spans)
 
 
+@pytest.mark.long
 def test_the_log_has_the_id_of_the_trace() -> None:
     kept: list[dict[str, Any]] = json.loads(run_python(SPANS + KEEP + HEALTH + SERVE + TELL_KEPT))
     found = [(entry["method"], entry["trace_id"]) for entry in kept]
@@ -126,6 +129,7 @@ def test_the_log_has_the_id_of_the_trace() -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", identity) for identity in others)
 
 
+@pytest.mark.long
 def test_without_its_packages_nothing_is_traced() -> None:
     """Its API alone comes with newer FastAPIs, and is not ours to hide."""
     assert run_python(HIDE + SERVE) == "[]\n"

@@ -143,6 +143,7 @@ def test_info_has_the_models_limit_and_the_one_in_force() -> None:
     assert (packed.rerankers[0].max_tokens, packed.rerankers[0].model_max_tokens) == (30, 1024)
 
 
+@pytest.mark.long
 def test_a_flag_of_the_server_rejects_what_it_would_cut() -> None:
     reranker = str(model_path(RERANKER))
     with server_process("--model", BUNDLED, "--reranker", reranker, "--truncate", "error") as running:

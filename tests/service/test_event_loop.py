@@ -24,6 +24,7 @@ WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "w
 TEXTS = [" ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(20 + i % 60)) for i in range(2000)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("many_rows", [1024, 100], ids=["on the loop", "on a thread"])
 async def test_no_step_on_the_loop_is_long(monkeypatch: pytest.MonkeyPatch, many_rows: int) -> None:
     monkeypatch.setattr(job_module, "_MANY_ROWS", many_rows)

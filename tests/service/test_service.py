@@ -74,6 +74,7 @@ def test_batch_equals_single(alone: dict[str, Vectors], batch_size: int) -> None
         check(embedder.embed(texts), texts, alone)
 
 
+@pytest.mark.long
 def test_calls_that_are_alone_have_the_same_bits_whatever_is_computed_beside_them(minilm: EmbeddingService) -> None:
     generator = random.Random(3)
     lists = [[" ".join(generator.choices(WORDS, k=1 + n % 9)) for n in range(11 * caller)] for caller in range(1, 9)]

@@ -73,6 +73,7 @@ async def test_the_loop_goes_on_while_the_model_loads_and_computes(
     assert await asyncio.wait_for(task, LONG)
 
 
+@pytest.mark.long
 async def test_the_loop_goes_on_under_many_documents() -> None:
     task = asyncio.create_task(embeddings().aembed_documents(["word " * 250] * 20))
     count = 0

@@ -145,6 +145,7 @@ def test_a_repr_can_be_evaluated(files: Path) -> None:
         assert eval(repr(ours), vars(langchain_akidb)) == ours
 
 
+@pytest.mark.long
 def test_spawned_processes_give_the_same_bits() -> None:
     ours = embeddings(query_prompt="query: ", dimensions=100, untrained_dimensions=True)
     ours.embed_query("fox")  # the pickle is one of an object in use
@@ -160,6 +161,7 @@ def test_spawned_processes_give_the_same_bits() -> None:
         assert equal.result(LONG) is True
 
 
+@pytest.mark.long
 def test_processes_forked_after_use_say_what_to_do() -> None:
     output = run_python("""
 import asyncio, multiprocessing
@@ -194,6 +196,7 @@ assert len(one.embed_query("fox")) == 384  # the parent computes as before
         assert "spawn" in answer
 
 
+@pytest.mark.long
 def test_processes_forked_before_use_compute() -> None:
     output = run_python("""
 import multiprocessing

@@ -239,6 +239,7 @@ async def test_callers_wait_for_each_others_room(fake: FakeModel) -> None:
 # Many at once, on the real thing
 
 
+@pytest.mark.long
 def test_threads_and_a_loop_at_once() -> None:
     embedding = MLXEmbedding(MODEL, query_prompt="query: ", embed_batch_size=4)
     with EmbeddingService(MODEL, query_prompt="query: ") as core:

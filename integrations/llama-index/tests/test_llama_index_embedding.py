@@ -168,6 +168,7 @@ def test_sync_calls_work_inside_a_running_loop(core: EmbeddingService, embedding
 # Cost
 
 
+@pytest.mark.long
 def test_neither_import_nor_construction_loads_a_model() -> None:
     output = run_python(
         "import sys, copy, pickle\n"

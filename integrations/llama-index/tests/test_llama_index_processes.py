@@ -12,6 +12,7 @@ from llama_index_helpers import no_settings as no_settings
 from tests.conftest import run_python
 
 
+@pytest.mark.long
 def test_spawned_processes_give_the_same_vectors(tmp_path: Path) -> None:
     output = run_script(
         tmp_path,
@@ -32,6 +33,7 @@ def test_spawned_processes_give_the_same_vectors(tmp_path: Path) -> None:
     assert output.split() == ["True", "True"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, system libraries do not survive a fork")
 def test_a_fork_after_use_is_told_to_use_spawn() -> None:
     output = run_python(
@@ -106,11 +108,13 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_processes_of_a_program_that_has_not_embedded_yet(tmp_path: Path) -> None:
     program = PROGRAM.replace("WAYS", "('arun', 'run')") + CALL.format(is_used=False)
     assert run_script(tmp_path, program) == "all right\n"
 
 
+@pytest.mark.long
 def test_processes_of_a_program_that_has(tmp_path: Path) -> None:
     """``arun`` makes processes as the platform does by default; forks of one that runs MLX are told what to do."""
     program = PROGRAM.replace("WAYS", "('arun',)") + CALL.format(is_used=True)

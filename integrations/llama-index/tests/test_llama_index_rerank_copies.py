@@ -135,6 +135,7 @@ def test_spawned_processes_give_the_same_scores(tmp_path: Path) -> None:
     assert output.split() == ["True", "True"]
 
 
+@pytest.mark.long
 def test_neither_import_nor_construction_loads_a_model() -> None:
     output = run_python(
         "import sys, copy, pickle\n"
