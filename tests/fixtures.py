@@ -4,11 +4,12 @@ import functools
 import importlib.util
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
@@ -33,6 +34,11 @@ TINY = (
 STATIC = ("tiny-model2vec", "tiny-model2vec-mapped", "tiny-static", "tiny-static-folder")
 
 Array = NDArray[np.float32]
+
+
+def long_but(names: Iterable[str], *quick: str) -> list[Any]:
+    """Parameters of tests that are long ones, but for a few that ``make test`` runs too."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 def model_path(name: str) -> Path:

@@ -14,6 +14,7 @@ import pytest
 import akidb_embeddings
 from akidb_embeddings import EmbeddingService
 from tests.conftest import run_python, service
+from tests.fixtures import long_but
 
 HEAVY = ("mlx", "numpy", "tokenizers", "transformers", "torch", "yaml", "huggingface_hub", "tqdm", "psutil")
 LOADED = "import sys; before = set(sys.modules)\n{}\nprint(*(set(sys.modules) - before))"
@@ -101,7 +102,7 @@ FAKE = PROGRAM + "engine_table._load = lambda checkpoint, memory, compute: FakeM
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 
-@pytest.mark.parametrize("memory", ["fast", "compact"])
+@pytest.mark.parametrize("memory", long_but(["fast", "compact"], "fast"))
 @pytest.mark.parametrize("moment", ["looked up", "counted", "made"])
 def test_garbage_collected_anywhere_a_service_frees_its_engine(moment: str, memory: str) -> None:
     """The collector may run at any allocation, the table's own included, and end the engine that is asked for."""

@@ -105,8 +105,10 @@ def unknown_model_error(name: str) -> ModelNotFoundError:
 def _spelled_otherwise(name: str) -> str:
     """How a repository's name is spelled that was given with other capitals; "" if that is not the fault."""
     repo = next((spec.repo for spec in SPECS.values() if name.lower() == spec.repo.lower()), None)
+    if repo is None:
+        return ""
     near = suggestion([one for one in near_names(name) if SPECS[one].repo == repo])
-    return f"Capitals count: the repository is {repo!r}. {near}" if repo else ""
+    return f"Capitals count: the repository is {repo!r}. {near}"
 
 
 def refusal(name: str) -> ModelNotFoundError | None:

@@ -22,6 +22,7 @@ from akidb_embeddings.bulk.writing import assemble_output
 from akidb_embeddings.service.result import EmbeddingResult
 from tests.bulk.inputs import write
 from tests.bulk.jobs import JOB, StopError, embed, output, rows, run_job
+from tests.fixtures import long_but
 
 LIMIT = 256
 PARTS = JOB | {"part_rows": 1024}
@@ -128,14 +129,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", long_but(KINDS, "mixed", "few"))
 def test_the_time_left_is_within_a_quarter_after_the_first_tenth(kind: str, tmp_path: Path, clock: Clock) -> None:
     path = write(tmp_path / "in.jsonl", ({"text": text} for text in KINDS[kind]))
     embed_file(path, clock, tmp_path / "out.jsonl")
     assert max(errors(clock)) < 0.25
 
 
-@pytest.mark.parametrize("suffix", ["txt", "csv", "jsonl.gz"])
+@pytest.mark.parametrize("suffix", long_but(["txt", "csv", "jsonl.gz"], "txt"))
 def test_the_time_left_of_other_formats(suffix: str, tmp_path: Path, clock: Clock) -> None:
     words = [" ".join(RANDOM.choices(["time", "way", "water", "Straße", "number"], k=len(text) // 5)) for text in MIXED]
     heading = ["text"] if suffix == "csv" else []
@@ -172,6 +173,7 @@ def test_it_is_not_done_before_every_text_is_embedded(tmp_path: Path, clock: Clo
     assert clock.seen[-1][1].line.startswith("2,500 of 2,500 texts, 0:00 left, ")
 
 
+@pytest.mark.long
 def test_the_number_of_texts_is_estimated_until_the_input_was_read(tmp_path: Path, clock: Clock) -> None:
     path = write(tmp_path / "in.jsonl", ({"text": text} for text in MIXED))
     embed_file(path, clock, tmp_path / "out.jsonl")
@@ -236,6 +238,7 @@ def test_without_a_size_there_are_counts_and_no_percentage(tmp_path: Path, clock
     assert re.match(r"8,704 of 9,000 texts, \d:\d\d left, ", seen[-1].line)  # all of it was read meanwhile
 
 
+@pytest.mark.long
 def test_a_job_that_goes_on_begins_where_it_was(tmp_path: Path, clock: Clock) -> None:
     path = write(tmp_path / "in.jsonl", ({"text": text} for text in MIXED))
     with pytest.raises(StopError):

@@ -142,6 +142,7 @@ def test_passages_of_a_row_count_as_one_row(tmp_path: Path) -> None:
     assert [line["begin"] for line in json_lines(tmp_path / "out.jsonl")] == list(range(30))
 
 
+@pytest.mark.long
 def test_the_service_s_vectors_have_the_same_bits_whatever_came_before(tmp_path: Path) -> None:
     """Real texts of all lengths through the real engine, interrupted at a part's end and not, two chunks at once."""
     generator = np.random.default_rng(5)

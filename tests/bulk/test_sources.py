@@ -18,6 +18,7 @@ from akidb_embeddings.bulk.rows import RowOrReject
 from akidb_embeddings.bulk.sources import open_source
 from akidb_embeddings.errors import EmbeddingError, InputError
 from tests.bulk.inputs import compressed, read, table, texts, write
+from tests.fixtures import long_but
 
 ROWS = [{"text": f"text {number} " + "ab" * number} for number in range(2000)]
 
@@ -158,7 +159,7 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypa
     assert len(read(plain)) == 2000
 
 
-@pytest.mark.parametrize("kind", ["jsonl.gz", "jsonl.zst", "parquet"])
+@pytest.mark.parametrize("kind", long_but(["jsonl.gz", "jsonl.zst", "parquet"], "jsonl.zst"))
 def test_memory_does_not_grow_with_the_input(tmp_path: Path, kind: str) -> None:
     """40 and 160 MB of text in a process of its own: the peak stays."""
     program = (

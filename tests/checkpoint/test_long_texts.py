@@ -15,7 +15,7 @@ from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.long_texts import splits_at_spaces, unknown_word
 from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.errors import InputError
-from tests.fixtures import BUNDLED, TINY, copy_model, model_path
+from tests.fixtures import BUNDLED, TINY, copy_model, long_but, model_path
 
 WORDS = [
     "The",
@@ -71,9 +71,7 @@ def whole(tokenizer: Tokenizer, text: str, prompt: str = "") -> Any:
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize(
-    "name", ["bundled", *(name if name in KINDS else pytest.param(name, marks=pytest.mark.long) for name in TINY)]
-)
+@pytest.mark.parametrize("name", long_but(["bundled", *TINY], "bundled", *KINDS))
 def test_kept_tokens_are_those_of_the_whole_text(name: str, side: str, tmp_path: Path) -> None:
     folder = copy_model(BUNDLED if name == "bundled" else name, tmp_path / "model")
     settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"truncation_side": side}

@@ -62,6 +62,7 @@ def test_a_link_in_the_output_s_place_is_followed(source: Path) -> None:
     assert names(Path("disk")) == ["vectors", "vectors.ids.jsonl", "vectors.json"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, file systems take valid UTF-8 alone")
 def test_names_that_are_not_valid_utf8_are_as_good_as_others(source: Path) -> None:
     odd = os.fsdecode(b"caf\xe9")
@@ -176,6 +177,7 @@ def test_rows_of_a_table_refused_by_the_model_are_named_by_their_line() -> None:
     assert [reject["line"] for reject in json_lines(Path("out.npy.rejects.jsonl"))] == [3]
 
 
+@pytest.mark.long
 def test_a_terminal_gets_a_bar_with_rates_and_time_left(tmp_path: Path) -> None:
     write_input(tmp_path / "in.jsonl", 2000)
     ours, theirs = pty.openpty()

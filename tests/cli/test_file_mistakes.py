@@ -145,6 +145,7 @@ def test_compressed_standard_input_says_how_to_decompress_it(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_while_it_waits_for_the_first_line(tmp_path: Path) -> None:
     command = [*PROCESS, "file", "-", "--out", str(tmp_path / "out.npy"), *TINY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:

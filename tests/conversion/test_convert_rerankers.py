@@ -20,7 +20,7 @@ from akidb_embeddings.errors import CheckpointError, ConfigurationError, NonFini
 from akidb_embeddings.registry import ModelSpec, RerankerSpec
 from tests.checkpoint.test_dtypes import fp8, store_as
 from tests.diagnostics.rerankers import known
-from tests.fixtures import Array, copy_model, edit_json
+from tests.fixtures import Array, copy_model, edit_json, long_but
 from tests.golden.pairs import PAIRS
 from tests.reranking.models import (
     ALL,
@@ -113,7 +113,7 @@ def test_classifiers_keep_the_names_that_transformers_reads(name: str, tmp_path:
     assert set(written(result.path)) == set(load_file(folder(name) / "model.safetensors")) - unused
 
 
-@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("name", long_but(WIDE, BERT, QWEN3))
 @pytest.mark.parametrize(("bits", "mixed"), [(8, False), (4, False), (4, True)])
 def test_quantized_scores_are_those_of_the_numbers_that_are_stored(
     name: str, bits: int, mixed: bool, tmp_path: Path
@@ -244,6 +244,7 @@ def test_other_prompts_of_a_folder_stay(tmp_path: Path) -> None:
 # What is compared, and what is refused
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [BERT, QWEN3, LABELS])
 def test_the_quality_is_measured(name: str, tmp_path: Path) -> None:
     quality = convert(folder(name), tmp_path / "same", kind=RerankerSpec, measure=True).quality

@@ -72,6 +72,7 @@ def find(name: str) -> Finding:
     return next(check for check in examine() if check.name == name)
 
 
+@pytest.mark.long
 def test_a_healthy_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "matmul_speed", lambda: 99.0)
     write_config(model_name="minilm-l6-v2", dimensions=64, untrained_dimensions="true")

@@ -71,6 +71,7 @@ def test_a_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path
         measure.measure(texts=1, tokens=8, plain_texts=1)
 
 
+@pytest.mark.long
 @on_linux_cpu
 @pytest.mark.parametrize("program", ["#!/bin/sh\necho nonsense\n", "#!/bin/sh\nexec sleep 60\n"])
 def test_a_process_that_answers_nothing_of_use(program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_tolerance_grows_with_coarseness_to_an_end() -> None:
     assert limits[0] < limits[1] < limits[4] == limits[-1] <= 0.1
 
 
+@pytest.mark.long
 def test_other_similarities_are_found_out() -> None:
     scores = tuple(tuple(score - 0.02 for score in row) for row in card().scores)
     other = dataclasses.replace(compared(bundled()), card=dataclasses.replace(card(), scores=scores))

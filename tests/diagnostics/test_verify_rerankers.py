@@ -105,6 +105,7 @@ def test_a_head_or_types_of_another_model_are_found_out(
     assert not found.passed
 
 
+@pytest.mark.long
 def test_swapped_answers_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = copy_model(QWEN3, tmp_path / "model")
     add_crossencoder_files(path)

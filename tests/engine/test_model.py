@@ -17,7 +17,7 @@ from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
 from akidb_embeddings.errors import CheckpointError
-from tests.fixtures import TINY, Array, copy_model, cosines, edit_json, forward, golden, model_path
+from tests.fixtures import TINY, Array, copy_model, cosines, edit_json, forward, golden, long_but, model_path
 from tests.golden.texts import TEXTS, counted_text
 from tests.random_models import CONFIGS, GEMMA3, QWEN3, Rule, quantize_folder, random_model
 
@@ -77,7 +77,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], 
 
 @pytest.mark.parametrize("backend", QUANTIZED)
 @pytest.mark.parametrize("bits", [4, pytest.param(8, marks=pytest.mark.long)])
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", long_but(CONFIGS, "bert", "gemma3"))
 def test_quantized_weights_mean_their_dequantized_values(
     quantized: Callable[[str, int], Quantized], kind: str, bits: int, backend: str
 ) -> None:

@@ -1,6 +1,7 @@
 """Finding models on this machine, by any name."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,17 @@ def test_an_unknown_name_is_met_with_three_near_ones_and_not_with_all() -> None:
 @pytest.mark.parametrize("name", [name.upper() for name in SPECS] + [spec.repo.upper() for spec in SPECS.values()])
 def test_a_known_name_with_other_capitals_is_refused_and_named(name: str) -> None:
     """It would be cached again, and a repository be computed without what the registry says, such as its prompts."""
-    for function in (resolve.find_model, download.find_download, download.resolve_model, download.get_model_info):
-        with pytest.raises(ModelNotFoundError, match="Unknown model") as caught:
-            function(name)
-        known = [spec for spec in SPECS.values() if name in (spec.name.upper(), spec.repo.upper())]
-        assert any(f"'{spec.name}'" in str(caught.value) for spec in known)
-        assert "/" not in name or f"'{known[0].repo}'" in str(caught.value)
+    with pytest.raises(ModelNotFoundError, match="Unknown model") as caught:
+        resolve.find_model(name)
+    known = [spec for spec in SPECS.values() if name in (spec.name.upper(), spec.repo.upper())]
+    assert any(f"'{spec.name}'" in str(caught.value) for spec in known)
+    assert "/" not in name or f"'{known[0].repo}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [download.find_download, download.resolve_model, download.get_model_info])
+def test_who_downloads_refuses_other_capitals_too(function: Callable[[str], object]) -> None:
+    with pytest.raises(ModelNotFoundError, match="Did you mean 'gemma-300m'"):
+        function("GEMMA-300M")
 
 
 def test_a_folder_whose_name_differs_in_capitals_is_a_folder(home: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from akidb_embeddings import RerankService
 from akidb_embeddings.compute.backend import cpu, cuda, metal
 from akidb_embeddings.compute.runtime import mx
-from tests.fixtures import copy_model, edit_json, golden
+from tests.fixtures import copy_model, edit_json, golden, long_but
 from tests.golden.pairs import INSTRUCTION, PAIRS
 from tests.random_models import quantize_folder
 from tests.reranking.models import (
@@ -86,7 +86,7 @@ def test_todays_folder_of_qwen3_reranker_is_scored_as_crossencoder_does(tmp_path
     np.testing.assert_allclose(scores, golden(QWEN3)["crossencoder_logits"][:, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", long_but(ALL, BERT, "tiny-qwen3-reranker"))
 def test_neighbours_order_and_batch_size_do_not_matter(name: str) -> None:
     generator = random.Random(5)
     _, pairs = chosen(name, 4)
@@ -99,7 +99,7 @@ def test_neighbours_order_and_batch_size_do_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [4, pytest.param(8, marks=pytest.mark.long)])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", long_but(ALL, BERT))
 def test_quantized_weights_score_as_what_they_stand_for(tmp_path: Path, name: str, bits: int) -> None:
     packed, expanded = tmp_path / "packed", tmp_path / "expanded"
     quantize_folder(folder(name), packed, expanded, lambda tensor: (bits, 32, "affine"))

@@ -103,10 +103,14 @@ FORWARDED = {"x-forwarded-for": "203.0.113.7, 198.51.100.9", "x-forwarded-proto"
 @pytest.mark.parametrize(
     ("flags", "client"),
     [
-        ([], "127.0.0.1"),  # anybody can send this header
-        (["--trusted-proxy", "10.0.0.0/8"], "127.0.0.1"),
+        pytest.param([], "127.0.0.1", marks=pytest.mark.long),  # anybody can send this header
+        pytest.param(["--trusted-proxy", "10.0.0.0/8"], "127.0.0.1", marks=pytest.mark.long),
         (["--trusted-proxy", "127.0.0.1"], "198.51.100.9"),  # the one that the proxy has seen, not what that one said
-        (["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "198.51.100.9"], "203.0.113.7"),
+        pytest.param(
+            ["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "198.51.100.9"],
+            "203.0.113.7",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_client_behind_a_proxy_is_named_if_the_proxy_is_trusted(flags: list[str], client: str) -> None:

@@ -274,6 +274,7 @@ def is_told(server: Running, reason: str) -> bool:
     return reason in server.log
 
 
+@pytest.mark.long
 def test_sighup_reads_the_models_again(tmp_path: Path) -> None:
     file = tmp_path / "embedding_config.yaml"
 

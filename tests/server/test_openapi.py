@@ -34,6 +34,7 @@ def test_the_committed_document_is_the_codes() -> None:
     assert found.returncode == 0, found.stderr
 
 
+@pytest.mark.long
 def test_the_check_finds_a_document_that_is_not(tmp_path: Path) -> None:
     file = tmp_path / "openapi.json"
     file.write_text(DOCUMENT.read_text(encoding="utf-8").replace("Vectors", "Victors"), encoding="utf-8")

@@ -113,6 +113,7 @@ def test_what_takes_longer_than_the_drain_is_refused_in_the_end() -> None:
     assert "Traceback" not in server.log
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "second", "code"),
     [(signal.SIGTERM, signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, signal.SIGINT, 130)],
@@ -195,6 +196,7 @@ def test_no_answer_waits_for_an_acknowledgement(server: Running) -> None:
     assert min(spent[10:]) < 0.02
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -319,6 +321,7 @@ def test_several_models_at_once(tmp_path: Path) -> None:
             np.testing.assert_allclose(body["embeddings"], expected[body["model"]], rtol=0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     done = run("serve", "--model", str(tmp_path / "a" / "own"), "--model", str(tmp_path / "b" / "own"))
     assert done.returncode == 2

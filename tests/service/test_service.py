@@ -54,6 +54,7 @@ def check(vectors: Vectors, texts: list[str], alone: dict[str, Vectors]) -> None
     assert cosines(vectors, np.stack([alone[text] for text in texts])).min() >= 0.99999
 
 
+@pytest.mark.long
 def test_sixteen_threads_and_an_event_loop_at_once(minilm: EmbeddingService, alone: dict[str, Vectors]) -> None:
     generator = random.Random(2)
     lists = [generator.choices(list(alone)[:10], k=1 + 3 * (i % 3)) for i in range(20)]

@@ -88,6 +88,7 @@ def test_closing_from_a_signal_handler_of_the_thread_that_loads(
     assert shared_service(config()).alive
 
 
+@pytest.mark.long
 def test_services_are_asked_for_and_closed_by_many_threads(making: Making) -> None:
     refused: list[str] = []
 
