@@ -2,7 +2,8 @@
 
 from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
-from akidb_embeddings.checkpoint.arguments import extended_rope, number, required, supported, whole
+from akidb_embeddings.architectures.rope import Rope, read_rope
+from akidb_embeddings.checkpoint.arguments import mapping, number, required, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.masks import Visibility
 from akidb_embeddings.compute.pooling import select_tokens
@@ -18,10 +19,9 @@ _UNSUPPORTED = ("logn_attention_scale", "logn_attention_clip1")
 class Block:
     """Attention and MLP, each followed by LayerNorm of the sum."""
 
-    def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels) -> None:
-        hidden, intermediate, heads = required(config, "hidden_size", "intermediate_size", "num_attention_heads")
+    def __init__(self, weights: Weights, name: str, config: Config, kernels: Kernels, rope: Rope) -> None:
+        hidden, intermediate = required(config, "hidden_size", "intermediate_size")
         eps = number(config, "layer_norm_eps", _EPS)
-        theta, position_scale = extended_rope(config, hidden // heads)
         self.attention = SelfAttention(
             weights,
             f"{name}.attention.qkv_proj",
@@ -29,8 +29,7 @@ class Block:
             config,
             kernels,
             bias=True,
-            theta=theta,
-            position_scale=position_scale,
+            rope=rope,
         )
         self.attention_norm = LayerNorm(weights, f"{name}.attn_ln", hidden, eps)
         self.up_gate = weights.linear(f"{name}.mlp.up_gate_proj", hidden, 2 * intermediate, bias=False)
@@ -46,7 +45,9 @@ class Block:
 
 class Gte:
     def __init__(self, config: Config, weights: Weights, kernels: Kernels) -> None:
-        hidden, layers, vocab_size = required(config, "hidden_size", "num_hidden_layers", "vocab_size")
+        hidden, layers, vocab_size, heads = required(
+            config, "hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads"
+        )
         supported(config, "position_embedding_type", "rope", "rope")
         supported(config, "layer_norm_type", "layer_norm", "layer_norm")
         supported(config, "hidden_act", "gelu", "gelu")
@@ -58,7 +59,8 @@ class Gte:
             weights.embedding("embeddings.token_type_embeddings", types, hidden) if types else None
         )
         self.norm = LayerNorm(weights, "embeddings.LayerNorm", hidden, number(config, "layer_norm_eps", _EPS))
-        self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels) for i in range(layers)]
+        rope = read_gte_rope(config, hidden // heads)
+        self.blocks = [Block(weights, f"encoder.layer.{i}", config, kernels, rope) for i in range(layers)]
         self.kernels = kernels
 
     def __call__(self, texts: Inputs) -> mx.array:
@@ -69,6 +71,25 @@ class Gte:
         x = self.norm(x)
         mask = self.kernels.mask(Visibility(texts.lengths, texts.width), x.dtype)
         return run_blocks(self.blocks, x, lambda block: mask, texts.tokens)
+
+
+def read_gte_rope(config: Config, head_dim: int) -> Rope:
+    """The rotary position embeddings, for which the authors' files have a scaling of their own, "ntk".
+
+    It divides the frequency i of ``head_dim`` / 2 by factor^((2i + 2) / ``head_dim``), for every length. transformers 5
+    writes the same as "linear" with another base.
+
+    Raises:
+        CheckpointError: As for ``read_rope``.
+    """
+    scaling = mapping(config, "rope_scaling")
+    if scaling.get("type", scaling.get("rope_type")) != "ntk":
+        return read_rope(config, head_dim)
+    supported(scaling, "mixed_b", None, None)
+    required({**config, **scaling}, "rope_theta", "factor")
+    theta, factor = number(config, "rope_theta", 0.0), number(scaling, "factor", 0.0)
+    linear = {"rope_type": "linear", "factor": factor ** (2 / head_dim)}
+    return read_rope({**config, "rope_scaling": linear, "rope_theta": theta * factor}, head_dim)
 
 
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:

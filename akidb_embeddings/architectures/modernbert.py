@@ -2,6 +2,7 @@
 
 from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
+from akidb_embeddings.architectures.rope import Rope
 from akidb_embeddings.checkpoint.arguments import number, read_layer_types, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.masks import Visibility
@@ -21,9 +22,9 @@ class Block:
         hidden, intermediate = required(config, "hidden_size", "intermediate_size")
         name, bias = f"layers.{index}", bool(config.get("mlp_bias", False))
         if is_global:
-            theta = rope_theta(config, "full_attention", "global_rope_theta", 160_000.0)
+            rope = Rope(rope_theta(config, "full_attention", "global_rope_theta", 160_000.0))
         else:
-            theta = rope_theta(config, "sliding_attention", "local_rope_theta", 10_000.0)
+            rope = Rope(rope_theta(config, "sliding_attention", "local_rope_theta", 10_000.0))
         # The first layer has none, because the embeddings' norm precedes it.
         self.attention_norm = _norm(weights, f"{name}.attn_norm", config) if index else None
         self.attention = SelfAttention(
@@ -33,7 +34,7 @@ class Block:
             config,
             kernels,
             bias=bool(config.get("attention_bias", False)),
-            theta=theta,
+            rope=rope,
         )
         self.mlp_norm = _norm(weights, f"{name}.mlp_norm", config)
         self.up_gate = weights.linear(f"{name}.mlp.Wi", hidden, 2 * intermediate, bias)

@@ -3,6 +3,7 @@
 from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.nomic_mlp import build_mlp, check_experts
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
+from akidb_embeddings.architectures.rope import Rope
 from akidb_embeddings.checkpoint.arguments import number, required, rope_theta, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.masks import Visibility
@@ -24,7 +25,8 @@ class Block:
 
     def __init__(self, weights: Weights, index: int, config: Config, kernels: Kernels) -> None:
         name, (hidden,) = f"encoder.layers.{index}", required(config, "hidden_size")
-        theta, eps = rope_theta(config, None, "rotary_emb_base", 1000.0), number(config, "layer_norm_eps", _EPS)
+        rope = Rope(rope_theta(config, None, "rotary_emb_base", 1000.0))
+        eps = number(config, "layer_norm_eps", _EPS)
         self.attention = SelfAttention(
             weights,
             f"{name}.attn.Wqkv",
@@ -32,7 +34,7 @@ class Block:
             config,
             kernels,
             bias=bool(config.get("qkv_proj_bias", False)),
-            theta=theta,
+            rope=rope,
         )
         self.attention_norm = LayerNorm(weights, f"{name}.norm1", hidden, eps)
         self.mlp = build_mlp(weights, f"{name}.mlp", index, config, kernels)

@@ -46,8 +46,7 @@ class SelfAttention:
         config: config.json.
         kernels: The functions for the device.
         bias: Whether the projections have biases.
-        theta: The base of rotary position embeddings; None for none.
-        position_scale: The factor of positions in rotary position embeddings.
+        rope: The rotary position embeddings; None for none.
         qk_norms: The norms of queries and of keys, over all heads; None for none.
     """
 
@@ -60,8 +59,7 @@ class SelfAttention:
         kernels: Kernels,
         *,
         bias: bool,
-        theta: float | None = None,
-        position_scale: float = 1.0,
+        rope: Rope | None = None,
         qk_norms: tuple[LayerNorm, LayerNorm] | None = None,
     ) -> None:
         hidden, self.heads = required(config, "hidden_size", "num_attention_heads")
@@ -71,7 +69,7 @@ class SelfAttention:
             )
         self.qkv = weights.linear(qkv, hidden, 3 * hidden if isinstance(qkv, str) else [hidden] * 3, bias)
         self.output = weights.linear(output, hidden, hidden, bias)
-        self.theta, self.position_scale, self.kernels = theta, position_scale, kernels
+        self.rope, self.kernels = rope, kernels
         self.qk_norms = qk_norms
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
@@ -84,8 +82,8 @@ class SelfAttention:
             q_norm, k_norm = self.qk_norms
             qkv = mx.concatenate([q_norm(queries), k_norm(keys), values], axis=-1)
         q, k, v = qkv.reshape(B, L, 3, self.heads, head_dim).transpose(2, 0, 3, 1, 4)
-        if self.theta is not None:
-            q, k = (rotate(x, self.theta, self.position_scale) for x in (q, k))
+        if self.rope is not None:
+            q, k = self.rope.queries(q), self.rope(k)
         context = self.kernels.attention(q, k, v, head_dim**-0.5, mask)
         return self.output(select_tokens(context.transpose(0, 2, 1, 3).reshape(B, L, D), tokens))
 
@@ -161,17 +159,6 @@ def run_blocks(
     for block in blocks[-1:]:
         x = block(x, mask(block), tokens)
     return x
-
-
-def rotate(x: mx.array, theta: float, scale: float = 1.0) -> mx.array:
-    """Apply rotary position embeddings to [B, heads, L, D], which pair the two halves of D.
-
-    Args:
-        x: Queries or keys.
-        theta: The base.
-        scale: The factor of positions.
-    """
-    return mx.fast.rope(x, x.shape[-1], traditional=False, base=theta, scale=scale, offset=0)
 
 
 class GatedMLP:

@@ -118,31 +118,6 @@ def layer_entry(config: Config, layer_type: str) -> Config:
     return mapping(parameters, layer_type)
 
 
-def extended_rope(config: Config, head_dim: int) -> tuple[float, float]:
-    """The base of rotary position embeddings, and the factor of positions, of models whose range may be extended.
-
-    The scaling "ntk" is that of GTE's authors, for every length: it divides the frequency i of ``head_dim`` / 2 by
-    factor^((2i + 2) / ``head_dim``). transformers 5 writes the same model with "linear" and another base.
-
-    Raises:
-        CheckpointError: The base is missing, or the scaling is another one, or lacks its factor.
-    """
-    parameters, scaling = mapping(config, "rope_parameters"), mapping(config, "rope_scaling")
-    if parameters and scaling:
-        raise CheckpointError("config.json has both rope_parameters and rope_scaling; remove the one that is wrong.")
-    scaling = parameters or scaling
-    settings = {**config, **scaling}
-    required(settings, "rope_theta")
-    theta = number(settings, "rope_theta", 0.0)
-    kind = supported(scaling, "rope_type", scaling.get("type", "default"), "default", "linear", "ntk")
-    if kind == "default":
-        return theta, 1.0
-    supported(scaling, "mixed_b", None, None)
-    required(settings, "factor")
-    factor = number(settings, "factor", 0.0)
-    return (theta, 1 / factor) if kind == "linear" else (theta * factor, factor ** (-2 / head_dim))
-
-
 def mapping(config: Config, key: str) -> Config:
     """The object ``key``; empty if it is missing.
 

@@ -3,7 +3,6 @@
 import pytest
 
 from akidb_embeddings.checkpoint.arguments import (
-    extended_rope,
     mapping,
     number,
     read_layer_types,
@@ -43,40 +42,6 @@ def test_rope_theta_in_old_and_new_files(config: dict[str, object], kind: str | 
 def test_rope_theta_is_not_guessed() -> None:
     with pytest.raises(CheckpointError, match="'rope_theta'"):
         rope_theta({}, None, "rope_theta")
-
-
-@pytest.mark.parametrize(
-    ("config", "theta", "scale"),
-    [
-        ({"rope_theta": 2e4}, 2e4, 1.0),
-        ({"rope_theta": 2e4, "rope_scaling": None}, 2e4, 1.0),
-        ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk", "factor": 8.0}}, 1.6e5, 8 ** (-2 / 64)),
-        (
-            {"rope_parameters": {"rope_type": "linear", "rope_theta": 1.6e5, "factor": 8 ** (2 / 64)}},
-            1.6e5,
-            8 ** (-2 / 64),
-        ),
-        ({"rope_theta": 5.0, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}, 7.0, 1.0),
-    ],
-)
-def test_an_extended_range_in_old_and_new_files(config: dict[str, object], theta: float, scale: float) -> None:
-    assert extended_rope(config, 64) == pytest.approx((theta, scale), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({}, "lacks 'rope_theta'"),
-        ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk"}}, "lacks 'factor'"),
-        ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk", "factor": 0}}, "factor as 0"),
-        ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk", "factor": 8, "mixed_b": 1}}, "mixed_b"),
-        ({"rope_theta": 2e4, "rope_scaling": {"rope_type": "yarn", "factor": 8}}, "rope_type"),
-        ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk"}, "rope_parameters": {"factor": 2}}, "has both"),
-    ],
-)
-def test_another_extension_is_refused(config: dict[str, object], message: str) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        extended_rope(config, 64)
 
 
 @pytest.mark.parametrize("key", ["type", "rope_type"])
