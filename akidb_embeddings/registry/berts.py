@@ -1,4 +1,4 @@
-"""English BERT models."""
+"""English models of BERT, RoBERTa and DistilBERT."""
 
 from dataclasses import replace
 
@@ -47,6 +47,29 @@ _ARCTIC_M = replace(
     description="snowflake-arctic-embed-m-v1.5: English",
     matryoshka=(256,),
     card=cards.ARCTIC_M_V15,
+)
+_DISTILROBERTA = ModelSpec(
+    name="all-distilroberta-v1",
+    repo="sentence-transformers/all-distilroberta-v1",
+    revision="842eaed40bee4d61673a81c92d5689a8fed7a09f",
+    architecture="roberta",
+    dimension=768,
+    weights="float32",
+    license="Apache-2.0",
+    size_bytes=315 * _MIB,
+    description="all-distilroberta-v1: English",
+    pooling="mean",
+    max_tokens=512,
+)
+_MULTI_QA_DISTILBERT = replace(
+    _DISTILROBERTA,
+    name="multi-qa-distilbert-cos-v1",
+    repo="sentence-transformers/multi-qa-distilbert-cos-v1",
+    revision=None,
+    architecture="distilbert",
+    license="not stated",
+    size_bytes=254 * _MIB,
+    description="multi-qa-distilbert-cos-v1: English, questions and answers",
 )
 
 BERTS = (
@@ -130,4 +153,23 @@ BERTS = (
         card=cards.ARCTIC_L,
     ),
     _ARCTIC_M,
+    replace(
+        _MINILM,
+        name="multi-qa-minilm-l6-cos-v1",
+        repo="sentence-transformers/multi-qa-MiniLM-L6-cos-v1",
+        revision="b207367332321f8e44f96e224ef15bc607f4dbf0",
+        license="not stated",
+        description="multi-qa-MiniLM-L6-cos-v1: English, small, questions and answers",
+        max_tokens=512,
+        card=None,
+    ),
+    _DISTILROBERTA,
+    _MULTI_QA_DISTILBERT,
+    replace(
+        _MULTI_QA_DISTILBERT,
+        name="msmarco-distilbert-cos-v5",
+        repo="sentence-transformers/msmarco-distilbert-cos-v5",
+        revision="cdb9f5c517a97ea30ee7086577c40f01a21c9180",
+        description="msmarco-distilbert-cos-v5: English, short questions",
+    ),
 )

@@ -28,6 +28,17 @@ _E5_SMALL = ModelSpec(
     max_tokens=512,
     prompts=_E5,
 )
+_PARAPHRASE = replace(
+    _E5_SMALL,
+    name="paraphrase-multilingual-minilm-l12-v2",
+    repo="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    revision="e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
+    license="Apache-2.0",
+    size_bytes=458 * _MIB,
+    description="paraphrase-multilingual-MiniLM-L12-v2: multilingual, small, short texts",
+    max_tokens=128,
+    prompts={},
+)
 _ARCTIC_L_V2 = ModelSpec(
     name="arctic-embed-l-v2.0",
     repo="Snowflake/snowflake-arctic-embed-l-v2.0",
@@ -73,6 +84,7 @@ _MODERNBERT = ModelSpec(
 
 ENCODERS = (
     _E5_SMALL,
+    _PARAPHRASE,
     replace(
         _E5_SMALL,
         name="multilingual-e5-base",
