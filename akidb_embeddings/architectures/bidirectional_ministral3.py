@@ -11,4 +11,4 @@ from akidb_embeddings.registry.architectures import Config
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:
     supported(config, "sliding_window", None, None)
     supported(config, "attention_bias", False, False, None)
-    return Decoder(with_head_sizes(config), weights, kernels, Traits(query_growth=True))
+    return Decoder(with_head_sizes(config), weights, kernels, Traits(query_growth=True, eps=1e-5))

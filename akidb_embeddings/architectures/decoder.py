@@ -23,12 +23,14 @@ class Traits(NamedTuple):
         qkv_bias: Whether queries, keys and values have biases and the output has none; None for what config.json's
             ``attention_bias`` says of all four.
         query_growth: Whether queries grow with their position (``Rope``).
+        eps: The default of ``rms_norm_eps``.
     """
 
     causal: bool = False
     head_norms: bool = False
     qkv_bias: bool | None = None
     query_growth: bool = False
+    eps: float = 1e-6
 
 
 class Block:
@@ -36,7 +38,7 @@ class Block:
         self, weights: Weights, name: str, config: Config, kernels: Kernels, traits: Traits, rope: Rope
     ) -> None:
         hidden, intermediate, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
-        eps = number(config, "rms_norm_eps", 1e-6)
+        eps = number(config, "rms_norm_eps", traits.eps)
         self.attention_norm = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, offset=0.0)
         self.attention = GroupedAttention(
             weights,
@@ -74,7 +76,7 @@ class Decoder:
         rope = read_rope(config, head_dim, traits.query_growth)
         self.embed_tokens = weights.embedding("embed_tokens", vocab_size, hidden)
         self.blocks = [Block(weights, f"layers.{i}", config, kernels, traits, rope) for i in range(layers)]
-        self.norm = RMSNorm(weights, "norm", hidden, number(config, "rms_norm_eps", 1e-6), offset=0.0)
+        self.norm = RMSNorm(weights, "norm", hidden, number(config, "rms_norm_eps", traits.eps), offset=0.0)
         self.causal, self.kernels = traits.causal, kernels
 
     def __call__(self, texts: Inputs) -> mx.array:

@@ -2,7 +2,7 @@
 
 from akidb_embeddings.architectures import Encoder, Inputs
 from akidb_embeddings.architectures.parts import LayerNorm, SelfAttention, run_blocks
-from akidb_embeddings.architectures.rope import Rope, read_rope
+from akidb_embeddings.architectures.rope import Rope, read_rope, rope_kind
 from akidb_embeddings.checkpoint.arguments import mapping, number, required, supported, whole
 from akidb_embeddings.compute.kernels import AttentionMask, Kernels
 from akidb_embeddings.compute.masks import Visibility
@@ -83,7 +83,7 @@ def read_gte_rope(config: Config, head_dim: int) -> Rope:
         CheckpointError: As for ``read_rope``.
     """
     scaling = mapping(config, "rope_scaling")
-    if scaling.get("type", scaling.get("rope_type")) != "ntk":
+    if rope_kind(scaling) != "ntk":
         return read_rope(config, head_dim)
     supported(scaling, "mixed_b", None, None)
     required({**config, **scaling}, "rope_theta", "factor")

@@ -11,4 +11,5 @@ from akidb_embeddings.registry.architectures import Config
 def build(config: Config, weights: Weights, kernels: Kernels) -> Encoder:
     supported(config, "clip_qkv", None, None)
     supported(config, "is_decoder", False, False, None)
-    return Decoder(with_head_sizes(config), weights, kernels, Traits())
+    eps = 1e-5 if config.get("model_type") == "eurobert" else 1e-6
+    return Decoder(with_head_sizes(config), weights, kernels, Traits(eps=eps))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.checkpoint.arguments import layer_entry, mapping, number, required, rope_theta, supported, whole
+from akidb_embeddings.checkpoint.arguments import layer_entry, mapping, number, required, supported, whole
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.architectures import Config
@@ -60,9 +60,9 @@ def read_rope(config: Config, head_dim: int, query_growth: bool = False) -> Rope
         CheckpointError: They are of a kind, or have a setting, that is not implemented.
     """
     entry = _entry(config)
-    kind = _kind(entry)
+    kind = rope_kind(entry)
     if kind == "default" and not query_growth:
-        return Rope(rope_theta(config, None, "rope_theta"))
+        return Rope(_theta(config, entry))
     known = _COMMON | (_SETTINGS[supported({"rope_type": kind}, "rope_type", None, *_SETTINGS)])
     if unknown := sorted(set(entry) - known - ({"llama_4_scaling_beta"} if query_growth else set())):
         raise CheckpointError(
@@ -103,7 +103,7 @@ def read_layer_rope(config: Config, layer_type: str, legacy_key: str, default: f
 def _entry(config: Config) -> Config:
     """transformers 5's ``rope_parameters``, else transformers 4's ``rope_scaling``."""
     new, old = mapping(config, "rope_parameters"), mapping(config, "rope_scaling")
-    if new and old and _kind(old) not in ("default", _kind(new)):
+    if new and old and _said(new) != _said(old):
         raise CheckpointError(
             f"config.json gives rope_parameters as {dict(new)!r} and rope_scaling as {dict(old)!r}; they disagree."
         )
@@ -125,8 +125,25 @@ def _theta(config: Config, entry: Config) -> float:
     return given.pop()
 
 
-def _kind(entry: Config) -> str:
-    return str(entry.get("rope_type") or entry.get("type") or "default")
+def rope_kind(entry: Config) -> str:
+    """The kind of scaling that an entry names; "default" for none.
+
+    Raises:
+        CheckpointError: It names two.
+    """
+    kinds = {str(entry[key]) for key in ("rope_type", "type") if entry.get(key)}
+    if len(kinds) > 1:
+        raise CheckpointError(
+            f"config.json gives the rotary embeddings' rope_type as {entry['rope_type']!r} and type as "
+            f"{entry['type']!r}; they disagree."
+        )
+    return kinds.pop() if kinds else "default"
+
+
+def _said(entry: Config) -> Config:
+    """What an entry says, whatever it calls the type. The base is compared on its own."""
+    said = {key: value for key, value in _given(entry).items() if key not in ("rope_type", "type", "rope_theta")}
+    return {**said, "rope_type": rope_kind(entry)}
 
 
 def _span(entry: Config) -> int:

@@ -72,7 +72,7 @@ class SpladeHead:
             table = weights.matrix(spec.decoder, self.vocab_size, hidden)
         self.decoder = expanded(table, mx.float32).T
         self.bias = weights.vector(head.bias, (self.vocab_size,))
-        self.strategy, self.twice = head.strategy, head.twice
+        self.strategy, self.twice, self.most = head.strategy, head.twice, head.most
 
     def __call__(self, hidden: mx.array, lengths: Ids) -> mx.array:
         """The weights of the whole vocabulary, float32 [B, V].
@@ -98,7 +98,7 @@ class SpladeHead:
 
     def pairs(self, output: Vectors, ids: Ids, lengths: Ids) -> list[Row]:
         """See ``SparseReadout``."""
-        return [nonzero_pairs(weights) for weights in output]
+        return [nonzero_pairs(weights, self.most) for weights in output]
 
     def _pool(self, x: mx.array, is_real: mx.array) -> mx.array:
         """float32 [B, V] of states [B, T, hidden_size]: the sum of their weights, or their highest logits.

@@ -3,7 +3,7 @@
 Only headers and JSON are read here; ``compute/low_rank.py`` adds the products to the weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,13 @@ class Adapter:
         return self.path / ADAPTER_CONFIG, self.path / ADAPTER_WEIGHTS
 
 
-def read_adapter(path: Path, architecture: Architecture, tensors: Tensors, quantization: Mapping[str, Any]) -> Adapter:
+def read_adapter(
+    path: Path,
+    architecture: Architecture,
+    tensors: Tensors,
+    quantization: Mapping[str, Any],
+    head_layers: Collection[str] = (),
+) -> Adapter:
     """Read an adapter, and match its tensors with the model's.
 
     Args:
@@ -78,6 +84,7 @@ def read_adapter(path: Path, architecture: Architecture, tensors: Tensors, quant
         architecture: The model's architecture.
         tensors: The model's tensors.
         quantization: The model's ``quantization``, as in ``BaseCheckpoint``.
+        head_layers: The layers of the model's head, of those that the architecture ignores.
 
     Raises:
         CheckpointError: A file is missing or damaged; a setting is not supported; or a tensor belongs to no matrix of
@@ -88,7 +95,8 @@ def read_adapter(path: Path, architecture: Architecture, tensors: Tensors, quant
     changes = []
     for module, (down, up, is_table) in sorted(_pairs(file).items()):
         _check_rank(module, down, up, config)
-        if f"{module.removeprefix(architecture.prefix)}.weight".startswith(architecture.ignored):
+        name = module.removeprefix(architecture.prefix)
+        if name not in head_layers and f"{name}.weight".startswith(architecture.ignored):
             continue  # such as a pooler, of which no vector is made: the model may have been saved without it
         layer = _layer(module, architecture, tensors)
         if layer is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from akidb_embeddings.checkpoint.adapter import read_adapter
+from akidb_embeddings.checkpoint.adapter import Adapter, read_adapter
 from akidb_embeddings.checkpoint.base import (
     BaseCheckpoint,
     check_sizes,
@@ -38,7 +38,7 @@ class Checkpoint(BaseCheckpoint):
         normalize: Whether vectors were normalized in training.
         int8_by_tanh: Whether vectors end as integers, ``round(127 tanh(x))``.
         dimension: The length of vectors before Matryoshka truncation.
-        truncate_dim: The length to which its authors truncate vectors; None if they do not.
+        truncate_dim: The length to which its authors truncate dense vectors; None if they do not.
         matryoshka: The lengths to which vectors were trained to be truncated.
         matryoshka_layer_norm: Whether a LayerNorm without weights precedes truncation.
         sparse: What makes sparse weights; None if nothing does.
@@ -100,12 +100,12 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
     quantization = read_quantization(config, architecture.prefix)
     hidden = _hidden_size(path, config, architecture)
     tensors, weights = with_token_weights(path, tensors, hidden)
-    splade = splade_head(folder.steps, tensors, config, architecture.masked_lm)
-    late = read_token_vectors(folder, config)
+    splade = splade_head(folder, tensors, config, architecture.masked_lm)
+    late = read_token_vectors(folder, config, architecture)
     dense, length = _dense(folder, tensors, quantization, hidden, is_late=late is not None)
     dimension = int(config["vocab_size"]) if splade else length
     prompts, default_prompt = _prompts(folder, spec, late)
-    truncate_dim = _truncate_dim(path, folder.description, dimension)
+    truncate_dim = None if splade or late else _truncate_dim(path, folder.description, dimension)
     pooling = SPARSE if splade else TOKENS if late else _pooling(folder, spec, architecture, config)
     checkpoint = Checkpoint(
         folder=folder,
@@ -125,11 +125,25 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
-        adapter=None if adapter is None else read_adapter(adapter, architecture, tensors, quantization),
+        adapter=None if adapter is None else _adapter(adapter, architecture, tensors, quantization, splade),
         sparse=splade or weights,
         late=late,
     )
     return _checked(checkpoint, spec)
+
+
+def _adapter(
+    path: Path, architecture: Architecture, tensors: Tensors, quantization: Mapping[str, Any], splade: Splade | None
+) -> Adapter:
+    spec = architecture.masked_lm if splade else None
+    found = read_adapter(path, architecture, tensors, quantization, spec.layers if spec else ())
+    if spec and splade and splade.tied and any(change.layer == spec.table for change in found.changes):
+        raise CheckpointError(
+            f"{path} changes the token embeddings, which are also the last layer of this masked language model. PEFT "
+            "changes that layer only when it merges: merge the adapter with merge_and_unload, save the model, and give "
+            "that."
+        )
+    return found
 
 
 def _hidden_size(path: Path, config: Mapping[str, Any], architecture: Architecture) -> int:

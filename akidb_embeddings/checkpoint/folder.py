@@ -43,6 +43,7 @@ class ModelFolder:
     Attributes:
         path: The folder.
         config: config.json.
+        layout: The kind of model that its sentence-transformers files, or an adapter's, describe.
         has_modules: Whether there is a modules.json; if not, ``steps`` are derived from the subfolders.
         steps: The sentence-transformers modules, in order.
         transformer: The settings in sentence_bert_config.json.
@@ -56,6 +57,7 @@ class ModelFolder:
 
     path: Path
     config: Mapping[str, Any]
+    layout: Layout
     has_modules: bool
     steps: tuple[Step, ...]
     transformer: TransformerSettings
@@ -103,6 +105,7 @@ def read_folder(path: Path, layout: Layout | None = None, adapter: Path | None =
     return ModelFolder(
         path=path,
         config=config,
+        layout=layout,
         has_modules=(described / "modules.json").is_file(),
         steps=tuple(steps),
         transformer=transformer_settings(described, layout),

@@ -9,7 +9,7 @@ from typing import Any
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
-from akidb_embeddings.checkpoint.sparse import TORCH_FILE
+from akidb_embeddings.checkpoint.sparse import TORCH_FILE, Splade
 from akidb_embeddings.checkpoint.token_vectors import TokenVectors
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
@@ -105,6 +105,7 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output:
     name = f"{checkpoint.config['model_type']}-{bits}{'lora-' if checkpoint.adapter else ''}"
     if output != DENSE:
         others = [] if checkpoint.late is None else [settings.query_tokens, asdict(checkpoint.late)]
+        others += [asdict(checkpoint.sparse)] if isinstance(checkpoint.sparse, Splade) else []
         return f"{name}{output}-{_hash([checkpoint.digest, output, settings.max_tokens, prompt, *others])}"
     parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
     parts += ["layer_norm"] if settings.layer_norm else []
@@ -117,7 +118,7 @@ def _hash(parts: list[Any]) -> str:
 
 def _check_dense(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
     """Refuse the settings of a dense vector where there is none."""
-    given = {"pooling": config.pooling, "dimensions": config.dimensions}
+    given = {"pooling": config.pooling, "dimensions": config.dimensions, "normalize": config.normalize}
     for name, value in given.items():
         if DENSE not in checkpoint.outputs and value not in ("auto", None):
             raise ConfigurationError(

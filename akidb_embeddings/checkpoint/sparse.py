@@ -1,13 +1,14 @@
 """What a folder says of sparse weights: BGE-M3's ``sparse_linear.safetensors``, or SPLADE's pooling."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from akidb_embeddings.checkpoint.fields import TEXT, check_fields
+from akidb_embeddings.checkpoint.fields import TEXT, check_fields, whole_from
+from akidb_embeddings.checkpoint.folder import PROMPTS_FILE, ModelFolder
 from akidb_embeddings.checkpoint.json_file import read_json
-from akidb_embeddings.checkpoint.modules import SPLADE_POOLING, Step
+from akidb_embeddings.checkpoint.modules import SPLADE_POOLING
 from akidb_embeddings.checkpoint.safetensors import Location, Tensors, read_header
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry.heads import MaskedLMSpec
@@ -40,27 +41,30 @@ class Splade:
         twice: Whether the logarithm is applied twice (``log1p_relu``).
         tied: Whether the last layer's weights are the token embeddings.
         bias: The name of the last layer's bias.
+        most: The largest number of weights of a text, of which the highest are kept; None for all.
     """
 
     strategy: str
     twice: bool
     tied: bool
     bias: str
+    most: int | None = None
 
 
 SparseHead = TokenWeights | Splade
 
+_MOST = "max_active_dims"
 _STRATEGIES = ("max", "sum")
 _ACTIVATIONS = {"relu": False, "log1p_relu": True}
 
 
 def splade_head(
-    steps: Sequence[Step], tensors: Tensors, config: Mapping[str, Any], spec: MaskedLMSpec | None
+    folder: ModelFolder, tensors: Tensors, config: Mapping[str, Any], spec: MaskedLMSpec | None
 ) -> Splade | None:
     """The pooling of a folder with ``SpladePooling``; None if it has none.
 
     Args:
-        steps: The modules.
+        folder: The folder.
         tensors: The locations of the tensors by name.
         config: config.json.
         spec: The layers of the architecture's masked language model; None if SPLADE is not implemented for it.
@@ -68,11 +72,12 @@ def splade_head(
     Raises:
         CheckpointError: A setting is not supported, or a tensor is missing.
     """
-    files = [step.folder / "config.json" for step in steps if step.kind == SPLADE_POOLING]
+    files = [step.folder / "config.json" for step in folder.steps if step.kind == SPLADE_POOLING]
     if not files:
         return None
     settings = read_json(files[0])
     check_fields(files[0], settings, dict.fromkeys(("pooling_strategy", "activation_function"), TEXT))
+    check_fields(folder.path / PROMPTS_FILE, folder.description, {_MOST: whole_from(1)})
     if spec is None:
         raise CheckpointError(
             f"{files[0].parent.parent} makes sparse vectors with the masked language model of {config['model_type']}, "
@@ -90,7 +95,7 @@ def splade_head(
     if tied and config.get("tie_word_embeddings") is False:
         raise CheckpointError(f"{files[0].parent.parent} lacks the tensor {spec.decoder}.weight, which is not tied.")
     bias = next((name for name in spec.biases if name in tensors), spec.biases[0])
-    return Splade(strategy, _ACTIVATIONS[activation], tied, bias)
+    return Splade(strategy, _ACTIVATIONS[activation], tied, bias, folder.description.get(_MOST))
 
 
 def with_token_weights(path: Path, tensors: Tensors, hidden: int) -> tuple[Tensors, TokenWeights | None]:

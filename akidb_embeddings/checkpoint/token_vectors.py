@@ -7,6 +7,7 @@ short queries are expanded by mask tokens, and in that some tokens of documents,
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from akidb_embeddings.checkpoint.fields import FLAG, TEXT, Kind, check_fields, list_of, one_of, whole_from
@@ -17,11 +18,10 @@ from akidb_embeddings.checkpoint.modules import (
     MULTI_VECTOR,
     MULTI_VECTOR_MASK,
     TOKEN_EMBEDDINGS,
-    layout_of,
     normalized,
 )
 from akidb_embeddings.errors import CheckpointError
-from akidb_embeddings.registry.architectures import Config
+from akidb_embeddings.registry.architectures import Architecture, Config
 
 QUERY, DOCUMENT = "query", "document"
 _MOST_WORDS = 10_000
@@ -86,13 +86,13 @@ class TokenVectors:
     markers: tuple[str, ...]
 
 
-def read_token_vectors(folder: ModelFolder, config: Config) -> TokenVectors | None:
+def read_token_vectors(folder: ModelFolder, config: Config, architecture: Architecture) -> TokenVectors | None:
     """What the folder says of token vectors; None if it makes others.
 
     Raises:
         CheckpointError: A setting is not supported.
     """
-    if layout_of(folder.path) is not LATE:
+    if folder.layout is not LATE:
         return None
     description = folder.description
     check_fields(folder.path / PROMPTS_FILE, description, _DESCRIPTION)
@@ -101,11 +101,16 @@ def read_token_vectors(folder: ModelFolder, config: Config) -> TokenVectors | No
     # Its first releases wrote no type.
     has_mask = any(step.kind == MULTI_VECTOR_MASK for step in folder.steps)
     is_pylate = description.get("model_type") != MULTI_VECTOR and not has_mask
+    if is_pylate and not description:
+        raise CheckpointError(
+            f"{folder.path} makes token vectors, and lacks {PROMPTS_FILE}, which gives the markers of queries and "
+            "documents: PyLate and sentence-transformers would make different vectors of it."
+        )
     if others := [one for one in normalized(folder.steps) if one != TOKEN_EMBEDDINGS]:
         raise CheckpointError(f"{folder.path} normalizes {others[0]!r}, but makes token vectors.")
     skipped, skipped_in = _skipped(folder, is_pylate)
     settings = {**_pylate_settings(description), **own}
-    expansion = _expansion(folder, settings.get("query_expansion"), config)
+    expansion = _expansion(folder, settings.get("query_expansion"), config, architecture)
     prefixes = [description.get(f"{role}_prefix") or "" for role in (QUERY, DOCUMENT)]
     return TokenVectors(
         normalize=is_pylate or any(step.kind == "Normalize" for step in folder.steps),
@@ -142,7 +147,7 @@ def _pylate_settings(description: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "query_expansion": {"strategy": "fixed", "attend": bool(attend), "length": length}}
 
 
-def _expansion(folder: ModelFolder, given: Any, config: Config) -> Expansion | None:
+def _expansion(folder: ModelFolder, given: Any, config: Config, architecture: Architecture) -> Expansion | None:
     if given is None:
         return None
     file = folder.path / folder.transformer.file
@@ -152,13 +157,25 @@ def _expansion(folder: ModelFolder, given: Any, config: Config) -> Expansion | N
     made = Expansion(given["length"], given["strategy"] == "fixed", bool(given.get("attend")), given.get("token"))
     if folder.tokenizer_config.get("padding_side") == "left":
         raise CheckpointError(f"{folder.path} expands queries, but pads on the left, which is not supported.")
-    reach = config.get("local_attention")
-    if not made.attend and isinstance(reach, int) and made.length > reach // 2 + _SPECIAL_TOKENS:
-        raise CheckpointError(
-            f"{folder.path} expands queries to {made.length} tokens; one that is attended to by none may be "
-            f"{reach // 2} tokens from the others at most (local_attention)."
-        )
+    if not made.attend:
+        _check_unattended(folder.path, made.length, config, architecture)
     return made
+
+
+def _check_unattended(path: Path, length: int, config: Config, architecture: Architecture) -> None:
+    """Refuse tokens that no other attends to where masks do not say so: masks of encoders are by lengths alone."""
+    if architecture.is_causal(config):
+        raise CheckpointError(
+            f"{path} expands queries by tokens that no other attends to, which is not implemented for "
+            f"{architecture.described(config)} whose tokens attend to earlier ones."
+        )
+    name = "local_attention" if config.get("local_attention") is not None else "sliding_window"
+    reach = config.get(name)
+    if isinstance(reach, int) and length > reach // 2 + _SPECIAL_TOKENS:
+        raise CheckpointError(
+            f"{path} expands queries to {length} tokens; one that is attended to by none may be {reach // 2} tokens "
+            f"from the others at most ({name})."
+        )
 
 
 def _skipped(folder: ModelFolder, is_pylate: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -31,6 +31,7 @@ class Architecture:
         embed_tokens: The possible last parts of the name of its table of token embeddings.
         poolings: The supported pooling strategies.
         aliases: Other names of config.json's keys.
+        is_causal: Whether tokens attend to earlier ones alone, from config.json.
         computed_by: The library that computes it; "" for this one.
         head: The head of its classifiers; None if it is not implemented.
         masked_lm: Its masked language model's layers; None if SPLADE is not implemented for it.
@@ -56,6 +57,7 @@ class Architecture:
     embed_tokens: tuple[str, ...] = ("word_embeddings", "tok_embeddings", "embed_tokens")
     poolings: tuple[str, ...] = POOLINGS
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_causal: Callable[[Config], bool] = lambda config: False
     computed_by: str = ""
     head: heads.HeadSpec | None = None
     masked_lm: heads.MaskedLMSpec | None = None
@@ -228,6 +230,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
     "qwen3": Architecture(
         "qwen3",
         lambda config: "last",
+        is_causal=lambda config: True,
         final_token="<|endoftext|>",
         float16=_is_small_qwen3,
         ignored=("lm_head.",),
@@ -282,6 +285,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
     "gemma3_text": Architecture(
         "gemma3",
         lambda config: "mean" if config.get("use_bidirectional_attention") else "last",
+        is_causal=lambda config: not config.get("use_bidirectional_attention"),
         final_token="<eos>",
         float16=lambda config: False,
         ignored=("lm_head.",),

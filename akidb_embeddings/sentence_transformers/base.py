@@ -10,6 +10,7 @@ from akidb_embeddings.checkpoint.prompts import find_prompt
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError, InputError
 from akidb_embeddings.hub.download import resolve_model
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.sentence_transformers.arguments import check_constructor
 from akidb_embeddings.sentence_transformers.scores import ALL_PAIRS, BY_ROWS, compare
 from akidb_embeddings.service.inputs import check_text
@@ -197,6 +198,13 @@ def _as_trained(config: EmbeddingConfig) -> EmbeddingConfig:
         config.model_name, revision=config.revision, cache_dir=config.cache_dir, auto_download=config.auto_download
     )
     checkpoint = read_checkpoint(files.path, files.spec)
+    if DENSE not in checkpoint.outputs:
+        made = checkpoint.outputs[0]
+        raise ConfigurationError(
+            field="model_name",
+            reason=f"is {config.model_name!r}, which makes no dense vectors but {made!r}: sentence-transformers has "
+            f"another class for it. Use EmbeddingService(...).encode(texts, output={made!r}).",
+        )
     limit = checkpoint.max_tokens if config.max_tokens is None else config.max_tokens
     return config.with_values(normalize=checkpoint.normalize, dimensions=checkpoint.dimension, max_tokens=limit)
 

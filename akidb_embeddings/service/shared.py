@@ -81,7 +81,8 @@ def _load(config: EmbeddingConfig) -> EmbeddingService:
 def _version_of_files(config: EmbeddingConfig, path: Path | None, adapter: Path | None) -> str:
     if path is None:
         assert adapter is not None
-        files = [*deciding_adapter_files(adapter), *adapter.glob(PROMPTS_FILE), *adapter.glob("[0-9]*_*/*")]
+        found = *deciding_adapter_files(adapter), *adapter.glob(PROMPTS_FILE), *adapter.glob("[0-9]*_*/*")
+        files = sorted(file for file in found if file.is_file())
         return digest_files((file.relative_to(adapter).as_posix(), file) for file in files)[:20]
     described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
     watched = [*deciding_files(path, read_steps(described), adapter), described / PROMPTS_FILE]
@@ -121,5 +122,5 @@ def _version_of_folder(path: Path, name: str, adapter: Path | None, _states: Has
 
 def _version(checkpoint: Checkpoint) -> str:
     facts = [checkpoint.digest, dict(checkpoint.prompts), checkpoint.default_prompt, checkpoint.truncate_dim]
-    facts += [] if checkpoint.late is None else [asdict(checkpoint.late)]
+    facts += [asdict(made) for made in (checkpoint.late, checkpoint.sparse) if made is not None]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]

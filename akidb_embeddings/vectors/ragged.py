@@ -17,9 +17,18 @@ PAIR = np.dtype([("index", np.int32), ("value", np.float32)])
 """A token's id and its weight."""
 
 
-def nonzero_pairs(weights: Vectors) -> Row:
-    """The pairs of a vocabulary's weights, float32 [V]: those that are not zero, NaN included, by ascending id."""
+def nonzero_pairs(weights: Vectors, most: int | None = None) -> Row:
+    """The pairs of a vocabulary's weights: those that are not zero, NaN included, by ascending id.
+
+    Args:
+        weights: The weights, float32 [V].
+        most: How many of the highest are kept, of equal ones those of the lower ids; None for all.
+    """
     found = np.flatnonzero(weights)
+    if most is not None and found.size > most:
+        # NaN comes last in NumPy's order, and so first here.
+        order = np.argsort(weights[found][::-1], kind="stable")[::-1]
+        found = np.sort(found[::-1][order[:most]])
     return _pairs(found, weights[found])
 
 

@@ -42,6 +42,7 @@ def test_without_a_scaling_there_is_the_base_alone(scaling: dict[str, Any]) -> N
         ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk", "factor": 0}}, "factor as 0"),
         ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk", "factor": 8, "mixed_b": 1}}, "mixed_b"),
         ({"rope_theta": 2e4, "rope_scaling": {"rope_type": "dynamic", "factor": 8}}, "rope_type"),
+        ({"rope_theta": 2e4, "rope_scaling": {"type": "ntk", "rope_type": "linear", "factor": 8}}, "disagree"),
         ({**NTK, "rope_parameters": {"rope_type": "linear", "factor": 8.0, "rope_theta": 7.0}}, "disagree"),
     ],
 )

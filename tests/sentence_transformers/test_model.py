@@ -152,3 +152,10 @@ def test_it_says_what_it_is() -> None:
     assert model.device == "cpu"
     with pytest.raises(InputError, match="only a device"):
         model.to(np.float16)
+
+
+@pytest.mark.parametrize(("name", "output"), [("tiny-splade", "sparse"), ("tiny-colbert", "tokens")])
+def test_a_model_without_dense_vectors_is_refused(name: str, output: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"makes no dense vectors but '{output}'.*EmbeddingService") as caught:
+        MLXSentenceTransformer(str(model_path(name)))
+    assert caught.value.field == "model_name"

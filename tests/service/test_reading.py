@@ -98,6 +98,8 @@ def test_the_version_is_that_of_the_folders(tmp_path: Path) -> None:
     assert version(str(BASE), "org/adapter") == plain
     assert version("org/model", "org/adapter") is None
     assert len({plain, both, remote, None}) == 4
+    (adapter / "1_Pooling" / "folder").mkdir(parents=True)
+    assert version("org/model", adapter) == remote
     edit_json(adapter / "adapter_config.json", lora_alpha=9)
     assert version(str(BASE), adapter) not in (plain, both, None)
     assert version("org/model", adapter) not in (remote, None)

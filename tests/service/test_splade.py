@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import ConfigurationError, EmbeddingService, NonFiniteVectorError, sparse_similarity
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.errors import CheckpointError
-from tests.fixtures import copy_model, edit_json, golden, model_path
+from akidb_embeddings.service.shared import model_version
+from tests.fixtures import adapter_path, copy_model, edit_json, golden, model_path
 from tests.golden.texts import DOCUMENTS, QUERIES, TEXTS
 from tests.outputs import check_sparse, golden_sparse
 
@@ -63,8 +66,59 @@ def test_there_is_no_dense_vector(services: dict[str, EmbeddingService]) -> None
     assert service.fingerprint() == service.encode(["a"], output="sparse").fingerprint
     with pytest.raises(ConfigurationError, match=r"pooling is 'mean', which is for dense vectors.*'sparse' alone"):
         service.with_options(pooling="mean")
-    with pytest.raises(ConfigurationError, match="dimensions is 4"):
-        EmbeddingService(str(model_path("tiny-splade")), dimensions=4)
+    for setting in ({"dimensions": 4}, {"normalize": False}):
+        with pytest.raises(ConfigurationError, match=f"{next(iter(setting))} is .*, which is for dense vectors"):
+            EmbeddingService(str(model_path("tiny-splade")), **setting)
+
+
+def test_the_highest_weights_are_kept_where_the_folder_limits_their_number(
+    tmp_path: Path, services: dict[str, EmbeddingService]
+) -> None:
+    folder = copy_model("tiny-splade", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", max_active_dims=4, truncate_dim=3)
+    whole = services["tiny-splade"].encode(SHORT, output="sparse")
+    with EmbeddingService(str(folder)) as service:
+        found = service.encode(SHORT, output="sparse")
+        assert service.dimension == services["tiny-splade"].dimension  # truncate_dim is for dense vectors
+        assert model_version(service.config) != model_version(services["tiny-splade"].config)
+    assert found.fingerprint != whole.fingerprint
+    for vector, every in zip(found.vectors, whole.vectors, strict=True):
+        highest = sorted(zip(every.values, every.indices, strict=True), reverse=True)[:4]
+        assert sorted(zip(vector.values, vector.indices, strict=True), reverse=True) == highest
+    edit_json(folder / "config_sentence_transformers.json", max_active_dims=0)
+    with pytest.raises(CheckpointError, match="max_active_dims"):
+        EmbeddingService(str(folder))
+
+
+def lora(folder: Path, layer: str, ending: tuple[str, str], shapes: tuple[tuple[int, int], tuple[int, int]]) -> Any:
+    """Write an adapter of one layer, and return its change."""
+    copy_model(adapter_path("tiny-bert-lora"), folder)
+    edit_json(folder / "adapter_config.json", rank_pattern={}, alpha_pattern={}, r=2, lora_alpha=2, use_rslora=False)
+    generator = np.random.default_rng(0)
+    down, up = (generator.standard_normal(shape).astype(np.float32) for shape in shapes)
+    names = [f"base_model.model.{layer}{end}" for end in ending]
+    save_file(dict(zip(names, (down, up), strict=True)), folder / "adapter_model.safetensors")
+    return up @ down
+
+
+def test_an_adapter_changes_the_head_as_merged_weights_do(tmp_path: Path) -> None:
+    layer = "cls.predictions.transform.dense"
+    change = lora(tmp_path / "adapter", layer, (".lora_A.weight", ".lora_B.weight"), ((2, 32), (32, 2)))
+    merged = copy_model("tiny-splade", tmp_path / "merged")
+    weights = load_file(merged / "model.safetensors")
+    weights[f"{layer}.weight"] += change
+    save_file(weights, merged / "model.safetensors")
+    adapted = EmbeddingService(str(model_path("tiny-splade")), adapter=tmp_path / "adapter")
+    with adapted, EmbeddingService(str(merged)) as reference:
+        expected = reference.encode(SHORT, output="sparse").vectors
+        check_sparse(adapted.encode(SHORT, output="sparse").vectors, expected, TOLERANCE)
+
+
+def test_an_adapter_to_a_table_that_is_also_the_last_layer_is_refused(tmp_path: Path) -> None:
+    table = "bert.embeddings.word_embeddings"
+    lora(tmp_path / "adapter", table, (".lora_embedding_A", ".lora_embedding_B"), ((2, 400), (32, 2)))
+    with pytest.raises(CheckpointError, match="token embeddings, which are also the last layer"):
+        EmbeddingService(str(model_path("tiny-splade")), adapter=tmp_path / "adapter")
 
 
 def test_prompts_are_those_of_the_folder(services: dict[str, EmbeddingService]) -> None:

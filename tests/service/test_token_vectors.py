@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.service.shared import model_version
 from akidb_embeddings.vectors.finish import Vectors
-from tests.fixtures import copy_model, edit_json, golden, model_path
+from tests.fixtures import adapter_path, copy_model, edit_json, golden, model_path
 from tests.golden.texts import DOCUMENTS, QUERIES, TEXTS
 from tests.outputs import golden_rows
 
@@ -218,6 +219,66 @@ def test_what_would_make_other_vectors_is_refused(
     edit_json(folder / file, **entries)
     with pytest.raises(CheckpointError, match=words):
         EmbeddingService(str(folder))
+
+
+def with_files_of(model: str, folder: Path) -> Path:
+    """A folder with another model's sentence-transformers files."""
+    for path in model_path(model).iterdir():
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name)
+        elif path.name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"):
+            shutil.copy(path, folder)
+    return folder
+
+
+def colbert_of(base: str, folder: Path) -> Path:
+    """A copy of a model with the files that make token vectors of it."""
+    return with_files_of("tiny-colbert", copy_model(base, folder))
+
+
+@pytest.mark.parametrize("base", ["tiny-qwen3", "tiny-gemma3-causal"])
+def test_tokens_that_none_attends_to_are_refused_in_causal_models(base: str, tmp_path: Path) -> None:
+    folder = colbert_of(base, tmp_path / "model")
+    with pytest.raises(CheckpointError, match="expands queries by tokens that no other attends to"):
+        EmbeddingService(str(folder))
+
+
+def test_tokens_that_none_attends_to_are_within_reach(tmp_path: Path) -> None:
+    folder = colbert_of("tiny-gemma3", tmp_path / "model")
+    edit_json(folder / "config.json", sliding_window=40)
+    with pytest.raises(CheckpointError, match=r"may be 20 tokens from the others at most \(sliding_window\)"):
+        EmbeddingService(str(folder))
+
+
+def test_an_adapters_files_decide_what_is_made(tmp_path: Path) -> None:
+    adapter = with_files_of("tiny-colbert", copy_model(adapter_path("tiny-bert-lora"), tmp_path / "adapter"))
+    with EmbeddingService(model_path("tiny-bert"), adapter=adapter) as late:
+        assert late.outputs == ("tokens",)
+        assert late.encode(["a cat"], prompt_name="query", output="tokens").vectors[0].shape == (24, 8)
+    adapter = with_files_of("tiny-bert", copy_model(adapter_path("tiny-bert-lora"), tmp_path / "dense"))
+    base = colbert_of("tiny-bert", tmp_path / "base")
+    with (
+        EmbeddingService(base, adapter=adapter) as dense,
+        EmbeddingService(model_path("tiny-bert"), adapter=adapter) as same,
+    ):
+        assert dense.outputs == ("dense",)
+        np.testing.assert_array_equal(dense.embed(["a cat"]), same.embed(["a cat"]))
+
+
+def test_a_folder_of_pylate_without_its_markers_is_refused(tmp_path: Path) -> None:
+    folder = copy_model("tiny-colbert", tmp_path / "model")
+    (folder / "config_sentence_transformers.json").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks config_sentence_transformers\.json, which gives the markers"):
+        EmbeddingService(str(folder))
+
+
+def test_neither_dense_settings_nor_a_truncation_apply(tmp_path: Path) -> None:
+    folder = copy_model("tiny-colbert", tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", truncate_dim=4)
+    with EmbeddingService(str(folder)) as service:
+        assert service.dimension == 8
+    with pytest.raises(ConfigurationError, match="normalize is False, which is for dense vectors"):
+        EmbeddingService(str(folder), normalize=False)
 
 
 def test_a_folder_of_pylate_without_its_type_makes_the_same(tmp_path: Path) -> None:
