@@ -46,6 +46,60 @@ def test_other_vectors_are_refused() -> None:
         sparse_similarity([full], wrong)
 
 
+def vector(indices: Any, values: Any) -> SparseVector:
+    return SparseVector(np.asarray(indices), np.asarray(values))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (vector([3], [np.inf]), "has NaN or infinity, or a value beyond float32"),
+        (vector([3, 5], [1, np.nan]), "has NaN or infinity"),
+        (vector([3], [1e300]), "has .* a value beyond float32"),
+        (vector([-1, 3], [1.0, 1.0]), "has the index -1; 0 to 2147483647 are allowed"),
+        (vector([2**40], [1.0]), "has the index 1099511627776; 0 to 2147483647 are allowed"),
+        (vector([2, 3, 3], [1.0, 1.0, 1.0]), "has the index 3 after 3; indices ascend, and each is given once"),
+        (vector([7, 3], [1.0, 1.0]), "has the index 3 after 7; indices ascend"),
+        (vector([1, 2, 3], [1.0, 1.0]), "has 3 indices and 2 values"),
+        (vector([1, 2, 3], [1.0]), "has 3 indices and 1 values"),
+        (vector([1], 2.0), r"has values of shape \(\); an array \[n\] is expected"),
+        (vector([[1, 2]], [1.0]), r"has indices of shape \(1, 2\); an array \[n\] is expected"),
+        (vector([1.0], [1.0]), "has indices of the dtype float64; integers are expected"),
+        (vector([True], [1.0]), "has indices of the dtype bool; integers are expected"),
+        (vector([1], ["a"]), "has values of the dtype <U1; numbers are expected"),
+        (SparseVector([1], [1.0]), "has indices of type list; a NumPy array is expected"),  # type: ignore[arg-type]
+        (vector([1], [1j]), "has values of the dtype complex128; numbers are expected"),
+    ],
+)
+def test_a_vector_that_is_none_is_named(wrong: SparseVector, words: str) -> None:
+    full, empty = vector([3, 7], [2.0, 1.0]), vector(np.zeros(0, np.int32), [])
+    with pytest.raises(InputError, match=r"^a\[2\] " + words) as caught:
+        sparse_similarity([full, empty, wrong, full], [full])
+    assert (caught.value.field, caught.value.index) == ("a", 2)
+    with pytest.raises(InputError, match=r"^b\[0\] " + words):
+        sparse_similarity([full], [wrong, full])
+
+
+def test_a_single_vector_is_refused() -> None:
+    full: Any = vector([3], [2.0])
+    with pytest.raises(InputError, match=r"^a is of type SparseVector; .* For a single one, give \[a\]\.$"):
+        sparse_similarity(full, [full])
+    wrong: Any = None
+    with pytest.raises(InputError, match=r"^b is of type NoneType; a sequence of SparseVector is expected\.$"):
+        sparse_similarity([full], wrong)
+
+
+def test_a_similarity_does_not_depend_on_the_vectors_before_it() -> None:
+    high, low = vector([3], [1e18]), vector([3], [1e-18])
+    assert sparse_similarity([low], [high, low])[0, 1] == sparse_similarity([low], [low])[0, 0] > 0
+    assert sparse_similarity(iter([low]), iter([low])).shape == (1, 1)
+
+
+def test_integers_may_be_of_any_size() -> None:
+    kinds = [vector(np.array([3, 7], dtype), np.array([1, 2], dtype)) for dtype in (np.uint64, np.int8, np.int64)]
+    assert sparse_similarity(kinds, kinds).tolist() == [[5] * 3] * 3
+
+
 def test_the_highest_weight_of_a_token_counts() -> None:
     ids = np.array([7, 3, 7, 5, 3], np.int32)
     pairs = highest_pairs(ids, np.array([1, 2, 4, 0, 1], np.float32))
