@@ -1,6 +1,7 @@
 """Text to token ids, with the model's special tokens. A tokenizer is immutable, so any thread may use it."""
 
 import logging
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 # Those that BGE-M3's authors leave out.
 _WEIGHTLESS = ("cls_token", "eos_token", "pad_token", "unk_token")
+_LARGEST_ID = 2**31 - 1  # of int32, which the ids of texts and of sparse vectors are
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,23 @@ class Tokenizer:
         return found[0]
 
     def strings(self, ids: Iterable[int]) -> list[str]:
-        """The tokens with these ids, as the vocabulary has them; "" for an id that it lacks."""
-        return [self._tokenizer.id_to_token(int(token)) or "" for token in ids]
+        """The tokens with these ids, as the vocabulary has them; "" for an id that it lacks.
+
+        Raises:
+            InputError: An item can be no id: it is no integer, is negative, or is beyond int32. ``index`` says which.
+        """
+        return [self._tokenizer.id_to_token(self._id(token, index)) or "" for index, token in enumerate(ids)]
+
+    def _id(self, token: int, index: int) -> int:
+        try:
+            number = operator.index(token)
+        except TypeError:
+            reason = f"is of type {type(token).__name__}; an id is an integer."
+            raise InputError(field="indices", index=index, reason=reason) from None
+        if 0 <= number <= _LARGEST_ID:
+            return number
+        reason = f"is {number}; ids are 0 to {_LARGEST_ID}, of which the vocabulary has {self._vocab_size}."
+        raise InputError(field="indices", index=index, reason=reason)
 
     def _encode(self, texts: list[str], first_index: int) -> list[Encoding]:
         return encode_texts(self._tokenizer, texts, first_index)

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,28 @@ def test_a_token_beyond_the_embedding_table_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"texts\[1\] has token 400; this model has embeddings for 400"):
         tokenizer(folder).encode(["a", "rare"])
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        (-1, r"is -1; ids are 0 to 2147483647, of which the vocabulary has \d+\.$"),
+        (2**40, r"is 1099511627776; ids are 0 to 2147483647, of which the vocabulary has \d+\.$"),
+        (2**31, "is 2147483648; ids are 0 to"),
+        (1.5, "is of type float; an id is an integer"),
+        ("1", "is of type str; an id is an integer"),
+        (None, "is of type NoneType; an id is an integer"),
+    ],
+)
+def test_what_can_be_no_id_is_refused(token: Any, words: str) -> None:
+    with pytest.raises(InputError, match=r"^indices\[2\] " + words) as caught:
+        tokenizer("tiny-bert").strings([1, 2, token, 3])
+    assert (caught.value.field, caught.value.index) == ("indices", 2)
+
+
+def test_the_strings_of_ids() -> None:
+    found = tokenizer("tiny-bert").strings(np.array([2, 3, 10**6, 2**31 - 1], np.int32))
+    assert found == ["[CLS]", "[SEP]", "", ""]
 
 
 def test_a_limit_that_leaves_no_room_is_refused() -> None:
