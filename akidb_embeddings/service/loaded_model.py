@@ -83,7 +83,11 @@ class LoadedModel(OpenModel):
         return self._resources.tokenizer.offsets(check_text(text))
 
     def token_strings(self, indices: Iterable[int]) -> list[str]:
-        """The tokens of a sparse vector's indices, as the model's vocabulary has them."""
+        """The tokens of a sparse vector's indices, as the model's vocabulary has them; "" for one that it lacks.
+
+        Raises:
+            InputError: An index is no integer, or negative, or beyond int32; ``field`` says which.
+        """
         return self._resources.tokenizer.strings(indices)
 
     def count_tokens(self, texts: Iterable[str], *, prompt: str = "") -> list[int]:
