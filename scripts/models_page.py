@@ -45,6 +45,11 @@ from the same weights**, and requires a cosine of at least 0.99999 in float32. W
 - transformers has neither JinaBERT nor NomicBERT with experts. Their hidden states are compared with those of
   references of our own, which do what the authors' code does (tests/golden/references.py); tokens and pooling are
   sentence-transformers'.
+- NVIDIA's Llama and Voyage AI's Qwen3 with bidirectional attention are code in their repositories. They are
+  compared with transformers' own classes with `is_causal` false, and Voyage's last layer with what its files say.
+- `bidirectional_qwen2` has no row, since no name in the registry needs it; it is tested as tiny-qwen2-bidirec. [Other
+  outputs](outputs.md) have no rows, either: sparse weights of SPLADE and token vectors are compared with
+  sentence-transformers' SparseEncoder and MultiVectorEncoder, those of BGE-M3 with FlagEmbedding's formula.
 - *Real weights*: the authors' own file. The tests need no network, and only these weights come as a package. We could
   not download the others.
 - The bundled model has 8 bits, so its vectors differ from its original's: a test requires a cosine of at least 0.999.
@@ -139,7 +144,7 @@ RANDOM = {
     "modernbert": ("tiny-modernbert", "tiny-mmbert", "tiny-granite"),
     "nomic_bert": ("tiny-nomic-bert", "tiny-nomic-moe"),
     "jina_bert": ("tiny-jina", "tiny-jina-code"),
-    "new": ("tiny-gte",),
+    "new": ("tiny-gte", "tiny-stella"),
     "gte": ("tiny-arctic",),
     "model2vec": ("tiny-model2vec", "tiny-model2vec-mapped"),
     "static_embedding": ("tiny-static", "tiny-static-folder"),

@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 SETTINGS = (
     *("pooling", "untrained_dimensions", "max_tokens", "truncate", "batch_size", "memory", "compute"),
-    *("warm_up", "keep_warm", "max_queued_tokens"),
+    *("warm_up", "keep_warm", "max_queued_tokens", "adapter", "adapter_revision"),
 )
 """Fields of ``EmbeddingConfig`` that the constructor takes besides sentence-transformers' arguments."""
 

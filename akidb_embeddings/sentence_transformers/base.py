@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.prompts import find_prompt
+from akidb_embeddings.checkpoint.prompts import find_prompt, passage_prompt, with_query_and_document
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError, InputError
-from akidb_embeddings.hub.download import resolve_model
 from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.sentence_transformers.arguments import check_constructor
 from akidb_embeddings.sentence_transformers.scores import ALL_PAIRS, BY_ROWS, compare
 from akidb_embeddings.service.inputs import check_text
+from akidb_embeddings.service.reading import read_configured
 from akidb_embeddings.service.service import EmbeddingService
 
 _DEVICES = {"cpu": "cpu", "cuda": "cuda", "metal": "mps"}  # PyTorch's names
@@ -57,7 +56,10 @@ class LoadedTransformer:
         self._service = EmbeddingService(config=_as_trained(config))
         described = self._service.checkpoint.folder.description
         given = {name: check_text(text) for name, text in (prompts or {}).items() if text is not None}
-        self.prompts: dict[str, str] = {**self._service.settings.prompts, **given}
+        trained = {**self._service.checkpoint.prompts, **given}
+        self.prompts: dict[str, str] = with_query_and_document(trained)
+        # A prompt that documents may be meant to have, of a model without one of that name, or with an empty one.
+        self._doubtful = None if "document" in given else passage_prompt(trained)
         own_default = described.get("default_prompt_name")
         self.default_prompt_name: str | None = own_default if default_prompt_name is None else default_prompt_name
         if self.default_prompt_name is not None:
@@ -81,11 +83,14 @@ class LoadedTransformer:
 
         Raises:
             ConfigurationError: It is set to more than that.
+            InputError: It is set to None.
         """
         return self._service.settings.max_tokens
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
+        if value is None:
+            raise InputError(field="max_seq_length", reason="is None; a number of tokens is expected.")
         try:
             self._service = EmbeddingService(config=self._service.config.with_values(max_tokens=value))
         except ConfigurationError as error:
@@ -194,10 +199,7 @@ class LoadedTransformer:
 
 def _as_trained(config: EmbeddingConfig) -> EmbeddingConfig:
     """The configuration with what the model's modules do: whole vectors, normalized or not, and the model's limit."""
-    files = resolve_model(
-        config.model_name, revision=config.revision, cache_dir=config.cache_dir, auto_download=config.auto_download
-    )
-    checkpoint = read_checkpoint(files.path, files.spec)
+    checkpoint = read_configured(config)
     if DENSE not in checkpoint.outputs:
         made = checkpoint.outputs[0]
         raise ConfigurationError(

@@ -40,7 +40,8 @@ class MLXSentenceTransformer(LoadedTransformer):
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; None for the model's own, else "cosine".
         truncate_dim: The length to which vectors are cut, one that the model was trained for; None for the model's own.
         **settings: Fields of ``EmbeddingConfig``: ``max_tokens``, ``truncate``, ``untrained_dimensions``, ``pooling``,
-            ``memory``, ``compute``, ``batch_size``, ``warm_up``, ``keep_warm``, ``max_queued_tokens``.
+            ``memory``, ``compute``, ``batch_size``, ``warm_up``, ``keep_warm``, ``max_queued_tokens``, ``adapter``,
+            ``adapter_revision``.
 
     Attributes:
         prompts: Prompts by name, the model's own and those given; it may be changed.
@@ -137,6 +138,8 @@ class MLXSentenceTransformer(LoadedTransformer):
         others = given.pop("kwargs")
         if given["prompt_name"] is None and given["prompt"] is None and name in self.prompts:
             given["prompt_name"] = name
+            if name == "document":
+                self._warn_of_passages()
         return self.encode(**given, **others)
 
     def _prompt(self, prompt: str | None, name: str | None) -> str:
@@ -148,9 +151,24 @@ class MLXSentenceTransformer(LoadedTransformer):
         if name is None:
             return ""
         text = find_prompt(self.prompts, name)
-        # The model's own prompts are resolved by the service, which warns of one that may not be meant.
-        is_own = self._service.settings.prompts.get(name) == text
+        # The model's own query prompt is resolved by the service, which warns if there are others instead.
+        is_own = name == "query" and self._service.settings.prompts.get(name) == text
         return self._service.resolve_prompt(prompt_name=name) if is_own else text
+
+    def _warn_of_passages(self) -> None:
+        """Warn once if documents get a prompt of another name, or none although there is one."""
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            name, text = self._service.config.model_name, self.prompts["document"]
+            _log.warning(
+                "%s has no prompt 'document', so documents get its prompt %r; sentence-transformers 5 and 6 would "
+                "embed them without. Give prompts={'document': …} to decide."
+                if text
+                else "%s has an empty prompt 'document', so documents get no prompt, as in sentence-transformers, "
+                "though there is a prompt %r. Give prompts={'document': …} to decide.",
+                name,
+                doubtful,
+            )
 
     def _embed(self, texts: list[str], prompt: str, is_shown: bool) -> Vectors:
         if not is_shown:

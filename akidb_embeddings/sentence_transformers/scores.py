@@ -14,6 +14,8 @@ from akidb_embeddings.vectors.precision import similarity
 Floats = NDArray[np.float32]
 Score = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
+_QUANTIZED = tuple(map(np.dtype, (np.int8, np.uint8, np.bool_)))  # what ``encode`` gives in other precisions
+
 ALL_PAIRS: Mapping[str, Score] = {
     "cosine": similarity,
     "dot": lambda a, b: a @ b.T,
@@ -44,9 +46,9 @@ def compare(functions: Mapping[str, Score], name: str, first: Any, second: Any) 
         float32; a tensor if one of the two is a tensor, or has tensors. Two single vectors by rows have one number.
 
     Raises:
-        InputError: A shape is wrong.
+        InputError: A shape is wrong, or vectors are of 8 bits or of bits, whose numbers are no coordinates.
     """
-    given = _floats(first), _floats(second)
+    given = _floats(first, "embeddings1"), _floats(second, "embeddings2")
     a, b = _matrix(given[0], "embeddings1"), _matrix(given[1], "embeddings2")
     if a.shape[1] != b.shape[1] or (functions is BY_ROWS and len(a) != len(b)):
         what = "as many rows of the same length" if functions is BY_ROWS else "rows of the same length"
@@ -61,10 +63,26 @@ def compare(functions: Mapping[str, Score], name: str, first: Any, second: Any) 
     return result
 
 
-def _floats(vectors: Any) -> Floats:
+def _floats(vectors: Any, name: str) -> Floats:
     # One by one: NumPy would read a list of tensors number by number.
-    rows = [np.asarray(one) for one in vectors] if isinstance(vectors, list | tuple) else vectors
+    is_list = isinstance(vectors, list | tuple)
+    rows: Any = [_array(one) for one in vectors] if is_list else _array(vectors)
+    for one in rows if is_list else [rows]:
+        if one.dtype in _QUANTIZED:
+            raise InputError(
+                field=name,
+                reason=f"is of the dtype {one.dtype}: levels or bits, which have no such similarity. Compare float32 "
+                "vectors, or those of EmbeddingService.embed(…, precision=…) with akidb_embeddings.similarity(…, "
+                "precision=…).",
+            )
     return np.asarray(rows, dtype=np.float32)
+
+
+def _array(one: Any) -> NDArray[Any]:
+    if _is_tensor(one):
+        one = one.detach()
+        one = one.float() if one.is_floating_point() else one  # NumPy has no bfloat16
+    return np.asarray(one)
 
 
 def _matrix(vectors: Floats, name: str) -> Floats:

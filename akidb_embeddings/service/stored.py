@@ -4,6 +4,7 @@ They are all that decides the vectors, and nothing of one machine, such as a cac
 of the model is among them: another model under the same name is an error, never vectors of another space.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -63,7 +64,8 @@ class StoredModel:
         Nothing that decides vectors is taken from a file: what is missing has its default.
 
         Raises:
-            ConfigurationError: A key is unknown, the model's name is missing, or a value is not allowed.
+            ConfigurationError: A key is unknown, the model's name is missing, or a value is not allowed; or the name of
+                a repository is here also that of a folder.
         """
         check_keys(values, [*DECIDING, VERSION])
         if not values.get("model_name"):
@@ -73,6 +75,8 @@ class StoredModel:
             raise ConfigurationError(field=VERSION, reason=f"is {version!r}; a string or None is expected.")
         defaults = EmbeddingConfig().to_dict()
         deciding = {name: values.get(name, defaults[name]) for name in DECIDING}
+        for name in ("model_name", "adapter"):
+            _check_no_namesake(name, deciding[name])
         return cls(EmbeddingConfig.resolve(**deciding), version)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +120,8 @@ class StoredModel:
             )
         for name in (name for name in DECIDING if name not in _FREE):
             before, after = getattr(self.config, name), getattr(other.config, name)
+            if name == "adapter" and _are_folders(before, after):
+                continue  # of the same version
             if before != after:
                 raise ConfigurationError(
                     field=name, reason=f"is {after!r}, and the stored vectors were made with {before!r}. {_AGAIN}"
@@ -124,8 +130,22 @@ class StoredModel:
     def _has_model_of(self, other: Self) -> bool:
         names = {self.config.model_name, other.config.model_name}
         # A folder may have moved: its version says what is in it. A hub's revision says that for one repository alone.
-        may_move = self.version is not None and all(folder_of(name) for name in names)
+        may_move = self.version is not None and _are_folders(*names)
         return self.version == other.version and (len(names) == 1 or may_move)
+
+
+def _are_folders(*names: str | None) -> bool:
+    return all(name is not None and folder_of(name) for name in names)
+
+
+def _check_no_namesake(field: str, name: object) -> None:
+    """Refuse a stored name, which of a folder is absolute, that stands for a folder in the working directory."""
+    if isinstance(name, str) and not os.path.isabs(name) and (folder := folder_of(name)):
+        raise ConfigurationError(
+            field=field,
+            reason=f"is {name!r} among the stored settings, a repository, and here also the folder {folder}, which may "
+            "be another model. Work in another directory, or rename the folder.",
+        )
 
 
 def _version(config: EmbeddingConfig) -> str | None:

@@ -51,12 +51,12 @@ def test_the_columns_are_named() -> None:
 
 
 def test_what_the_page_says_is_proven_is_tested() -> None:
-    """By test_static.py and test_parity.py of tests/architectures, in the latter over tiny-pplx by tests of its own."""
+    """By test_static.py and test_parity.py of tests/architectures; tiny-pplx and tiny-stella by tests of their own."""
     assert models_page.RANDOM.keys() == ARCHITECTURES.keys()
     for architecture, names in models_page.RANDOM.items():
         for name in names:
             assert architecture_name(read_config(DATA / "models" / name)) == architecture
-            assert name in (*TINY, "tiny-pplx", *STATIC)
+            assert name in (*TINY, "tiny-pplx", "tiny-stella", *STATIC)
             assert golden(name)["texts"].size
     parity = (REPOSITORY / "tests/architectures/test_parity.py").read_text(encoding="utf-8")
     for name in models_page.REAL:

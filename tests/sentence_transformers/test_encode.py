@@ -165,6 +165,8 @@ def test_texts_are_read_to_the_models_own_limit() -> None:
     assert np.abs(model.encode(text) - whole).max() > 1e-4
     with pytest.raises(ConfigurationError, match="max_seq_length is 4096"):
         model.max_seq_length = 4096
+    with pytest.raises(InputError, match="max_seq_length is None"):
+        model.max_seq_length = None  # type: ignore[assignment]  # as sentence-transformers' own code may
     assert model.max_seq_length == 16
 
 
@@ -179,6 +181,9 @@ def test_a_model_without_a_document_prompt_gets_its_passage_prompt(
         vectors = model.encode_document(TEXTS)
     assert "sentence-transformers 5 and 6 would embed them without" in caplog.text
     np.testing.assert_allclose(vectors, model.encode(TEXTS, prompt="passage: "), atol=ATOL)
+    assert "Give prompts={'document': …}" in caplog.text
+    other = MLXSentenceTransformer(folder, prompts={"passage": "other: "})
+    np.testing.assert_allclose(other.encode_document(TEXTS), other.encode(TEXTS, prompt="other: "), atol=ATOL)
     bare = MLXSentenceTransformer(folder, prompts={"document": ""})
     np.testing.assert_allclose(bare.encode_document(TEXTS), bare.encode(TEXTS), atol=ATOL)
 
@@ -207,7 +212,8 @@ def test_tensors_are_made_of_the_same_numbers(plain: MLXSentenceTransformer, mon
     for argument in arguments:
         with pytest.raises(ConfigurationError, match="needs PyTorch"):
             plain.encode(TEXTS, **argument)
-    tensor = type("Tensor", (np.ndarray,), {})
+    methods = {"detach": np.ndarray.view, "is_floating_point": lambda one: True, "float": np.ndarray.view}
+    tensor = type("Tensor", (np.ndarray,), methods)
     torch = SimpleNamespace(from_numpy=lambda one: one.view(tensor), is_tensor=lambda one: isinstance(one, tensor))
     monkeypatch.setitem(sys.modules, "torch", torch)
     whole, parts = plain.encode(TEXTS, convert_to_tensor=True), plain.encode(TEXTS, convert_to_numpy=False)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from akidb_embeddings import EmbeddingService
 from akidb_embeddings.errors import ArgumentError, ConfigurationError, InputError, ModelNotFoundError
 from akidb_embeddings.sentence_transformers import MLXSentenceTransformer
 from akidb_embeddings.sentence_transformers.arguments import SETTINGS
-from tests.fixtures import DATA, copy_model, edit_json, model_path
+from tests.fixtures import DATA, adapter_path, copy_model, edit_json, model_path
 
 SIGNATURES: dict[str, Any] = json.loads((DATA / "golden" / "encode-signatures.json").read_text(encoding="utf-8"))
 # What trains, saves, or hands out parts of PyTorch, and what is deprecated there.
@@ -159,3 +160,24 @@ def test_a_model_without_dense_vectors_is_refused(name: str, output: str) -> Non
     with pytest.raises(ConfigurationError, match=f"makes no dense vectors but '{output}'.*EmbeddingService") as caught:
         MLXSentenceTransformer(str(model_path(name)))
     assert caught.value.field == "model_name"
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_levels_and_bits_have_no_similarity(precision: str) -> None:
+    model = MLXSentenceTransformer(model_path("tiny-bert"))
+    whole = model.encode(["a cat", "a dog"])
+    packed = model.encode(["a cat", "a dog"], precision=precision)
+    for wrong in (packed, list(packed), packed[0]):
+        with pytest.raises(InputError, match=f"embeddings2 is of the dtype {packed.dtype}") as caught:
+            model.similarity(whole, wrong)
+        assert caught.value.field == "embeddings2"
+        with pytest.raises(InputError, match="embeddings1"):
+            model.similarity_pairwise(wrong, wrong)
+    assert model.similarity([[1, 0], [0, 1]], [1, 0]).tolist() == [[1.0], [0.0]]
+
+
+def test_an_adapter_is_that_of_the_service() -> None:
+    adapter = adapter_path("tiny-bert-lora")
+    model = MLXSentenceTransformer(model_path("tiny-bert"), adapter=str(adapter))
+    with EmbeddingService(model_path("tiny-bert"), adapter=adapter, max_tokens=2048) as service:
+        np.testing.assert_allclose(model.encode(["a cat"]), service.embed(["a cat"]), atol=1e-5)

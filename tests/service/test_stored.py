@@ -195,6 +195,29 @@ def test_an_adapter_on_the_hub_leaves_the_version_of_a_folder(tmp_path: Path, mo
     assert caught.value.field == "adapter"
 
 
+def test_a_folder_that_has_a_repositorys_name_is_an_error(tmp_path: Path) -> None:
+    values = stored("org/name", adapter="org/lora").to_dict()
+    copy_model("tiny-bert", tmp_path / "org" / "name")
+    with pytest.raises(ConfigurationError, match=r"a repository, and here also the folder .*org/name") as caught:
+        StoredModel.read(values)
+    assert caught.value.field == "model_name"
+    (tmp_path / "org" / "name").rename(tmp_path / "org" / "lora")
+    with pytest.raises(ConfigurationError, match="here also the folder") as caught:
+        StoredModel.read(values)
+    assert caught.value.field == "adapter"
+
+
+def test_an_adapters_folder_may_move(tmp_path: Path) -> None:
+    adapter = copy_model(adapter_path("tiny-bert-lora"), tmp_path / "adapter")
+    base = model_path("tiny-bert")
+    before = stored(base, adapter=str(adapter))
+    shutil.move(adapter, tmp_path / "elsewhere")
+    before.check_change(stored(base, adapter=str(tmp_path / "elsewhere")))
+    edit_json(tmp_path / "elsewhere" / "adapter_config.json", lora_alpha=9)
+    with pytest.raises(ConfigurationError, match="Vectors of both cannot be compared"):
+        before.check_change(stored(base, adapter=str(tmp_path / "elsewhere")))
+
+
 # Changes
 
 
