@@ -5,16 +5,18 @@ computes with the process's shared service for that configuration.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lancedb.embeddings import TextEmbeddingFunction, register
 from pydantic import PrivateAttr
 
-from akidb_embeddings import EmbeddingConfig
+from akidb_embeddings import ConfigurationError, EmbeddingConfig, InputError
+from akidb_embeddings.config.embedding import FIELDS
 from akidb_embeddings.service.adapter import rename_arguments
 from akidb_embeddings.service.elsewhere import SENTENCE_TRANSFORMER
-from akidb_embeddings.service.stored import VERSION, StoredModel
+from akidb_embeddings.service.stored import DECIDING, VERSION, StoredModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,10 +66,27 @@ class MLXEmbeddings(TextEmbeddingFunction):
         """
         super().__init__(max_retries=0)
         if VERSION in settings:  # from a table
-            self._stored = StoredModel.read(settings)
+            self._stored = _read(settings)
             return
         fields = rename_arguments(settings, _ALIASES, _UNSUPPORTED, ["config", "config_path", *_ALIASES])
         self._stored = StoredModel.of(EmbeddingConfig.resolve(config, config_path, **fields))
+
+    @classmethod
+    def create(cls, **settings: Any) -> Self:
+        """The constructor, for whose arguments variables of LanceDB's registry (``$var:…``) may stand.
+
+        Raises:
+            ConfigurationError: As in the constructor; also if a whole configuration is a variable.
+        """
+        for name in ("config", "config_path"):
+            if _is_variable(value := settings.get(name)):
+                raise ConfigurationError(
+                    field=name,
+                    reason=f"is {value!r}, and cannot be a variable: all its settings are kept with the table, and "
+                    "it is not read again. Give it itself, or variables for single settings.",
+                )
+        function: Self = super().create(**settings)  # type: ignore[no-untyped-call]
+        return function
 
     @property
     def config(self) -> EmbeddingConfig:
@@ -88,8 +107,17 @@ class MLXEmbeddings(TextEmbeddingFunction):
                 table's.
         """
         items = list(texts)
-        vectors = self._stored.service().embed_documents(["" if text is None else text for text in items], wait=True)
-        return [None if text is None else vector for text, vector in zip(items, vectors, strict=True)]
+        places = [place for place, text in enumerate(items) if text is not None]
+        found: list[NDArray[Any] | None] = [None] * len(items)
+        try:
+            vectors = self._stored.service().embed_documents([text for text in items if text is not None], wait=True)
+        except InputError as error:
+            if error.index is None:
+                raise
+            raise error.changed(index=places[error.index]) from error
+        for place, vector in zip(places, vectors, strict=True):
+            found[place] = vector
+        return found
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> "list[NDArray[Any] | None]":
         """Vectors of one query, or of several in a list.
@@ -111,14 +139,10 @@ class MLXEmbeddings(TextEmbeddingFunction):
     def safe_model_dump(self) -> dict[str, Any]:
         """What LanceDB keeps: everything that decides the vectors, the model's version included.
 
-        An argument that is a variable of LanceDB's registry (``$var:…``) stays one.
+        An argument that is a variable of LanceDB's registry (``$var:…``) stays one, also a setting of the machine.
         """
         given: Mapping[str, Any] = getattr(self, "_original_args", {})
-        variables = {
-            _ALIASES.get(name, name): value
-            for name, value in given.items()
-            if isinstance(value, str) and value.startswith(_VARIABLE)
-        }
+        variables = {_ALIASES.get(name, name): value for name, value in given.items() if _is_variable(value)}
         return self._stored.to_dict() | variables
 
     def __eq__(self, other: object) -> bool:
@@ -131,3 +155,14 @@ class MLXEmbeddings(TextEmbeddingFunction):
 
     def __repr_args__(self) -> "Iterable[tuple[str, Any]]":
         return self._stored.arguments().items()
+
+
+def _is_variable(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(_VARIABLE)
+
+
+def _read(settings: Mapping[str, Any]) -> StoredModel:
+    """What a table keeps. Among it may be settings of the machine, which were variables."""
+    machine = {name: value for name, value in settings.items() if name in FIELDS and name not in DECIDING}
+    stored = StoredModel.read({name: value for name, value in settings.items() if name not in machine})
+    return replace(stored, config=stored.config.with_values(**machine))

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 
 MINILM = "minilm-l6-v2"
 PROMPTED = DATA / "models" / "tiny-gemma3"  # with another prompt for queries than for documents
+STATIC = DATA / "models" / "tiny-static"  # whose vector of an empty text would be zero
 TEXTS = ["the river", "über 東京 🦊", "a stone " * 40]
 SETTINGS: dict[str, Any] = {"dimensions": 16, "untrained_dimensions": True, "max_tokens": 11, "document_prompt": "x: "}
 
@@ -73,6 +74,17 @@ def test_a_missing_text_has_no_vector() -> None:
     assert len(first) == len(last) == 48
 
 
+def test_models_that_refuse_an_empty_text_get_none() -> None:
+    ours = function(STATIC)
+    none, first, none_again, last = ours.compute_source_embeddings([None, "hello", None, "world"])
+    assert (none, none_again) == (None, None)
+    np.testing.assert_array_equal([first, last], ours.compute_source_embeddings(["hello", "world"]))
+    assert ours.compute_source_embeddings([None]) == [None]
+    with pytest.raises(InputError) as caught:
+        ours.compute_source_embeddings([None, "hello", ""])
+    assert caught.value.index == 2
+
+
 def test_what_is_kept_makes_an_equal_one() -> None:
     ours = function(**SETTINGS)
     values = json.loads(json.dumps(ours.safe_model_dump()))
@@ -94,6 +106,33 @@ def test_variables_of_the_registry_stay_variables(monkeypatch: pytest.MonkeyPatc
     registry.set_var("model", MINILM)
     with pytest.raises(ConfigurationError, match="another model now"):
         registry.get("akidb").create(**kept).ndims()
+
+
+@pytest.mark.parametrize("name", ["cache_dir", "cache_folder"])
+def test_a_setting_of_the_machine_may_be_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept as one, and each program sets its own; a value that is none is not kept."""
+    registry = get_registry()
+    monkeypatch.setattr(registry, "_variables", {"cache": "/one"})
+    ours = registry.get("akidb").create(name=MINILM, batch_size=3, **{name: "$var:cache"})
+    kept = json.loads(json.dumps(ours.safe_model_dump()))
+    assert (kept["cache_dir"], "batch_size" in kept) == ("$var:cache", False)
+    registry.set_var("cache", "/other")
+    theirs = registry.get("akidb").create(**kept)
+    assert (theirs.config.cache_dir, theirs.config.batch_size) == ("/other", 32)
+    assert theirs.safe_model_dump() == kept
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        registry.get("akidb").create(**kept, batch_size=0)
+
+
+def test_a_configuration_file_is_no_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its settings are kept with the table: a file that each machine has elsewhere would change nothing."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("embedding: {max_tokens: 9}\n")
+    monkeypatch.setattr(get_registry(), "_variables", {"file": str(file)})
+    for value in ("$var:file", f"$var:other:{file}"):
+        with pytest.raises(ConfigurationError, match=r"config_path is .*kept with the table"):
+            get_registry().get("akidb").create(name=MINILM, config_path=value)
+    assert get_registry().get("akidb").create(name=MINILM, config_path=str(file)).config.max_tokens == 9
 
 
 def test_constructing_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

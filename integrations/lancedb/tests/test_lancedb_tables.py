@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 
 MINILM = "minilm-l6-v2"
 PROMPTED = DATA / "models" / "tiny-gemma3"
+STATIC = DATA / "models" / "tiny-static"  # refuses an empty text
 QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "  # its prompts
 FACTS = [
     "The Nile is a river in Africa.",
@@ -157,11 +158,28 @@ def test_settings_of_a_file_are_kept_with_the_table(tmp_path: Path, monkeypatch:
     assert distances(opened(tmp_path)) == pytest.approx(expected(PROMPTED, QUERY, "x: "), abs=1e-5)
 
 
-def test_a_row_without_text_has_no_vector(tmp_path: Path) -> None:
-    fill(tmp_path)
+@pytest.mark.parametrize("model", [PROMPTED, STATIC], ids=["prompts", "static"])
+def test_a_row_without_text_has_no_vector(model: Path, tmp_path: Path) -> None:
+    fill(tmp_path, model)
     table = opened(tmp_path)
     table.add([{"text": None}, {"text": "A cello is larger."}], on_bad_vectors="null")
     assert [row["text"] for row in table.to_arrow().to_pylist() if row["vector"] is None] == [None]
     with pytest.raises(Exception, match="on_bad_vectors"):
         table.add([{"text": None}])
     assert table.count_rows() == len(FACTS) + 2
+
+
+def test_a_table_with_a_variable_of_the_machine_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = get_registry()
+    monkeypatch.setattr(registry, "_variables", {"cache": str(tmp_path / "cache")})
+    function: Any = registry.get("akidb").create(name=str(PROMPTED), cache_dir="$var:cache")
+
+    class Fact(LanceModel):
+        text: str = function.SourceField()
+        vector: list[float] = function.VectorField()
+
+    lancedb.connect(tmp_path).create_table("facts", schema=Fact).add([{"text": text} for text in FACTS])
+    registry.set_var("cache", str(tmp_path / "moved"))
+    table = opened(tmp_path)
+    assert distances(table) == pytest.approx(expected(PROMPTED, QUERY, DOCUMENT), abs=1e-5)
+    assert table.embedding_functions["vector"].function.config.cache_dir == str(tmp_path / "moved")
