@@ -19,6 +19,8 @@ from llm_akidb.registered import BUNDLED, change_models, read_models
 
 _OPTIONS = {
     "revision": "--revision",
+    "adapter": "--adapter",
+    "adapter_revision": "--adapter-revision",
     "pooling": "--pooling",
     "normalize": "--no-normalize",
     "dimensions": "--dimensions",
@@ -44,6 +46,8 @@ def akidb() -> None:
 @click.option("aliases", "-a", "--alias", multiple=True, help="Alias to use for this model")
 @click.option("--lazy", is_flag=True, help="Don't download or load the model until it is first used")
 @click.option("--revision", help="Branch, tag or commit of the repository")
+@click.option("--adapter", help="LoRA adapter to the model: a Hugging Face repository, or a folder")
+@click.option("--adapter-revision", help="Branch, tag or commit of the adapter's repository")
 @click.option("--pooling", help="'auto' (as trained), 'mean', 'cls' or 'last'")
 @click.option("--no-normalize", "normalize", flag_value=False, default=None, help="Don't scale vectors to length 1")
 @click.option("--dimensions", type=int, help="Length to which vectors are cut (Matryoshka)")

@@ -7,11 +7,13 @@ from pathlib import Path
 import llm
 import numpy as np
 import pytest
+from llm_akidb.commands import _OPTIONS, register
 from llm_helpers import MINILM, PROMPTED, QUESTION, Run, vectors
 from llm_helpers import llm_command as llm_command
 
-from akidb_embeddings import close_shared_services
-from tests.fixtures import copy_model, edit_json
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
+from akidb_embeddings.service.stored import DECIDING
+from tests.fixtures import DATA, copy_model, edit_json
 
 # LLM leaves the file of `llm embed-multi` to be closed by Python.
 pytestmark = [pytest.mark.usefixtures("no_network"), pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
@@ -45,6 +47,27 @@ def test_settings_belong_to_a_name_of_their_own(run: Run) -> None:
     np.testing.assert_allclose(vector, expected[0], atol=1e-6)
 
 
+def test_an_adapter_is_a_setting(run: Run) -> None:
+    base, adapter = DATA / "models" / "tiny-bert", DATA / "adapters" / "tiny-bert-lora"
+    assert "With --adapter, give another --name" in error(run, "akidb", "register", base, "--adapter", adapter)
+    run("akidb", "register", base, "--name", "adapted", "--adapter", adapter)
+    vector = json.loads(run("embed", "-m", "akidb/adapted", "-c", QUESTION).stdout)
+    with EmbeddingService(base, config=EmbeddingConfig(), adapter=str(adapter)) as service:
+        np.testing.assert_allclose(vector, service.embed_documents([QUESTION])[0], atol=1e-6)
+    pinned = ("--name", "pinned", "--adapter", "someone/adapter", "--adapter-revision", "v1", "--lazy")
+    run("akidb", "register", "someone/model", *pinned)
+    entry = json.loads(Path("llm/akidb.json").read_text())["pinned"]
+    assert (entry["adapter"], entry["adapter_revision"]) == ("someone/adapter", "v1")
+    message = error(run, "akidb", "register", base, "--name", "x", "--adapter-revision", "v1")
+    assert "--adapter-revision is 'v1', but there is no adapter" in message
+
+
+def test_every_setting_that_decides_vectors_is_an_option() -> None:
+    options = {option.name for option in register.params}
+    assert set(DECIDING) - {"model_name"} <= options
+    assert set(DECIDING) - {"model_name"} == _OPTIONS.keys()
+
+
 def test_what_a_name_stands_for_stays(run: Run) -> None:
     run("akidb", "register", PROMPTED, "--name", "x")
     run("akidb", "register", PROMPTED, "--name", "x", "-a", "again")
@@ -59,6 +82,10 @@ def test_what_a_name_stands_for_stays(run: Run) -> None:
 def test_the_bundled_model_keeps_its_name(run: Run) -> None:
     run("akidb", "register", MINILM, "-a", "small")
     assert llm.get_embedding_model("small").model_id == f"akidb/{MINILM}"
+    assert not Path("llm/akidb.json").exists()
+    run("akidb", "register", MINILM, "--name", "kept")  # with its version
+    assert json.loads(Path("llm/akidb.json").read_text())["kept"]["model_version"]
+    run("akidb", "unregister", "kept")
     assert "bundled" in error(run, "akidb", "register", PROMPTED, "--name", MINILM)
     assert "bundled" in error(run, "akidb", "register", MINILM, "--name", MINILM, "--max-tokens", "9")
     assert "not registered" in error(run, "akidb", "unregister", MINILM)
