@@ -52,12 +52,26 @@ def test_every_setting_is_an_argument_and_survives_a_dictionary(cls: type[Embedd
     assert cls.from_dict(described).to_dict() == embedder.to_dict()
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_folders_are_absolute_in_a_dictionary(cls: type[Embedder], tmp_path: Path) -> None:
+    """A pipeline is loaded elsewhere."""
+    (tmp_path / "by-name").mkdir()
+    for model in ("./model", "by-name"):
+        parameters = cls(model, adapter="../adapter").to_dict()["init_parameters"]
+        assert parameters["model"] == str(tmp_path / model)
+        assert parameters["adapter"] == str(tmp_path.parent / "adapter")
+    parameters = cls("some/model", adapter="some/adapter").to_dict()["init_parameters"]
+    assert (parameters["model"], parameters["adapter"]) == ("some/model", "some/adapter")
+
+
 def test_arguments_of_documents_survive_a_dictionary() -> None:
     given: dict[str, Any] = {"progress_bar": False, "meta_fields_to_embed": ["title"], "embedding_separator": " - "}
     parameters = MLXDocumentEmbedder.from_dict(MLXDocumentEmbedder(MODEL, **given).to_dict()).to_dict()
     assert given.items() <= parameters["init_parameters"].items()
     with pytest.raises(ConfigurationError, match="meta_fields_to_embed is 'title'"):
         MLXDocumentEmbedder(MODEL, meta_fields_to_embed="title")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="embedding_separator is None"):
+        MLXDocumentEmbedder(MODEL, embedding_separator=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -8,6 +8,7 @@ from typing import Any
 from akidb_embeddings import EmbeddingConfig
 from akidb_embeddings.service.adapter import rename_arguments
 from akidb_embeddings.service.elsewhere import CORES, ENCODE, FASTEMBED, SENTENCE_TRANSFORMER, moves
+from akidb_embeddings.service.shared import folder_of
 
 _ALIASES = {
     "model": "model_name",
@@ -74,6 +75,12 @@ def configuration(
 
 
 def settings_of(config: EmbeddingConfig) -> dict[str, Any]:
-    """All fields as the arguments of a component, which give an equal configuration wherever they are read."""
+    """All fields as the arguments of a component, which give the same vectors wherever they are read.
+
+    A folder gets its absolute path, for programs that run elsewhere.
+    """
     values = config.to_dict()
+    for name in ("model_name", "adapter"):
+        if values[name] and (folder := folder_of(values[name])):
+            values[name] = folder
     return {"model": values.pop("model_name"), **values}

@@ -60,6 +60,10 @@ class MLXDocumentEmbedder:
         self.config = configuration(model, config, config_path, settings, prefix="document_prompt")
         self.progress_bar = progress_bar
         self.meta_fields_to_embed = _field_names(meta_fields_to_embed)
+        if not isinstance(embedding_separator, str):
+            raise ConfigurationError(
+                field="embedding_separator", reason=f"is {embedding_separator!r}; it must be a string."
+            )
         self.embedding_separator = embedding_separator
 
     def warm_up(self) -> None:
