@@ -16,6 +16,7 @@ from akidb_embeddings import ConfigurationError, EmbeddingConfig, InputError
 from akidb_embeddings.config.embedding import FIELDS
 from akidb_embeddings.service.adapter import rename_arguments
 from akidb_embeddings.service.elsewhere import SENTENCE_TRANSFORMER
+from akidb_embeddings.service.shared import folder_of
 from akidb_embeddings.service.stored import DECIDING, VERSION, StoredModel
 
 if TYPE_CHECKING:
@@ -162,7 +163,12 @@ def _is_variable(value: object) -> bool:
 
 
 def _read(settings: Mapping[str, Any]) -> StoredModel:
-    """What a table keeps. Among it may be settings of the machine, which were variables."""
+    """What a table keeps. What was a variable may be a setting of the machine, or a relative folder."""
     machine = {name: value for name, value in settings.items() if name in FIELDS and name not in DECIDING}
-    stored = StoredModel.read({name: value for name, value in settings.items() if name not in machine})
+    kept = {name: value for name, value in settings.items() if name not in machine}
+    for name in ("model_name", "adapter"):
+        value = kept.get(name)
+        if isinstance(value, str) and value.startswith((".", "~")):  # no repository's name
+            kept[name] = folder_of(value)
+    stored = StoredModel.read(kept)
     return replace(stored, config=stored.config.with_values(**machine))

@@ -16,7 +16,7 @@ from lancedb_akidb import MLXEmbeddings
 from akidb_embeddings import EmbeddingConfig, EmbeddingService, close_shared_services
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.errors import ConfigurationError, InputError
-from tests.fixtures import DATA
+from tests.fixtures import DATA, copy_model
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -106,6 +106,19 @@ def test_variables_of_the_registry_stay_variables(monkeypatch: pytest.MonkeyPatc
     registry.set_var("model", MINILM)
     with pytest.raises(ConfigurationError, match="another model now"):
         registry.get("akidb").create(**kept).ndims()
+
+
+def test_a_variable_may_be_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = get_registry()
+    monkeypatch.setattr(registry, "_variables", {"model": "./model", "adapter": "../adapter"})
+    monkeypatch.chdir(tmp_path)
+    copy_model("tiny-gemma3", tmp_path / "model")
+    for settings in ({}, {"adapter": "$var:adapter"}):
+        ours = registry.get("akidb").create(name="$var:model", **settings)
+        theirs = registry.get("akidb").create(**ours.safe_model_dump())
+        assert theirs == ours
+        assert theirs.config.model_name == str(tmp_path / "model")
+        assert theirs.config.adapter == (str(tmp_path.parent / "adapter") if settings else None)
 
 
 @pytest.mark.parametrize("name", ["cache_dir", "cache_folder"])
