@@ -122,3 +122,12 @@ def test_every_package_of_an_extra_is_in_its_list() -> None:
     for extra, modules in extras._MODULES.items():
         listed = {re.split(r"[\[<>=;~ ]", line, maxsplit=1)[0] for line in lists[extra]}
         assert set(modules.values()) <= listed, extra
+
+
+@pytest.mark.parametrize(
+    "project", sorted((REPOSITORY / "integrations").glob("*/pyproject.toml")), ids=lambda path: path.parent.name
+)
+def test_every_distribution_carries_the_licence(project: Path) -> None:
+    described = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    assert described["license-files"] == ["LICENSE"]
+    assert (project.parent / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
