@@ -26,8 +26,9 @@ model](choosing-a-model.md) helps to find one.
 Use a name below anywhere a model is expected: `EmbeddingService("bge-small-en-v1.5")`, `akidb-embed --model …`, and
 `model_name:` in YAML. [Rerankers](#rerankers) have a table of their own. Any Hugging Face repository or folder with
 one of these architectures (config.json's `model_type`) also works: {architectures}.
-`bidirectional_qwen3`, `_qwen2` and `_ministral3` stand for `qwen3`, `qwen2` and `ministral3` whose `is_causal` is
-false, as `llama_bidirec` does for `llama`, and `jina_bert` for a `bert` whose `auto_map` names the class JinaBertModel.
+`bidirectional_qwen3`, `_qwen2`, `_ministral3` and `_lfm2` stand for `qwen3`, `qwen2`, `ministral3` and `lfm2` whose
+`is_causal` is false or whose `auto_map` names the authors' class, as `llama_bidirec` does for `llama`, and `jina_bert`
+for a `bert` whose `auto_map` names the class JinaBertModel.
 Other decoders work through the extra `mlx-lm`, with last-token or mean pooling. [What is read of a model
 folder](compatibility.md) lists the files and keys of a model folder that are read.
 
@@ -45,8 +46,9 @@ from the same weights**, and requires a cosine of at least 0.99999 in float32. W
 - transformers has neither JinaBERT nor NomicBERT with experts. Their hidden states are compared with those of
   references of our own, which do what the authors' code does (tests/golden/references.py); tokens and pooling are
   sentence-transformers'.
-- NVIDIA's Llama and Voyage AI's Qwen3 with bidirectional attention are code in their repositories. They are
-  compared with transformers' own classes with `is_causal` false, and Voyage's last layer with what its files say.
+- NVIDIA's Llama, Voyage AI's Qwen3 and Liquid AI's LFM2 with bidirectional attention are code in their repositories.
+  They are compared with transformers' own classes with `is_causal` false; Voyage's last layer is what its files say,
+  and LFM2's convolutions are those that public converters of the model describe.
 - `bidirectional_qwen2` has no row, since no name in the registry needs it; it is tested as tiny-qwen2-bidirec. [Other
   outputs](outputs.md) have no rows, either: sparse weights of SPLADE and token vectors are compared with
   sentence-transformers' SparseEncoder and MultiVectorEncoder, those of BGE-M3 with FlagEmbedding's formula.
@@ -133,6 +135,7 @@ RANDOM = {
     "bidirectional_qwen3": ("tiny-voyage",),
     "bidirectional_qwen2": ("tiny-qwen2-bidirec",),
     "bidirectional_ministral3": ("tiny-ministral3",),
+    "bidirectional_lfm2": ("tiny-lfm2",),
     "llama_bidirec": ("tiny-llama-bidirec",),
     "eurobert": ("tiny-eurobert",),
     "gemma3_text": ("tiny-gemma3", "tiny-gemma3-causal"),

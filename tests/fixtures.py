@@ -25,7 +25,7 @@ BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minil
 TINY = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-roberta", "tiny-distilbert"),
-    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
+    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3", "tiny-lfm2"),
     *("tiny-gte", "tiny-arctic", "tiny-jina", "tiny-jina-code", "tiny-nomic-moe"),
     *("tiny-mmbert", "tiny-granite"),
 )

@@ -102,6 +102,8 @@ class GroupedAttention:
         qkv_bias: Whether q, k and v have biases and the output has none; None for what config.json says of all four.
     """
 
+    OUTPUT, NORMS = "o_proj", ("q_norm", "k_norm")
+
     def __init__(
         self,
         weights: Weights,
@@ -121,12 +123,10 @@ class GroupedAttention:
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         parts = [f"{name}.{part}_proj" for part in "qkv"]
         self.qkv = weights.linear(parts, hidden, [queries, keys, keys], bias if qkv_bias is None else qkv_bias)
-        self.output = weights.linear(f"{name}.o_proj", queries, hidden, bias if qkv_bias is None else False)
+        self.output = weights.linear(f"{name}.{self.OUTPUT}", queries, hidden, bias if qkv_bias is None else False)
         self.norms = None
         if norm_offset is not None:
-            self.norms = [
-                RMSNorm(weights, f"{name}.{part}_norm", self.head_dim, eps, norm_offset) for part in ("q", "k")
-            ]
+            self.norms = [RMSNorm(weights, f"{name}.{norm}", self.head_dim, eps, norm_offset) for norm in self.NORMS]
         self.rope, self.scale, self.kernels = rope, scale, kernels
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
@@ -164,11 +164,12 @@ def run_blocks(
 class GatedMLP:
     """``down(activation(gate(x)) * up(x))``, with gate and up in one product."""
 
+    NAMES = ("gate_proj", "up_proj", "down_proj")
+
     def __init__(self, weights: Weights, name: str, hidden: int, intermediate: int, activation: Activation) -> None:
-        self.gate_up = weights.linear(
-            [f"{name}.gate_proj", f"{name}.up_proj"], hidden, [intermediate, intermediate], bias=False
-        )
-        self.down = weights.linear(f"{name}.down_proj", intermediate, hidden, bias=False)
+        gate, up, down = (f"{name}.{part}" for part in self.NAMES)
+        self.gate_up = weights.linear([gate, up], hidden, [intermediate, intermediate], bias=False)
+        self.down = weights.linear(down, intermediate, hidden, bias=False)
         self.activation = activation
 
     def __call__(self, x: mx.array) -> mx.array:

@@ -66,7 +66,7 @@ def find_architecture(config: Config) -> Architecture:
         poolings=("mean", "last"),
         aliases=_ALIASES,
         max_tokens=_attention_window,
-        is_causal=lambda config: True,
+        unattended=lambda config: False,
         computed_by=_mlx_lm_version(),
     )
 

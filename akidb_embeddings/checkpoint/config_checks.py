@@ -32,7 +32,14 @@ _IDENTITY: Mapping[str, Kind] = {
     "auto_map": OBJECT,
 }
 _SIZES = ("hidden_size", "vocab_size")
-_OWN_SIZES = ("intermediate_size", "head_dim", "num_attention_heads", "num_key_value_heads", "num_labels")
+_OWN_SIZES = (
+    "intermediate_size",
+    "head_dim",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_labels",
+    "block_ff_dim",
+)
 _COMMON: Mapping[str, Kind] = {
     "max_position_embeddings": whole_from(1),
     **dict.fromkeys(("sliding_window", "attention_chunk_size"), whole_from(0)),
@@ -48,6 +55,10 @@ _OWN: Mapping[str, Kind] = {  # those of this library's architectures; others ma
     **dict.fromkeys(("layer_norm_eps", "norm_eps", "rms_norm_eps", "query_pre_attn_scalar"), NUMBER),
     **dict.fromkeys(("rope_theta", "global_rope_theta", "local_rope_theta", "rope_local_base_freq"), NUMBER),
     "rotary_emb_base": NUMBER,
+    "full_attn_idxs": list_of(whole_from(0), _MOST_LAYERS),
+    **dict.fromkeys(("conv_L_cache", "block_multiple_of"), whole_from(1)),
+    "block_ffn_dim_multiplier": NUMBER,
+    **dict.fromkeys(("conv_bias", "block_auto_adjust_ff_dim"), FLAG),
     **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "use_bidirectional_attention", "is_causal"), FLAG),
 }
 # mlx-lm's architectures have hundreds of settings. These are the names of those that it counts up to.

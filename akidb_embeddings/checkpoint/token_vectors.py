@@ -164,10 +164,10 @@ def _expansion(folder: ModelFolder, given: Any, config: Config, architecture: Ar
 
 def _check_unattended(path: Path, length: int, config: Config, architecture: Architecture) -> None:
     """Refuse tokens that no other attends to where masks do not say so: masks of encoders are by lengths alone."""
-    if architecture.is_causal(config):
+    if not architecture.unattended(config):
         raise CheckpointError(
             f"{path} expands queries by tokens that no other attends to, which is not implemented for "
-            f"{architecture.described(config)} whose tokens attend to earlier ones."
+            f"{architecture.described(config)}."
         )
     name = "local_attention" if config.get("local_attention") is not None else "sliding_window"
     reach = config.get(name)

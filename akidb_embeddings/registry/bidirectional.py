@@ -1,4 +1,4 @@
-"""Embedding models made from decoders that were trained to attend both ways: Llama, Ministral 3, Qwen3 and EuroBERT."""
+"""Embedding models of decoders that were trained to attend both ways: Llama, Ministral 3, Qwen3, LFM2 and EuroBERT."""
 
 from akidb_embeddings.registry.spec import ModelSpec
 
@@ -68,6 +68,20 @@ BIDIRECTIONAL = (
         pooling="mean",
         max_tokens=32768,
         prompts=_QUERY_PASSAGE,
+    ),
+    ModelSpec(
+        name="lfm2.5-embedding-350m",
+        repo="LiquidAI/LFM2.5-Embedding-350M",
+        revision="f35ae2c91d687658dbf1f2b449382f0b019b9808",
+        architecture="bidirectional_lfm2",
+        dimension=1024,
+        weights="bfloat16",
+        license="LFM Open",
+        size_bytes=714_000_000,
+        description="LFM2.5-Embedding-350M: 11 languages",
+        pooling="cls",
+        max_tokens=512,
+        prompts={"query": "query: ", "document": "document: "},
     ),
     ModelSpec(
         name="llama-nemotron-1b-v2",

@@ -44,6 +44,7 @@ LIMITS = {
     "tiny-llama-bidirec": 512,
     "tiny-voyage": 512,
     "tiny-qwen2-bidirec": 512,
+    "tiny-lfm2": 512,
     "tiny-ministral3": 512,
     "tiny-llama": 1024,
 }

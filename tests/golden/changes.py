@@ -164,6 +164,21 @@ def causal(model: Any) -> None:
     model.config.is_causal = True
 
 
+def earlier_tokens(model: Any) -> None:
+    """Convolutions that see earlier tokens alone, as in the language model."""
+    for layer in model.layers:
+        if not layer.is_attention_layer:
+            layer.conv.forward = type(layer.conv).forward.__get__(layer.conv)
+
+
+def swapped_gates(model: Any) -> None:
+    """The gate after the convolution before it, and the other way round."""
+    for layer in model.layers:
+        if not layer.is_attention_layer:
+            before, after, value = layer.conv.in_proj.weight.chunk(3)
+            layer.conv.in_proj.weight.copy_(torch.cat([after, before, value]).clone())
+
+
 def plain_rope(model: Any) -> None:
     """Rotary positions that are not stretched."""
     theta, width = model.config.rope_parameters["rope_theta"], 2 * len(model.rotary_emb.inv_freq)
@@ -250,6 +265,14 @@ LLAMA_BIDIREC_CHANGES = LLAMA_CHANGES | {
     "all rotary positions slower": linear_rope,
 }
 MINISTRAL_CHANGES = LLAMA_BIDIREC_CHANGES | {"queries as they are": constant_queries}
+LFM2_CHANGES: dict[str, Change] = {
+    "rope theta 1e4": theta_10000,
+    "gate and up swapped": swapped("w1", "w3"),
+    "a causal mask": causal,
+    "convolutions of earlier tokens": earlier_tokens,
+    "no query and key norms": scale_parameters("_layernorm.weight", offset=1.0),
+    "gates of the convolutions swapped": swapped_gates,
+}
 QWEN2_BIDIREC_CHANGES = LLAMA_CHANGES | {
     "a causal mask": causal,
     "no biases of queries": scale_parameters("q_proj.bias"),

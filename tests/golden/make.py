@@ -55,6 +55,7 @@ CHANGES = {
     "tiny-voyage": changes.PPLX_CHANGES,
     "tiny-qwen2-bidirec": changes.QWEN2_BIDIREC_CHANGES,
     "tiny-ministral3": changes.MINISTRAL_CHANGES,
+    "tiny-lfm2": changes.LFM2_CHANGES,
     "tiny-gte": encoder_changes.GTE_CHANGES,
     "tiny-arctic": encoder_changes.ARCTIC_CHANGES,
     "tiny-stella": encoder_changes.STELLA_CHANGES,
@@ -64,7 +65,9 @@ CHANGES = {
     "tiny-mmbert": encoder_changes.MMBERT_CHANGES,
     "tiny-granite": encoder_changes.GRANITE_CHANGES,
 }
-BIDIRECTIONAL = ("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3")
+BIDIRECTIONAL = (
+    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3", "tiny-lfm2"),
+)
 CARD_SCORES = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 
 

@@ -18,6 +18,7 @@ import tokenizers
 import torch
 import transformers
 from jsonfile import read_json, write_json
+from lfm2_reference import attend_both_ways
 from numpy.typing import NDArray
 from references import has_reference, reference_of, without_code
 from sentence_transformers import SentenceTransformer
@@ -43,6 +44,8 @@ def load(folder: Path) -> SentenceTransformer:
         network.config.is_causal = False  # which is what the mask is made from
         for layer in network.layers:
             layer.self_attn.is_causal = False
+    if read_json(folder / "config.json")["model_type"] == "lfm2":
+        attend_both_ways(transformer(model))
     add_projection(folder, transformer(model))
     return model
 

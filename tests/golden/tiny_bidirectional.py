@@ -1,4 +1,4 @@
-"""The tiny decoders that attend both ways: EuroBERT, NVIDIA's Llama and Ministral 3, voyage's Qwen3, and Qwen2.
+"""The tiny decoders that attend both ways: EuroBERT, NVIDIA's Llama and Ministral 3, voyage's Qwen3, Qwen2 and LFM2.
 
 Where transformers has no class for the authors' own code, ``config.native.json`` gives the same model by one of its
 own, which attends both ways since ``is_causal`` is false.
@@ -14,6 +14,8 @@ from torch import Generator, randn
 from transformers import (
     EuroBertConfig,
     EuroBertModel,
+    Lfm2Config,
+    Lfm2Model,
     LlamaConfig,
     LlamaModel,
     Ministral3Config,
@@ -180,6 +182,34 @@ def write_tiny_ministral3(folder: Path) -> None:
     model = Ministral3Model(config)
     randomize(model, seed=17, norm_center=1.0, linear_std=0.25)
     write_model(folder, model, "Ministral3Model", Pipeline("mean_tokens", PASSAGE_PROMPTS, max_seq_length=TOKENS))
+
+
+def write_tiny_lfm2(folder: Path) -> None:
+    """LFM2.5-Embedding-350M: CLS pooling, convolutions around attention, the class of its repository."""
+    tokenizer = write_llama3_tokenizer(folder, ending=False)
+    sizes = SIZES | {"num_hidden_layers": 4, "intermediate_size": 88}
+    config = Lfm2Config(
+        **sizes,
+        vocab_size=tokenizer.get_vocab_size(),
+        layer_types=["conv", "full_attention", "conv", "full_attention"],
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
+        block_multiple_of=16,
+        bos_token_id=tokenizer.token_to_id("<|begin_of_text|>"),
+        eos_token_id=tokenizer.token_to_id("<|end_of_text|>"),
+        pad_token_id=tokenizer.token_to_id("<|end_of_text|>"),
+        is_causal=False,
+    )
+    model = Lfm2Model(config)
+    randomize(model, seed=18, norm_center=1.0, linear_std=0.25)
+    save(model.state_dict(), folder)
+    own = {
+        "architectures": ["Lfm2BidirectionalModel"],
+        "auto_map": {"AutoModel": "modeling_lfm2_bidirectional.Lfm2BidirectionalModel"},
+        "tie_embedding": True,
+    }
+    write_own_config(folder, model, own)
+    prompts = {"query": "query: ", "document": "document: "}
+    write_pipeline(folder, config.hidden_size, Pipeline("cls_token", prompts, max_seq_length=TOKENS))
 
 
 def own_code(file: str, name: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from jsonfile import read_json, write_json
 from tiny_bidirectional import (
     write_tiny_eurobert,
+    write_tiny_lfm2,
     write_tiny_llama_bidirec,
     write_tiny_ministral3,
     write_tiny_qwen2_bidirec,
@@ -38,7 +39,7 @@ from transformers import (
 NAMES = (
     *("tiny-bert", "tiny-bert-cls", "tiny-qwen3", "tiny-gemma3", "tiny-gemma3-causal"),
     *("tiny-xlm-roberta", "tiny-modernbert", "tiny-nomic-bert", "tiny-mpnet", "tiny-pplx", "tiny-llama"),
-    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3"),
+    *("tiny-eurobert", "tiny-llama-bidirec", "tiny-voyage", "tiny-qwen2-bidirec", "tiny-ministral3", "tiny-lfm2"),
     *("tiny-gte", "tiny-arctic", "tiny-stella", "tiny-jina", "tiny-jina-code", "tiny-nomic-moe"),
     *("tiny-mmbert", "tiny-granite"),
 )
@@ -214,6 +215,7 @@ def write_models(root: Path) -> list[str]:
     write_tiny_llama_bidirec(root / "tiny-llama-bidirec")
     write_tiny_voyage(root / "tiny-voyage")
     write_tiny_qwen2_bidirec(root / "tiny-qwen2-bidirec")
+    write_tiny_lfm2(root / "tiny-lfm2")
     write_tiny_ministral3(root / "tiny-ministral3")
     write_tiny_gte(root / "tiny-gte")
     write_tiny_arctic(root / "tiny-arctic")

@@ -15,7 +15,7 @@ from tests.fixtures import BUNDLED, model_path
 
 LICENSES = (
     *("Apache-2.0", "Gemma", "MIT", "CC-BY-NC-4.0", "NVIDIA Open Model", "NVIDIA non-commercial", "OpenMDW-1.1"),
-    "not stated",
+    *("not stated", "LFM Open"),
 )
 
 

@@ -236,8 +236,8 @@ def colbert_of(base: str, folder: Path) -> Path:
     return with_files_of("tiny-colbert", copy_model(base, folder))
 
 
-@pytest.mark.parametrize("base", ["tiny-qwen3", "tiny-gemma3-causal"])
-def test_tokens_that_none_attends_to_are_refused_in_causal_models(base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", ["tiny-qwen3", "tiny-gemma3-causal", "tiny-lfm2"])
+def test_tokens_that_none_attends_to_are_refused_where_they_are_not_implemented(base: str, tmp_path: Path) -> None:
     folder = colbert_of(base, tmp_path / "model")
     with pytest.raises(CheckpointError, match="expands queries by tokens that no other attends to"):
         EmbeddingService(str(folder))
