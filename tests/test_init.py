@@ -163,6 +163,7 @@ in_child(child)
     assert run_python(FAKE + program) == "(1, 384)\n"
 
 
+@pytest.mark.long
 @needs_fork
 def test_after_all_engines_are_closed_a_forked_child_still_gets_an_error() -> None:
     """MLX has run in the parent: in the child it would wait for threads that are not there."""

@@ -1,6 +1,7 @@
 """``MLXSentenceTransformer``: the methods of sentence-transformers' ``SentenceTransformer``, computed with MLX."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from akidb_embeddings.checkpoint.prompts import find_prompt
@@ -80,6 +81,10 @@ class MLXSentenceTransformer(LoadedTransformer):
             WorkerError: See ``akidb_embeddings.errors``.
         """
         check_encode(output_value, precision, batch_size, {**kwargs, "pool": pool})
+        if isinstance(inputs, Mapping | set | frozenset):  # of several parts for sentence-transformers, or in no order
+            raise InputError(
+                field="inputs", reason=f"is of type {type(inputs).__name__}; a text or a list of texts is expected."
+            )
         texts = [inputs] if isinstance(inputs, str) else check_texts(inputs)
         length = self._checked_length(truncate_dim) or self.truncate_dim
         vectors = self._embed(texts, self._prompt(prompt, prompt_name), _is_shown(show_progress_bar))

@@ -1,6 +1,6 @@
 """Checks of arguments: texts, and vectors from elsewhere."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,14 +13,12 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     """The texts as a list.
 
     Raises:
-        InputError: The argument is no list, or has no order; or an item is not a string; ``index`` says which.
+        InputError: The argument is not a list, or an item is not a string; ``index`` says which.
     """
     if isinstance(texts, str | bytes):
         raise InputError(
             field="texts", reason=f"is one {type(texts).__name__}; a list is expected: [text] for a single text."
         )
-    if isinstance(texts, Mapping | set | frozenset):
-        raise InputError(field="texts", reason=f"is {_kind(texts)}; a list of strings is expected, in an order.")
     try:
         iterator = iter(texts)  # apart from the iteration: errors in a caller's generator are not translated
     except TypeError:

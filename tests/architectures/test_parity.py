@@ -194,6 +194,7 @@ def test_a_decoder_of_mlx_lm_gives_the_vectors_of_sentence_transformers(memory: 
     assert result.token_counts == expected["token_counts"].tolist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 @pytest.mark.parametrize(
     "name",

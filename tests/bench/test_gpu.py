@@ -54,6 +54,7 @@ def test_a_machine_without_a_gpu_has_none() -> None:
     assert device_memory().peak >= 0
 
 
+@pytest.mark.long
 def test_arithmetic_is_counted_from_the_weights_of_products(tmp_path: Path) -> None:
     """MiniLM by hand: six layers of four matrices 384 x 384 and two 384 x 1536; pairs of tokens in attention."""
     weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
@@ -68,6 +69,7 @@ def test_arithmetic_is_counted_from_the_weights_of_products(tmp_path: Path) -> N
     assert needed_flops(read_checkpoint(tmp_path / "gemma"), [8]) == 2 * layer * 8 + 4 * 768 * 64
 
 
+@pytest.mark.long
 def test_an_expanded_copy_has_the_same_vectors(tmp_path: Path, minilm: EmbeddingService) -> None:
     expand_folder(BUNDLED, tmp_path / "copy")
     assert "quantization" not in (tmp_path / "copy" / "config.json").read_text(encoding="utf-8")

@@ -170,6 +170,7 @@ def test_peers_are_on_their_own() -> None:
     assert found == {"HOME": "home", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
 
 
+@pytest.mark.long
 def test_patience_ends_with_the_answer(tmp_path: Path) -> None:
     with Peer(KIND, sys.executable, worker(tmp_path, ANSWERS), patience=0.5) as peer:
         peer.load(Path("model"), 1, 1)

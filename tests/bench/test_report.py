@@ -101,6 +101,7 @@ def test_a_terminal_of_100_columns_shows_everything(report: Report) -> None:
         assert word in shown, word
 
 
+@pytest.mark.long
 def test_cells_cannot_break_the_tables(report: Report) -> None:
     assert "a \\| remark with <marks>" in report.to_markdown()
     assert "remark with &lt;marks&gt; &amp; more" in report.to_html()

@@ -81,6 +81,7 @@ def test_other_jobs_go_on(items: list[RowOrReject], tmp_path: Path) -> None:
     assert (journal.counts.rows, journal.counts.rejects) == (1, len(items) - 1)
 
 
+@pytest.mark.long
 def test_a_job_that_has_rows_goes_on_whatever_comes(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     items = [Row(0, "x", "text"), *bad(2010)[1:]]

@@ -213,6 +213,7 @@ def test_a_text_that_cannot_be_tokenized_is_passed_on_for_others_to_refuse() -> 
     assert list(splitter().split("a\ud800 " * 100)) == [(0, 300)]
 
 
+@pytest.mark.long
 def test_a_long_text_is_tokenized_window_by_window() -> None:
     text = sentences(30_000)
     tokens, longest = tokenizer("bundled"), 0
@@ -233,6 +234,7 @@ def test_a_long_text_is_tokenized_window_by_window() -> None:
     assert sum(text[begin:end].count(".") for begin, end in found) == 30_000
 
 
+@pytest.mark.long
 def test_dots_and_white_space_without_end_take_no_quadratic_time() -> None:
     """Each is tokenized in a second or so; with a pattern that goes back, it is minutes."""
     short = splitter(size=60)

@@ -179,6 +179,7 @@ def test_a_limit_that_leaves_no_room_is_refused() -> None:
         tokenizer("tiny-bert", 2)
 
 
+@pytest.mark.long
 def test_many_threads_share_one() -> None:
     shared = tokenizer(BUNDLED)
     expected = [ids.tolist() for ids in shared.encode(TEXTS).ids]

@@ -57,6 +57,7 @@ def test_mixed_dtype_and_what_was_kept_are_said(capsys: pytest.CaptureFixture[st
     assert quality.endswith("; the model does not say how to pool, so mean was used")
 
 
+@pytest.mark.long
 def test_what_the_registry_knows_goes_into_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {path.relative_to(TINY[1]).as_posix(): path.read_bytes() for path in Path(TINY[1]).rglob("*.*")}
     del files["1_Pooling/config.json"], files["modules.json"]
@@ -70,6 +71,7 @@ def test_what_the_registry_knows_goes_into_the_folder(monkeypatch: pytest.Monkey
     assert read_checkpoint(Path("new")).pooling == "cls"
 
 
+@pytest.mark.long
 def test_a_repository_is_downloaded(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     files = {path.relative_to(TINY[1]).as_posix(): path.read_bytes() for path in Path(TINY[1]).rglob("*.*")}
     with HubServer() as hub:

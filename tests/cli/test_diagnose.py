@@ -142,6 +142,7 @@ def tiny_reranker(name: str) -> str:
     return str(DATA / "models" / name)
 
 
+@pytest.mark.long
 def test_verify_of_a_reranker_by_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     use_registry(monkeypatch, known("tiny-bert-reranker", activation="identity"))
     source = DATA / "models" / "tiny-bert-reranker"
@@ -180,6 +181,7 @@ def test_verify_of_a_folder_of_a_reranker(monkeypatch: pytest.MonkeyPatch, capsy
     assert shown.out.endswith(" (not quantized), and the documents are in another order\n")
 
 
+@pytest.mark.long
 def test_a_folder_that_does_not_say_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny_reranker("tiny-qwen3-reranker")
     assert main(["verify", folder]) == 0

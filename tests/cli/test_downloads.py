@@ -91,6 +91,7 @@ def test_no_is_a_clean_end_with_the_alternatives(
     assert fetched(hub) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
 def test_yes_downloads(arguments: tuple[str, ...], hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = types(monkeypatch, "Y\n")
@@ -121,6 +122,7 @@ def test_without_a_terminal_it_goes_on_and_says_so(hub: HubServer, capsys: pytes
     assert fetched(hub) == 1
 
 
+@pytest.mark.long
 def test_an_adapter_is_told_and_asked_for_like_a_model(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     hub.add("org/adapter", files_of(adapter_path("tiny-bert-lora")))
     arguments = ["text", *MODEL, "--adapter", "org/adapter"]
@@ -145,6 +147,7 @@ def test_a_small_download_is_no_question(hub: HubServer, monkeypatch: pytest.Mon
     assert "[y/N]" not in screen.getvalue()
 
 
+@pytest.mark.long
 def test_the_explicit_command_tells_the_size_and_does_not_ask(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = types(monkeypatch, "")
     assert main(["download", REPO]) == 0

@@ -256,6 +256,7 @@ def test_long_input_has_a_progress_bar_on_a_terminal(count: int, shown: bool) ->
     assert shown or seen == b"end"
 
 
+@pytest.mark.long
 def test_there_is_no_progress_bar_in_a_pipe() -> None:
     done = run(*TINY, stdin=b"text\n" * 300)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -100,6 +100,7 @@ def test_bad_rows_are_listed_and_the_exit_code_says_so(source: Path, capsys: pyt
     assert not list(Path().glob("strict*"))
 
 
+@pytest.mark.long
 def test_texts_that_are_too_long_are_cut_or_rejected(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limit = (*FIELDS, "--max-tokens", "12", *BUNDLED)
     Path(source).write_text(source.read_text(encoding="utf-8").replace("two words", "two words " * 9), encoding="utf-8")
@@ -171,6 +172,7 @@ def test_every_input_format_that_is_offered_is_known(form: str, capsys: pytest.C
     assert "missing" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_rows_of_a_table_refused_by_the_model_are_named_by_their_line() -> None:
     Path("in.csv").write_text(f'text\nshort\n"{"long " * 20}"\nshort\n', encoding="utf-8")
     assert main(["file", "in.csv", "--out", "out.npy", "--truncate", "error", "--max-tokens", "12", *BUNDLED]) == 3

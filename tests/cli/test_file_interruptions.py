@@ -184,6 +184,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in told
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_it_also_while_it_waits_for_standard_input(tmp_path: Path) -> None:
     command = [*PROCESS, "file", "-", "--format", "lines", "--out", str(tmp_path / "out.npy"), *TINY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:

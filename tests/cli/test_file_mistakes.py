@@ -24,6 +24,7 @@ def records(count: int) -> str:
     return "".join(json.dumps({"_id": n, "title": "t", "body": f"text number {n}"}) + "\n" for n in range(count))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [3, 5000])
 def test_the_likely_field_is_proposed_and_the_corrected_command_works(
     count: int, capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(
     assert "cannot be written to" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_another_model_or_option_on_an_output_is_refused_with_both_fingerprints(
     source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_input_is_never_written_over(name: str, capsys: pytest.CaptureFixtur
     assert Path(name).read_text(encoding="utf-8") == '{"text": "one"}\n'
 
 
+@pytest.mark.long
 def test_a_second_process_on_the_same_output_is_refused(tmp_path: Path) -> None:
     command = [*PROCESS, "file", "-", "--format", "lines", "--out", str(tmp_path / "out.npy"), *TINY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -181,6 +181,7 @@ def test_a_real_process_reports_errors_the_same_way() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.long
 def test_a_closed_pipe_ends_quietly() -> None:
     with subprocess.Popen(
         [*PROCESS, *TINY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -218,6 +219,7 @@ def test_a_full_disk_is_an_error_of_one_line(arguments: list[str]) -> None:
     assert done.stderr == b"akidb-embed: error: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.long
 def test_interruption_leaves_no_trace() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *TINY],

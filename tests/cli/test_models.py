@@ -112,6 +112,7 @@ def test_a_model_of_the_registry_is_listed_once(home: Path, capsys: pytest.Captu
     assert "in 1 models" in shown
 
 
+@pytest.mark.long
 def test_download_then_models_then_clear(hub: HubServer, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["download", "org/tiny"]) == 0
     assert main(["download", "org/tiny", "--revision", "v2"]) == 0
@@ -149,6 +150,7 @@ def test_download_goes_where_the_configuration_says_and_is_used_from_there(
     assert not (home / "elsewhere/models/org--tiny").exists()
 
 
+@pytest.mark.long
 def test_force_fetches_again(hub: HubServer) -> None:
     for arguments, fetched in (([], 1), ([], 1), (["--force"], 2)):
         assert main(["download", "org/tiny", *arguments]) == 0

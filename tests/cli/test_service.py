@@ -193,6 +193,7 @@ def test_a_port_that_another_program_has_is_refused(fake: Fake, port: int, capsy
     assert not fake.calls
 
 
+@pytest.mark.long
 def test_the_environment_comes_along_but_no_secret_does(
     fake: Fake, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +238,7 @@ def test_keys_in_the_environment_are_not_lost_in_silence(
     assert not fake.calls
 
 
+@pytest.mark.long
 def test_the_configuration_in_force_now_is_the_services(fake: Fake, port: int) -> None:
     Path("embedding_config.yaml").write_text(f"server: {{port: {port}, drain_seconds: 60.5}}")
     assert main(["service", "install", *BUNDLED, "--name", "second"]) == 0
@@ -251,6 +253,7 @@ def test_the_configuration_in_force_now_is_the_services(fake: Fake, port: int) -
     assert supervisor("embeddings").installed() is None
 
 
+@pytest.mark.long
 def test_a_server_that_ends_at_once_is_told(
     fake: Fake, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

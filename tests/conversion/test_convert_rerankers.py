@@ -169,6 +169,7 @@ def test_a_classifiers_head_stays_as_it_is(name: str, dtype: str, bits: int | No
     assert json.loads((result.path / "config.json").read_text())["dtype"] == dtype
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [BERT, QWEN3])
 def test_scores_in_another_dtype_are_those_of_the_rounded_weights(name: str, tmp_path: Path) -> None:
     result = convert(folder(name), tmp_path / "out", dtype="bfloat16", kind=RerankerSpec)

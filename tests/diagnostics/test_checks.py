@@ -114,6 +114,7 @@ def test_texts_that_are_cut_in_silence_are_found(tmp_path: Path, monkeypatch: py
     assert "NOT flagged" in found["long texts are flagged"].text
 
 
+@pytest.mark.long
 def test_the_wrong_final_token_is_found(tmp_path: Path) -> None:
     model = copy_model("tiny-qwen3", tmp_path / "model")
     content = (model / "tokenizer.json").read_text(encoding="utf-8")

@@ -61,6 +61,7 @@ def test_a_library_that_is_loaded_is_seen() -> None:
     assert measure._mapped_libraries("libnothing-of-the-sort") == []
 
 
+@pytest.mark.long
 @on_linux_cpu
 def test_a_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "python"

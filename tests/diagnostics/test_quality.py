@@ -47,6 +47,7 @@ def test_a_mixed_conversion_of_the_real_model_loses_less(tmp_path: Path) -> None
     assert 0.95 > mixed.worst > plain.worst > 0.8
 
 
+@pytest.mark.long
 def test_more_bits_lose_less(tmp_path: Path) -> None:
     source = random_model(tmp_path / "model", BERT)
     means = []

@@ -44,6 +44,7 @@ def test_fp8_that_is_read_as_integers(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_loader_that_gives_another_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy_model("tiny-bert", tmp_path / "model")
     assert reading(folder) == (True, "NumPy reads the same numbers from the files")

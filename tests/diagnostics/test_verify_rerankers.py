@@ -119,6 +119,7 @@ def test_swapped_answers_are_found_out(tmp_path: Path, monkeypatch: pytest.Monke
     assert not found.passed
 
 
+@pytest.mark.long
 def test_another_instruction_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = copy_model(QWEN3, tmp_path / "model")
     add_crossencoder_files(path)

@@ -135,6 +135,7 @@ def test_force_replaces_the_model(server: HubServer) -> None:
     assert not cache.partial_folder(files.path).exists()
 
 
+@pytest.mark.long
 def test_readers_do_not_notice_a_replacement(server: HubServer) -> None:
     files = download.download_model(REPO)
     with ThreadPoolExecutor(1) as pool:

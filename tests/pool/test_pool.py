@@ -264,6 +264,7 @@ async def test_a_call_that_does_not_wait_any_longer(pool: ModelPool, opening: Op
     assert await pool.aunload(NAMES[0])
 
 
+@pytest.mark.long
 async def test_cancelled_calls_leave_no_users(pool: ModelPool) -> None:
     """Whenever the task is cancelled: before, while and after the service is handed over."""
     for step in range(30):

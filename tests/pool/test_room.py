@@ -54,6 +54,7 @@ def test_a_model_in_use_stays_and_the_other_waits(small: ModelPool) -> None:
         assert loaded(small) == {A, C}
 
 
+@pytest.mark.long
 def test_all_in_use_and_who_waits_for_long_gets_the_place_of_one_that_takes_no_more_calls(small: ModelPool) -> None:
     begin = time.monotonic()
     waiting = threading.Thread(target=small.load, args=[C])

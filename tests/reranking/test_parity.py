@@ -62,6 +62,7 @@ def test_all_labels_are_those_of_the_authors() -> None:
     np.testing.assert_allclose(scores, expected["scores"], atol=1e-4)
 
 
+@pytest.mark.long
 def test_an_instruction_is_put_where_the_authors_put_it() -> None:
     expected = golden(QWEN3)["instruction_logits"][:, 0]
     pairs = PAIRS[::5]

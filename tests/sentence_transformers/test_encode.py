@@ -188,6 +188,12 @@ def test_a_model_without_a_document_prompt_gets_its_passage_prompt(
     np.testing.assert_allclose(bare.encode_document(TEXTS), bare.encode(TEXTS), atol=ATOL)
 
 
+@pytest.mark.parametrize("inputs", [{"text": "a"}, {"a", "b"}, frozenset("a")])
+def test_what_has_no_order_or_other_items_is_refused(inputs: Any, plain: MLXSentenceTransformer) -> None:
+    with pytest.raises(InputError, match=f"inputs is of type {type(inputs).__name__}; a text or a list"):
+        plain.encode(inputs)
+
+
 def test_integers_keep_their_own_forms() -> None:
     model = MLXSentenceTransformer(model_path("tiny-pplx"))
     vectors = model.encode(["a cat", "a dog"])

@@ -64,6 +64,7 @@ def test_its_key_is_sent_and_refusals_are_its_errors(client: Any, server: Runnin
             other.rerank(model="r", query=QUERY, documents=TEXTS)
 
 
+@pytest.mark.long
 def test_the_program_of_the_documentation_runs(tmp_path: Path) -> None:
     [block] = [one for one in blocks("docs/api.md") if "client.rerank" in one.text]
     folder = tmp_path / "bge-reranker-v2-m3"  # the name that the program asks for

@@ -53,6 +53,7 @@ def test_vectors_are_the_librarys_in_every_type(
     assert answer.meta.warnings == ["1 text was truncated; the header x-akidb-truncated says which."]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # the first version's client does
 async def test_the_other_clients_work(server: Running, bundled: EmbeddingService) -> None:
     expected = bundled.embed(TEXTS)

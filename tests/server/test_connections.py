@@ -168,6 +168,7 @@ def test_silent_connections_to_grpc_are_closed(bundled: EmbeddingService) -> Non
             assert client.Embed(pb.EmbedRequest(texts=["x"]), timeout=LONG).dimension == 384
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", [b"", HEAD], ids=["nothing", "half a head"])
 def test_a_head_that_does_not_come_is_given_up(bundled: EmbeddingService, content: bytes) -> None:
     with server_here({"m": bundled}, header_seconds=0.3) as here:
@@ -187,6 +188,7 @@ def test_a_head_that_comes_byte_by_byte_is_given_up(bundled: EmbeddingService) -
         assert time.monotonic() - begin < LONG / 2
 
 
+@pytest.mark.long
 def test_a_head_behind_a_request_has_its_deadline_too(bundled: EmbeddingService) -> None:
     with (
         server_here({"m": bundled}, header_seconds=0.3) as here,
@@ -201,6 +203,7 @@ def test_a_head_behind_a_request_has_its_deadline_too(bundled: EmbeddingService)
         assert time.monotonic() - begin < LONG / 2
 
 
+@pytest.mark.long
 def test_an_idle_connection_is_not_given_up_so_early(bundled: EmbeddingService) -> None:
     with server_here({"m": bundled}, header_seconds=0.2, body_seconds=0.2) as here, Client(here.url) as client:
         assert client.get("/livez").status == 200
@@ -311,6 +314,7 @@ def test_open_connections_are_forgotten_once_closed() -> None:
     assert len(connections) == 0
 
 
+@pytest.mark.long
 def test_grpc_refuses_streams_beyond_the_limit(bundled: EmbeddingService) -> None:
     with (
         server_here({"m": bundled}, max_concurrent_requests=3) as here,

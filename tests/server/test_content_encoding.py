@@ -83,6 +83,7 @@ def test_the_limit_holds_for_the_decompressed_body(bundled: EmbeddingService, en
         assert told["limit"] == 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_bomb_is_decompressed_up_to_the_limit_alone(encoding: str) -> None:
     """It is 300 MB behind 300 kB; the memory is that of the limit."""

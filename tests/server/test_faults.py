@@ -41,6 +41,7 @@ def test_a_forward_pass_that_fails_fails_only_its_own_requests(
     assert ready(server) == (200, "")  # a trial showed that the model works
 
 
+@pytest.mark.long
 def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
     server: Running, service: EmbeddingService, faults: Faults
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_thread_that_dies_loses_only_what_it_had_and_comes_back(
     assert metric(server.url, "akidb_model_running") == 1
 
 
+@pytest.mark.long
 def test_a_model_that_keeps_dying_is_given_up_and_its_neighbour_is_not(
     service: EmbeddingService, faults: Faults, tmp_path: Path
 ) -> None:

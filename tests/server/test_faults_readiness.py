@@ -20,6 +20,7 @@ from tests.server.faults import tiny_server as tiny_server
 from tests.server.faults import tiny_service as tiny_service
 
 
+@pytest.mark.long
 def test_readiness_is_red_while_forward_passes_fail(server: Running, faults: Faults) -> None:
     assert ready(server) == (200, "")
     assert eventually(lambda: is_serving(server))
@@ -47,6 +48,7 @@ def test_readiness_asks_for_a_proof_after_a_restart(server: Running, faults: Fau
     assert ready(server) == (200, "")
 
 
+@pytest.mark.long
 def test_a_model_that_hangs_turns_readiness_red(
     service: EmbeddingService, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_model_that_hangs_turns_readiness_red(
         assert [future.result(LONG).status for future in stuck] == [200] * len(TEXTS)
 
 
+@pytest.mark.long
 async def test_a_full_queue_is_no_reason_to_be_red(
     faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

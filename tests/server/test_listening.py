@@ -65,6 +65,7 @@ def test_the_wildcard_of_ipv6_answers_ipv4_too(bundled: EmbeddingService) -> Non
         assert [answers(here, host) for host in BOTH] == [(True, True), (True, True)]
 
 
+@pytest.mark.long
 @ipv6
 def test_other_hosts_answer_on_their_own_address_alone(bundled: EmbeddingService) -> None:
     yes, no = (True, True), (False, False)

@@ -216,6 +216,7 @@ def pool_of(opening: Opening) -> ModelPool:
     return ModelPool(configs, open_service=opening)
 
 
+@pytest.mark.long
 def test_a_model_that_is_loaded_for_too_long_is_told_and_others_answer(opening: Opening) -> None:
     config = ServerConfig(port=0, grpc_port=0, request_seconds=1)
     with pool_of(opening) as pool, serve_models(Models(pool, {}), config) as server:
@@ -332,6 +333,7 @@ def test_a_model_that_goes_while_it_is_unloaded() -> None:
         refused(unloading.result(LONG), 404, "not_found", "model")
 
 
+@pytest.mark.long
 def test_unloading_waits_no_longer_than_a_request_may() -> None:
     told = settings(rerankers=[], request_seconds=0.3)
     with open_models(told) as models, serve_models(models, told.server, ApiKeys([], ["admin"])) as server:

@@ -59,12 +59,14 @@ def test_every_option_works(client: ollama.Client, bundled: EmbeddingService) ->
     assert caught.value.status_code == 422
 
 
+@pytest.mark.long
 def test_the_older_route_has_the_same_vectors(client: ollama.Client, bundled: EmbeddingService) -> None:
     for text in TEXTS:
         found = client.embeddings(BUNDLED, text, keep_alive=0, options={"seed": 1}).embedding
         np.testing.assert_array_equal(float32(found), bundled.embed([text])[0])
 
 
+@pytest.mark.long
 async def test_vectors_of_langchains_client_are_the_librarys(server: Running, bundled: EmbeddingService) -> None:
     made = OllamaEmbeddings(
         model=BUNDLED, base_url=server.url, keep_alive=60, num_ctx=4096, validate_model_on_init=True,

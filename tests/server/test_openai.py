@@ -143,6 +143,7 @@ def test_token_ids_are_refused_with_the_flag_that_avoids_them(server: Running, i
         assert "check_embedding_ctx_length=False" in refused(response, 400, "malformed", "input")["message"]
 
 
+@pytest.mark.long
 def test_an_overloaded_server_is_asked_again_by_the_client_itself(fake: FakeModel) -> None:
     statuses: list[int] = []
 

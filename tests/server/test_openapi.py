@@ -29,6 +29,7 @@ def run_script(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_the_committed_document_is_the_codes() -> None:
     found = run_script("--check")
     assert found.returncode == 0, found.stderr

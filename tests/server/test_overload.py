@@ -185,6 +185,7 @@ def test_requests_that_wait_long_let_no_others_in(held: EmbeddingService, fake: 
         assert eventually(lambda: post(server.url, ["four"]).status == 200)
 
 
+@pytest.mark.long
 def test_what_is_not_done_in_time_leaves_the_queue(held: EmbeddingService, fake: FakeModel) -> None:
     with server_here({"model": held}, request_seconds=0.3) as server, stub(server.target) as calls:
         begun(server, fake)

@@ -54,6 +54,7 @@ def test_files_are_short(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
 
 
+@pytest.mark.long
 def test_all_files_are_served_and_no_others(server: Running) -> None:
     assert {f"/page/{file.name}" for file in FILES} - page.PATHS == {"/page/page.html"}
     for path in page.PATHS - {"/"}:
@@ -70,6 +71,7 @@ def test_all_files_are_served_and_no_others(server: Running) -> None:
         assert httpx.get(f"{server.url}/{path}").status_code == 404, path
 
 
+@pytest.mark.long
 def test_they_are_public_where_the_api_is_not(bundled: EmbeddingService) -> None:
     with server_here({BUNDLED: bundled}, keys=ApiKeys(["a-secret-key"]), protect_health=True) as running:
         assert httpx.get(f"{running.url}/info").status_code == 401

@@ -53,6 +53,7 @@ def test_scores_are_the_librarys_to_the_last_bit(
     assert [float(np.float32(score)) for score in scores] == scores
 
 
+@pytest.mark.long
 def test_many_texts_are_more_than_one_window_of_the_engine(server: Running, reranker: RerankService) -> None:
     """Which then may share micro-batches, as others' requests do: scores differ by rounding."""
     texts = [f"number {index}" for index in range(2048)]

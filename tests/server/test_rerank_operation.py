@@ -102,6 +102,7 @@ def test_flags_variables_and_the_file_name_rerankers(tmp_path: Path) -> None:
     assert [one["name"] for one in (*told["models"], *told["rerankers"])] == [BUNDLED, "tiny-bert-reranker"]
 
 
+@pytest.mark.long
 def test_the_command_line_says_what_is_wrong_with_a_reranker() -> None:
     done = run("serve", "--port", "0", "--reranker", str(model_path("tiny-bert-labels")))
     assert done.returncode == 2
@@ -130,6 +131,7 @@ async def test_a_reranker_that_fails_is_not_ready_until_it_computes(slow: Rerank
         assert await asyncio.gather(*[health.readiness_problems() for _ in range(5)]) == [[]] * 5
 
 
+@pytest.mark.long
 def test_grpcs_health_knows_rerankers(slow: RerankService, fake: FakeModel) -> None:
     def is_serving() -> bool:
         with grpc.insecure_channel(here.target) as channel:

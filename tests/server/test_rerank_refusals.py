@@ -134,6 +134,7 @@ def test_a_refusal_tells_the_limit(server: Running) -> None:
         assert "2049 texts; max_texts is 2048" in str(told)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "body"), ENDPOINTS)
 def test_a_query_counts_once_for_each_text(reranker: RerankService, path: str, body: dict[str, Any]) -> None:
     """Without that limit, a body of 4 MB would be a hundred times as much work as the largest one for vectors."""

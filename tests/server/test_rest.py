@@ -44,6 +44,7 @@ def test_vectors_are_the_cores_to_the_last_bit(server: Running, bundled: Embeddi
     assert 0 < answer["timings"]["compute_ms"] <= answer["timings"]["total_ms"]
 
 
+@pytest.mark.long
 def test_many_texts_are_in_order_and_their_vectors_the_cores(server: Running, bundled: EmbeddingService) -> None:
     texts = [f"text number {index}" for index in range(530)]  # more numbers than are written on the event loop's thread
     answer = post(server, json={"texts": texts}).raise_for_status().json()

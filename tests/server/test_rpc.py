@@ -213,6 +213,7 @@ def test_a_method_that_is_not_there_is_unimplemented(server: Running) -> None:
     assert error.code() is CODE.UNIMPLEMENTED
 
 
+@pytest.mark.long
 async def test_clients_at_once_get_each_their_own_vectors(server: Running, bundled: EmbeddingService) -> None:
     texts = [[f"text {client} of many", f"and {client + 1}"][: 1 + client % 2] for client in range(24)]
     async with grpc.aio.insecure_channel(server.target) as channel:

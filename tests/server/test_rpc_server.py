@@ -80,6 +80,7 @@ def test_a_clients_deadline_is_kept_and_what_waits_for_it_is_dropped(held: FakeM
         assert len(held.rows) == 2
 
 
+@pytest.mark.long
 def test_the_servers_own_deadline_holds_where_the_clients_is_later(held: FakeModel) -> None:
     with serving(request_seconds=0.2) as running, stub(running.target) as client:
         for call in (lambda: client.Embed(A), lambda: client.Embed(A, timeout=LONG)):
@@ -122,6 +123,7 @@ def test_a_full_queue_is_told_when_to_come_back(held: FakeModel) -> None:
     assert dict(error.trailing_metadata())["retry-after"] == "1"
 
 
+@pytest.mark.long
 def test_the_end_refuses_new_calls_and_finishes_those_in_flight(held: FakeModel) -> None:
     with contextlib.ExitStack() as stack:
         one = stack.enter_context(service())
@@ -159,6 +161,7 @@ def test_what_is_not_done_in_time_is_told_so(held: FakeModel) -> None:
         held.release()
 
 
+@pytest.mark.long
 def test_health_follows_the_model(fake: FakeModel) -> None:
     with serving() as running, stub(running.target) as client:
         assert {health_of(running.target, name) for name in ("", SERVICE)} == {STATES.SERVING}

@@ -120,6 +120,7 @@ def test_a_client_that_cancels_leaves_nothing_running(held: Running, fake: FakeM
     assert len(fake.rows) == computed + 1  # what waited was never computed
 
 
+@pytest.mark.long
 def test_a_client_that_does_not_read_is_waited_for_and_may_cancel_then(fake: FakeModel) -> None:
     large = pb.EmbedRequest(texts=["a"] * 1000)  # whose answer has 1.5 MB
     with service() as one, server_here({"minilm-l6-v2": one}) as running, stub(running.target) as client:
@@ -172,6 +173,7 @@ def test_a_model_that_fails_answers_with_errors_and_the_stream_goes_on(fake: Fak
     assert "memory" not in error.message
 
 
+@pytest.mark.long
 def test_streams_that_stay_open_do_not_keep_the_server_from_ending(fake: FakeModel) -> None:
     with service() as one:
         with server_here({"minilm-l6-v2": one}) as running:

@@ -209,6 +209,7 @@ def test_a_port_that_is_taken_is_named() -> None:
             assert f"give another {flags[-2]}, or 0 for any free one" in message
 
 
+@pytest.mark.long
 def test_one_port_is_not_for_both() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -29,6 +29,7 @@ def float32(rows: Any) -> Any:
     return np.array(rows, dtype=np.float64).astype(np.float32)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/embed", ""])
 async def test_vectors_of_hugging_faces_client_are_the_librarys(
     server: Running, bundled: EmbeddingService, path: str
@@ -63,6 +64,7 @@ def test_every_option_of_hugging_faces_client_works() -> None:
             client.feature_extraction(["a", "word " * 9000], truncate=False)
 
 
+@pytest.mark.long
 async def test_vectors_of_llama_indexes_client_are_the_librarys(server: Running, bundled: EmbeddingService) -> None:
     client = TextEmbeddingsInference(model_name=BUNDLED, base_url=server.url, timeout=LONG)
     expected = bundled.embed(TEXTS)
@@ -73,6 +75,7 @@ async def test_vectors_of_llama_indexes_client_are_the_librarys(server: Running,
         np.testing.assert_array_equal(float32(await client.aget_text_embedding(text)), vector)
 
 
+@pytest.mark.long
 def test_vectors_have_length_1_unless_the_request_says_otherwise(bundled: EmbeddingService) -> None:
     """As Text Embeddings Inference promises, even where the server is configured otherwise."""
     with bundled.with_options(normalize=False) as raw, server_here({"m": raw}) as here:
@@ -83,6 +86,7 @@ def test_vectors_have_length_1_unless_the_request_says_otherwise(bundled: Embedd
         np.testing.assert_array_equal(float32(ours), raw.embed(TEXTS))
 
 
+@pytest.mark.long
 def test_the_body_says_whose_answer_is_wanted(server: Running) -> None:
     told = refused(post(server, json={"texts": ["a"], "inputs": ["a"]}), 422, "invalid", "inputs")
     assert told["error"].startswith("The body has both texts and inputs")
@@ -213,6 +217,7 @@ def test_vectors_at_the_root_need_a_key_though_the_page_does_not(bundled: Embedd
         np.testing.assert_array_equal(client.feature_extraction("a"), bundled.embed(["a"]))
 
 
+@pytest.mark.long
 def test_the_program_of_the_documentation_runs(server: Running) -> None:
     """Here, since the others of its page run with what keeps huggingface_hub from any server."""
     [block] = [one for one in blocks("docs/api.md") if "InferenceClient" in one.text]

@@ -99,6 +99,7 @@ def after(channel):
 """
 
 
+@pytest.mark.long
 def test_a_request_is_a_span_and_health_checks_are_none() -> None:
     spans: list[dict[str, Any]] = [json.loads(line) for line in run_python(SPANS + HEALTH + SERVE + TELL).splitlines()]
     calls = "/akidb.embedding.v1.EmbeddingService"

@@ -65,6 +65,7 @@ def lenient(bundled: EmbeddingService) -> Iterator[Running]:
         yield here
 
 
+@pytest.mark.long
 @each
 def test_a_text_that_is_cut_is_told_and_counted(lenient: Running, dialect: Dialect) -> None:
     for options in ({}, {"truncate": None}, dialect.cut):
@@ -103,6 +104,7 @@ def test_grpc_tells_of_it_and_counts_it(lenient: Running) -> None:
     assert metric(lenient.url, "akidb_truncated_texts_total") == 4
 
 
+@pytest.mark.long
 def test_the_log_tells_of_the_first_cut_of_each_model(
     bundled: EmbeddingService, reranker: RerankService, caplog: pytest.LogCaptureFixture
 ) -> None:

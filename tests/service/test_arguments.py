@@ -130,6 +130,7 @@ def test_a_task_is_no_argument_for_documents(minilm: EmbeddingService) -> None:
             call(minilm, name, task="Find it")
 
 
+@pytest.mark.long
 def test_the_methods_still_take_their_arguments_by_position_and_by_name(minilm: EmbeddingService) -> None:
     expected = minilm.embed(["the river"])
     for vectors in (

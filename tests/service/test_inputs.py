@@ -40,13 +40,6 @@ def test_what_is_no_list_at_all_is_refused(texts: Any, kind: str) -> None:
         check_texts(texts)
 
 
-@pytest.mark.parametrize("texts", [{"text": "a"}, {"a", "b"}, frozenset("a")])
-def test_what_has_no_order_or_other_items_is_refused(texts: Any) -> None:
-    """sentence-transformers takes a dict for one input of several parts."""
-    with pytest.raises(InputError, match=f"texts is of type {type(texts).__name__}; a list of strings is expected"):
-        check_texts(texts)
-
-
 def test_an_async_generator_is_no_list() -> None:
     async def texts() -> Any:
         yield "a"

@@ -85,6 +85,7 @@ def test_calls_that_are_alone_have_the_same_bits_whatever_is_computed_beside_the
         np.testing.assert_array_equal(beside[caller], undisturbed[caller])
 
 
+@pytest.mark.long
 def test_loops_in_many_threads_share_a_service(minilm: EmbeddingService, alone: dict[str, Vectors]) -> None:
     texts = list(alone)[:10]
 
@@ -219,6 +220,7 @@ def test_nan_names_the_callers_index_in_a_later_window(fake: FakeModel, monkeypa
         assert in_any_way(embedder, ["a", "b"]).vectors.shape == (2, 384)
 
 
+@pytest.mark.long
 async def test_the_loop_ticks_while_bulk_is_embedded(minilm: EmbeddingService) -> None:
     bulk = asyncio.create_task(minilm.aembed(["some words of a text " * 30] * 16))
     begin, gaps, last = time.monotonic(), list[float](), time.monotonic()

@@ -73,6 +73,7 @@ def test_the_model_lives_until_all_are_closed() -> None:
     assert mlx_threads() == before
 
 
+@pytest.mark.long
 def test_timings_add_up() -> None:
     with EmbeddingService(BUNDLED) as service:
         timings = service.encode(TEXTS * 8).timings

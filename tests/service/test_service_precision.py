@@ -109,6 +109,7 @@ def test_a_model_of_integers_has_its_own_int8() -> None:
     np.testing.assert_allclose(unit, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("normalize", [False, True])
 def test_bits_of_a_model_of_integers_are_the_signs_before_rounding(normalize: bool) -> None:
     texts = [text for text in TEXTS if text]

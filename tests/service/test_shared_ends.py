@@ -161,6 +161,7 @@ def says_forked():
 """
 
 
+@pytest.mark.long
 @needs_fork
 @pytest.mark.parametrize("stage", ["digest", "weights"])
 def test_forked_while_another_thread_loads_a_child_gets_an_error(stage: str) -> None:
@@ -181,6 +182,7 @@ print(engine_table._users)
     assert run_python(FORKING + program, stage) == "child\n(1, 384)\n{}\n"
 
 
+@pytest.mark.long
 @needs_fork
 def test_forked_before_any_engine_a_child_loads_its_own() -> None:
     """MLX does not run yet where the parent still looks for the files."""
@@ -213,6 +215,7 @@ print(service.alive, shared_service(config) is service, service.embed(["a"]).sha
     assert run_python(FORKING + program) == "child\nTrue True (1, 384)\n"
 
 
+@pytest.mark.long
 @needs_fork
 @pytest.mark.parametrize(
     ("held", "loaded"),

@@ -29,6 +29,7 @@ def test_a_folder_may_be_a_path_under_each_name() -> None:
     assert MLXEmbeddings(model_name=BUNDLED) == expected
 
 
+@pytest.mark.long
 def test_names_of_other_libraries_mean_the_same() -> None:
     theirs = MLXEmbeddings(
         model_name="minilm-l6-v2",

@@ -153,6 +153,7 @@ async def test_cancelling_one_task_while_the_model_loads_harms_no_other(
 # A full queue
 
 
+@pytest.mark.long
 async def test_a_full_queue_is_waited_for(fake: FakeModel) -> None:
     ours = embeddings(max_queued_tokens=1)
     texts = [["stone " * (1 + i), f"fox {i}"] for i in range(20)]

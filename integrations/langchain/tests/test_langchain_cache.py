@@ -159,6 +159,7 @@ def cached(ours: MLXEmbeddings, store: ByteStore, **options: Any) -> CacheBacked
     )
 
 
+@pytest.mark.long
 def test_what_was_computed_once_is_not_computed_again(store: ByteStore, computed: Calls) -> None:
     first = cached(embeddings(), store).embed_documents(TEXTS)
     assert computed == [TEXTS]
@@ -182,6 +183,7 @@ def test_a_folder_is_a_cache_for_later_programs(tmp_path: Path, computed: Calls)
     assert computed == []
 
 
+@pytest.mark.long
 def test_models_and_settings_do_not_meet_in_a_cache(store: ByteStore, computed: Calls) -> None:
     variants = [embeddings(PROMPTED, **settings) for settings in DECISIVE]
     variants += [embeddings(), embeddings(DATA / "models" / "tiny-bert")]

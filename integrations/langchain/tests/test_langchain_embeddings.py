@@ -99,6 +99,7 @@ def test_vectors_keep_the_order_of_the_texts() -> None:
     assert (similarities.argmax(axis=1) == np.arange(60)).all()
 
 
+@pytest.mark.long
 def test_long_texts_are_cut() -> None:
     ours = embeddings()
     cut, longer = ours.embed_documents(["word " * 300])[0], ours.embed_documents(["word " * 5000])[0]
@@ -162,6 +163,7 @@ def test_texts_may_come_in_any_iterable(form: Callable[[list[str]], Any], show_p
     assert asyncio.run(ours.aembed_documents(form(texts))) == expected
 
 
+@pytest.mark.long
 def test_constructing_costs_nothing() -> None:
     program = """
 import sys

@@ -105,6 +105,7 @@ def test_a_bar_of_no_texts(fake: FakeModel, capsys: pytest.CaptureFixture[str], 
     assert not fake.rows
 
 
+@pytest.mark.long
 def test_bits_do_not_depend_on_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     texts = [f"stone {i} " * (i % 9) for i in range(50)]
     for embed in (_sync, _async):

@@ -102,6 +102,7 @@ async def test_cancelling_takes_the_documents_out_of_the_queue(scores: FakeModel
     assert len(scores.rows) == 2
 
 
+@pytest.mark.long
 async def test_a_full_queue_is_waited_for(scores: FakeModel) -> None:
     ours = reranker(max_queued_tokens=1)
     given = [documents(["a " * (1 + at), "a"]) for at in range(20)]

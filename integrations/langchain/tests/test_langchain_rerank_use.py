@@ -156,6 +156,7 @@ def test_threads_and_loops_at_once() -> None:
     at_once(on_a_thread, 8)
 
 
+@pytest.mark.long
 def test_constructing_costs_nothing() -> None:
     program = f"""
 import sys

@@ -32,6 +32,7 @@ models = pytest.mark.parametrize("model", [MINILM, PROMPTED], ids=["minilm", "pr
 # LangChain's own store
 
 
+@pytest.mark.long
 def test_a_store_in_memory_finds_the_nearest_text(tmp_path: Path) -> None:
     store = InMemoryVectorStore.from_texts(FACTS, embeddings(), metadatas=[{"place": i} for i in range(4)])
     [(document, score)] = store.similarity_search_with_score(QUESTION, k=1)

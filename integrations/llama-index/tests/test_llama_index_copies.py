@@ -146,6 +146,7 @@ def test_a_copy_needs_no_configuration_file(make: Copy, monkeypatch: pytest.Monk
     assert make(embedding) == embedding
 
 
+@pytest.mark.long
 def test_what_a_configuration_file_said_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "embedding_config.yaml"
     file.write_text(f"embedding:\n  model_name: {MODEL}\n  max_tokens: 8\n  query_prompt: 'q: '\n  batch_size: 3\n")

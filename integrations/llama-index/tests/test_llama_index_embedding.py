@@ -29,6 +29,7 @@ async def test_a_query_is_the_cores_query(core: EmbeddingService, embedding: MLX
     assert expected != core.embed_documents([text])[0].tolist()
 
 
+@pytest.mark.long
 async def test_a_text_is_the_cores_document(core: EmbeddingService, embedding: MLXEmbedding) -> None:
     for text in TEXTS:
         expected = core.embed_documents([text])[0].tolist()
@@ -62,6 +63,7 @@ async def test_slices_are_the_cores_on_these_slices(core: EmbeddingService) -> N
     np.testing.assert_allclose(got, core.embed_documents(TEXTS), atol=1e-6)
 
 
+@pytest.mark.long
 async def test_more_texts_than_one_slice_holds() -> None:
     model = model_path("tiny-bert")
     texts = [f"text {number % 97} " + "word " * (number % 5) for number in range(2100)]
