@@ -57,7 +57,7 @@ def read_torch_file(file: Path, *, largest: int) -> dict[str, Numbers]:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{file} is not read: {error}.") from error
-    except Exception as error:  # a zip archive or a pickle can raise anything
+    except Exception as error:  # zipfile and pickletools raise a dozen kinds, and say of none which they raise
         raise CheckpointError(f"{file} is no dictionary of tensors as torch.save writes it: {error!r:.200}.") from error
     if not isinstance(content, dict) or not all(isinstance(tensor, np.ndarray) for tensor in content.values()):
         raise CheckpointError(f"{file} is no dictionary of tensors.")

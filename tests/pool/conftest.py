@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from akidb_embeddings import EmbeddingConfig, ModelPool, RerankConfig
+from akidb_embeddings import EmbeddingConfig, EmbeddingService, ModelPool, RerankConfig
 from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.pool.model import AnyConfig, Service
 from akidb_embeddings.pool.opening import expected_bytes, open_service
@@ -30,6 +30,15 @@ def configs(*names: str) -> dict[str, EmbeddingConfig]:
 
 def sizes(*names: str) -> dict[str, int]:
     return {name: expected_bytes(config(name)) for name in names or NAMES}
+
+
+def embed(service: Service) -> object:
+    assert isinstance(service, EmbeddingService)
+    return service.embed(TEXTS)
+
+
+def state(pool: ModelPool, name: str = NAMES[0]) -> str:
+    return pool.states()[name].state
 
 
 class Opening:

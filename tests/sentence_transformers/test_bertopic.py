@@ -87,8 +87,8 @@ def test_the_model_itself_is_refused_instead_of_replaced(
 ) -> None:
     """BERTopic embeds with a model of its own where it is given an object that it does not know, and says nothing."""
     fake, parts = ModuleType("sentence_transformers"), ModuleType("sentence_transformers.models")
-    fake.SentenceTransformer = type("SentenceTransformer", (), {})  # type: ignore[attr-defined]
-    parts.StaticEmbedding = object  # type: ignore[attr-defined]
+    vars(fake)["SentenceTransformer"] = type("SentenceTransformer", (), {})
+    vars(parts)["StaticEmbedding"] = object
     for one in (fake, parts):
         monkeypatch.setitem(sys.modules, one.__name__, one if installed else None)
     with pytest.raises(ValueError if installed else ModuleNotFoundError, match=r"sentence_transformers"):

@@ -165,8 +165,9 @@ def test_texts_are_read_to_the_models_own_limit() -> None:
     assert np.abs(model.encode(text) - whole).max() > 1e-4
     with pytest.raises(ConfigurationError, match="max_seq_length is 4096"):
         model.max_seq_length = 4096
+    nothing: Any = None
     with pytest.raises(InputError, match="max_seq_length is None"):
-        model.max_seq_length = None  # type: ignore[assignment]  # as sentence-transformers' own code may
+        model.max_seq_length = nothing
     assert model.max_seq_length == 16
 
 

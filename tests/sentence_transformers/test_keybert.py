@@ -69,7 +69,7 @@ def test_the_model_itself_is_refused_instead_of_replaced(
     KeyBERT: Any, model: MLXSentenceTransformer, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
     fake = ModuleType("sentence_transformers")
-    fake.SentenceTransformer = type("SentenceTransformer", (), {})  # type: ignore[attr-defined]
+    vars(fake)["SentenceTransformer"] = type("SentenceTransformer", (), {})
     monkeypatch.setitem(sys.modules, fake.__name__, fake if installed else None)
     with pytest.raises(ValueError if installed else ModuleNotFoundError, match=r"sentence_transformers"):
         KeyBERT(model=model)

@@ -126,8 +126,9 @@ def test_prompts_that_are_given_replace_the_models_own() -> None:
     np.testing.assert_allclose(model.encode_query("x"), model.encode("x", prompt="q: "), atol=1e-6)
     model.prompts["mine"] = "n: "
     np.testing.assert_allclose(model.encode("x", prompt_name="mine"), model.encode("x", prompt="n: "), atol=1e-6)
+    wrong: Any = {"query": 5}
     with pytest.raises(InputError, match="type int"):
-        MLXSentenceTransformer(model_path("tiny-bert"), prompts={"query": 5})  # type: ignore[dict-item]
+        MLXSentenceTransformer(model_path("tiny-bert"), prompts=wrong)
 
 
 def test_a_similarity_of_several_vectors_is_not_taken_for_one_of_single_ones(tmp_path: Path) -> None:

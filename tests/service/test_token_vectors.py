@@ -103,11 +103,12 @@ def test_queries_are_expanded_and_cut_to_their_length(services: dict[str, Embedd
 
 def test_whether_texts_are_queries_or_documents_must_be_said(services: dict[str, EmbeddingService]) -> None:
     service = services["tiny-colbert"]
-    for options in ({}, {"prompt": "[Q] "}, {"prompt_name": "other"}):
+    given: list[dict[str, Any]] = [{}, {"prompt": "[Q] "}, {"prompt_name": "other"}]
+    for options in given:
         with pytest.raises(
             InputError, match=r"differ in more than their prompts\. Set prompt_name to 'query'"
         ) as caught:
-            service.encode(["a"], output="tokens", **options)  # type: ignore[call-overload]
+            service.encode(["a"], output="tokens", **options)
         assert caught.value.field == "prompt_name"
 
 

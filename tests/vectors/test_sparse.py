@@ -9,6 +9,8 @@ from akidb_embeddings.errors import InputError
 from akidb_embeddings.vectors.ragged import PAIR, highest_pairs, nonzero_pairs, unusable_rows
 from akidb_embeddings.vectors.sparse import SparseVector, sparse_similarity
 
+LISTED: Any = [1]
+
 
 def random_vector(generator: np.random.Generator, most: int = 40) -> SparseVector:
     indices = np.sort(generator.choice(50, size=generator.integers(0, most), replace=False)).astype(np.int32)
@@ -67,7 +69,7 @@ def vector(indices: Any, values: Any) -> SparseVector:
         (vector([1.0], [1.0]), "has indices of the dtype float64; integers are expected"),
         (vector([True], [1.0]), "has indices of the dtype bool; integers are expected"),
         (vector([1], ["a"]), "has values of the dtype <U1; numbers are expected"),
-        (SparseVector([1], [1.0]), "has indices of type list; a NumPy array is expected"),  # type: ignore[arg-type]
+        (SparseVector(LISTED, LISTED), "has indices of type list; a NumPy array is expected"),
         (vector([1], [1j]), "has values of the dtype complex128; numbers are expected"),
     ],
 )

@@ -73,7 +73,7 @@ class MLXEmbeddingFunction(EmbeddingFunction[Embeddable]):
         """
         return list(self._stored.service().embed_documents(_texts(input), wait=True))
 
-    def embed_query(self, input: Embeddable) -> Embeddings:  # noqa: A002
+    def embed_query(self, input: Embeddable) -> Embeddings:  # noqa: A002  # Chroma's name for it
         """Vectors of queries, float32 ``[dimension]`` each.
 
         Raises:

@@ -68,10 +68,11 @@ def test_arguments_of_documents_survive_a_dictionary() -> None:
     given: dict[str, Any] = {"progress_bar": False, "meta_fields_to_embed": ["title"], "embedding_separator": " - "}
     parameters = MLXDocumentEmbedder.from_dict(MLXDocumentEmbedder(MODEL, **given).to_dict()).to_dict()
     assert given.items() <= parameters["init_parameters"].items()
-    with pytest.raises(ConfigurationError, match="meta_fields_to_embed is 'title'"):
-        MLXDocumentEmbedder(MODEL, meta_fields_to_embed="title")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="embedding_separator is None"):
-        MLXDocumentEmbedder(MODEL, embedding_separator=None)  # type: ignore[arg-type]
+    wrong: list[dict[str, Any]] = [{"meta_fields_to_embed": "title"}, {"embedding_separator": None}]
+    for setting in wrong:
+        [(name, value)] = setting.items()
+        with pytest.raises(ConfigurationError, match=f"{name} is {value!r}"):
+            MLXDocumentEmbedder(MODEL, **setting)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -3,6 +3,8 @@
 Every start of ``llm`` imports it, so it imports no more than it must.
 """
 
+from collections.abc import Callable
+
 import click
 import llm
 
@@ -14,7 +16,7 @@ __all__ = ["MLXEmbeddingModel"]
 
 
 @llm.hookimpl
-def register_embedding_models(register) -> None:  # type: ignore[no-untyped-def]
+def register_embedding_models(register: Callable[..., None]) -> None:
     """Register the bundled model and those of ``llm akidb register``, each for documents and for queries."""
     for name, values in {**read_models(), BUNDLED: {"model_name": BUNDLED}}.items():
         documents = MLXEmbeddingModel(name, values)
