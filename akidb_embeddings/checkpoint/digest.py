@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from akidb_embeddings.checkpoint.adapter_config import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from akidb_embeddings.checkpoint.folder import ModelFolder
@@ -34,7 +34,9 @@ def digest(folder: ModelFolder) -> str:
         CheckpointError: A file cannot be read.
     """
     files = deciding_files(folder.path, folder.steps, folder.adapter)
-    return digest_files((_name(file, folder), file) for file in files)
+    named = [(_name(file, folder), file) for file in files]
+    # By these names: which of the two folders comes first must not depend on where they are.
+    return digest_files(sorted(named, key=lambda pair: PurePosixPath(pair[0])))
 
 
 def digest_files(files: Iterable[tuple[str, Path]]) -> str:

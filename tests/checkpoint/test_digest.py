@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from tests.conftest import at_once
-from tests.fixtures import copy_model, edit_json
+from tests.fixtures import adapter_path, copy_model, edit_json
 
 
 def digest(folder: Path) -> str:
@@ -52,6 +53,16 @@ def test_digest_sees_contents_and_not_the_place(folder: Path, tmp_path: Path) ->
     assert digest(folder) == digest(other)
     edit_json(other / "1_Pooling" / "config.json", note=1)
     assert digest(folder) != digest(other)
+
+
+def test_digest_with_an_adapter_does_not_depend_on_which_folder_is_first(folder: Path, tmp_path: Path) -> None:
+    adapter = adapter_path("tiny-bert-lora")
+    digests = set()
+    for name in ("a", "z", "model/adapter"):  # before the model's folder, after it, and in it
+        shutil.copytree(adapter, tmp_path / name)
+        digests.add(read_checkpoint(folder, adapter=tmp_path / name).digest)
+    assert len(digests) == 1
+    assert digests != {digest(folder)}
 
 
 @pytest.mark.usefixtures("an_hour_later")
