@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.machine import OtherPrograms, describe_machine, device_name, is_apple_silicon, load, slug
 from bench.models import Model, choose_model, wrong_usage

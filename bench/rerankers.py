@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.pair_tokenizer import PairTokenizer
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.hub.cache import get_cache_dir
 from akidb_embeddings.hub.download import resolve_reranker
+from akidb_embeddings.tokenization.pair_tokenizer import PairTokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from akidb_embeddings.vectors.finish import Vectors
 from bench.random_rerankers import RANDOM_RERANKER, random_reranker
 from bench.texts import Texts, spread_evenly

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.open_loop import precise_loop
 from bench.scale import Scale

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.models import Model
 from bench.neighbours import CHOSEN, Asker, busy_programs, settings, take_turns

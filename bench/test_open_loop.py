@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.open_loop import Call, Outcome, offer, precise_loop, rising, sweep
 from bench.plots import AGAINST_RATE, LATENCIES

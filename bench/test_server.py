@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from bench.figures import Recorder
 from bench.models import Model
 from bench.open_loop import Outcome, offer, precise_loop
@@ -139,11 +139,11 @@ def _exchange(connection: socket.socket, body: bytes) -> bytes:
 def _server_here(service: EmbeddingService) -> Iterator[tuple[tuple[str, int], str]]:
     """A server of this service on a thread of this process, with its log: the addresses of REST and gRPC."""
     from akidb_embeddings.config.server import ServerConfig
-    from akidb_embeddings.server import logs
-    from akidb_embeddings.server.auth import ApiKeys
-    from akidb_embeddings.server.handler import Handler
+    from akidb_embeddings.server.calls.auth import ApiKeys
+    from akidb_embeddings.server.calls.handler import Handler
     from akidb_embeddings.server.loading import loaded_models
-    from akidb_embeddings.server.metrics import Metrics
+    from akidb_embeddings.server.observability import logs
+    from akidb_embeddings.server.observability.metrics import Metrics
     from akidb_embeddings.server.run import serve_until
 
     stack = contextlib.ExitStack()

@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenized, Tokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenized, Tokenizer
 
 BUILT_IN = "Python's language reference (pydoc_data)"
 

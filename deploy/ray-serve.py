@@ -21,11 +21,11 @@ from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.distributed import keep_to_assigned_cpus
 from akidb_embeddings.server.app import create_app
-from akidb_embeddings.server.auth import ApiKeys
-from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.calls.handler import Handler
+from akidb_embeddings.server.calls.health import Health
 from akidb_embeddings.server.loading import Settings, open_models
-from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.observability.metrics import Metrics
 
 
 class Arguments(BaseModel, extra="forbid"):

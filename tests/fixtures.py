@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 
 DATA = Path(__file__).parent / "data"
 BUNDLED = Path(__file__).parent.parent / "akidb_embeddings" / "bundled" / "minilm-l6-v2"

@@ -28,6 +28,7 @@ FLOORS = (
     ("architectures",),
     ("compute",),
     ("hub",),
+    ("tokenization",),
     ("checkpoint",),
     ("config",),
     ("vectors", "registry", "supervision"),
@@ -35,6 +36,9 @@ FLOORS = (
     ("errors",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# The same for the folders of the one room that has some. Modules in no folder are above them.
+SERVER_FLOORS = (("",), ("dialects", "rpc"), ("http",), ("calls",), ("sockets",), ("observability",))
+SERVER_FLOOR = {part: floor for floor, parts in enumerate(SERVER_FLOORS) for part in parts}
 FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if not file.stem.endswith(("_pb2", "_pb2_grpc"))]
 
 
@@ -55,6 +59,12 @@ def module_of(file: Path) -> str:
 
 def room_of(module: str) -> str:
     return module.partition(".")[0]
+
+
+def part_of_server(module: str) -> str:
+    """The folder in the room ``server``; "" for none."""
+    _, *parts, _ = module.split(".")
+    return ".".join(parts)
 
 
 def own_imports(file: Path) -> Iterator[Import]:
@@ -98,6 +108,21 @@ def test_imports_run_downward() -> None:
         one
         for one in IMPORTS
         if room_of(one.target) != room_of(one.source) and FLOOR[room_of(one.source)] <= FLOOR[room_of(one.target)]
+    ]
+    assert not upward
+
+
+def test_imports_run_downward_in_the_server() -> None:
+    own = [one for one in IMPORTS if {room_of(one.target), room_of(one.source)} == {"server"}]
+    packages = {f"server.{part}".rstrip(".") for part in SERVER_FLOOR}
+    modules = {module_of(file) for file in FILES if room_of(module_of(file)) == "server"} - packages
+    assert {part_of_server(module) for module in modules} == set(SERVER_FLOOR)
+    upward = [
+        one
+        for one in own
+        if (part := part_of_server(one.source)) != part_of_server(one.target)
+        and one.source in modules  # not what is generated
+        and SERVER_FLOOR[part] <= SERVER_FLOOR[part_of_server(one.target)]
     ]
     assert not upward
 

@@ -189,8 +189,8 @@ def server_configuration(options: Namespace, environment: Mapping[str, str] | No
 
 def _run(options: Namespace) -> int:
     require("server", "The server")
-    from akidb_embeddings.server import logs
     from akidb_embeddings.server.loading import Settings
+    from akidb_embeddings.server.observability import logs
     from akidb_embeddings.server.run import serve
 
     def read() -> Settings:

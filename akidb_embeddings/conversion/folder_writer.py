@@ -33,7 +33,7 @@ def copy_files(checkpoint: BaseCheckpoint, folder: Path) -> None:
         shutil.copyfile(file, target)
     if checkpoint.final_token is not None:
         # Here, since the tokenizers library takes time to load that ``akidb-embed --help`` does not need.
-        from akidb_embeddings.checkpoint.final_token import write_final_token
+        from akidb_embeddings.tokenization.final_token import write_final_token
 
         write_final_token(folder / "tokenizer.json", checkpoint.final_token)
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.hub.download import resolve_model
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from akidb_embeddings.vectors.finish import Vectors, finish
 
 TEXTS = 32

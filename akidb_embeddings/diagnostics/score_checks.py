@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.pair_tokenizer import PairTokenizer
 from akidb_embeddings.diagnostics.checks import Check, Rows, Subject, check_agreement, check_truncation
 from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
 from akidb_embeddings.reranking.service import RerankService
+from akidb_embeddings.tokenization.pair_tokenizer import PairTokenizer
 
 Pair = tuple[str, str]
 

@@ -12,12 +12,12 @@ from fractions import Fraction
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.diagnostics.checks import Check, Rows, Subject, check_agreement, check_truncation
 from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.architectures import MODEL2VEC
 from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from akidb_embeddings.vectors.finish import Vectors, row_cosines
 
 # A text's vectors, computed in different batches, differ by rounding alone: the weights are the same, quantized or not.

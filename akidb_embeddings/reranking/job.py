@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.reranking.resources import SCORES, RerankResources
 from akidb_embeddings.reranking.result import Scores
 from akidb_embeddings.service.job import Job
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 
 
 class ScoresJob(Job):

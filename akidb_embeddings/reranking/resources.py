@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from akidb_embeddings.checkpoint.pair_tokenizer import PairTokenizer
 from akidb_embeddings.checkpoint.prompts import find_prompt
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint, read_reranker
 from akidb_embeddings.config.rerank import DEFAULT_PAIR_TOKENS, RerankConfig
@@ -14,6 +13,7 @@ from akidb_embeddings.engine.table import retain_engine
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.hub.download import resolve_reranker
 from akidb_embeddings.service.resources import load_engine
+from akidb_embeddings.tokenization.pair_tokenizer import PairTokenizer
 
 SCORES = "scores"
 """What the engine is asked for instead of a pooling: every request to a reranker's engine is alike."""

@@ -1,4 +1,4 @@
-"""The ASGI application: both HTTP APIs behind their middleware, and the OpenAPI document that describes them."""
+"""The ASGI application: the HTTP APIs behind their middleware, and the OpenAPI document that describes them."""
 
 from typing import NoReturn
 
@@ -8,26 +8,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from akidb_embeddings import __version__
-from akidb_embeddings.server import (
-    admin,
-    cohere,
-    cohere_embed,
-    docs,
-    ollama,
-    openai,
-    page,
-    rest,
-    tei,
-    tei_embed,
-    telemetry,
-)
-from akidb_embeddings.server.access import AccessLogMiddleware
-from akidb_embeddings.server.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
-from akidb_embeddings.server.auth import ApiKeys
-from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.health import Health
-from akidb_embeddings.server.middleware import RequestMiddleware
-from akidb_embeddings.server.truncation import TRUNCATED_HEADER
+from akidb_embeddings.server.calls.api_error import KINDS_BY_STATUS, ApiError, ErrorKind
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.calls.handler import Handler
+from akidb_embeddings.server.calls.health import Health
+from akidb_embeddings.server.calls.truncation import TRUNCATED_HEADER
+from akidb_embeddings.server.dialects import cohere, cohere_embed, ollama, openai, rest, tei, tei_embed
+from akidb_embeddings.server.http import admin, docs, page
+from akidb_embeddings.server.http.access import AccessLogMiddleware
+from akidb_embeddings.server.http.middleware import RequestMiddleware
+from akidb_embeddings.server.observability import telemetry
 
 # In the order of matching: REST has all paths that no other API has.
 _APIS = (tei.API, tei_embed.API, ollama.API, cohere.API, cohere_embed.API, openai.API, rest.API)

@@ -14,9 +14,9 @@ from akidb_embeddings.pool.opening import open_service
 from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.registry import SPECS
 from akidb_embeddings.reranking.service import RerankService
-from akidb_embeddings.server.describing import Known, describe
-from akidb_embeddings.server.models import Models
-from akidb_embeddings.server.output_call import probe_options
+from akidb_embeddings.server.calls.describing import Known, describe
+from akidb_embeddings.server.calls.models import Models
+from akidb_embeddings.server.calls.output_call import probe_options
 
 Announce = Callable[[AnyConfig], None]
 

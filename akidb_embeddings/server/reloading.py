@@ -10,7 +10,7 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.pool.pool import ModelPool
 from akidb_embeddings.server.loading import Settings, load_all, pooled_models
-from akidb_embeddings.server.logs import LOG
+from akidb_embeddings.server.observability.logs import LOG
 
 # What takes effect at once. All else is read at the start.
 _OF_MODELS = {"models", "rerankers", "load", "keep_alive", "max_memory", "pinned"}

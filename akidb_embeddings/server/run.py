@@ -15,18 +15,18 @@ import uvicorn
 
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError
-from akidb_embeddings.server import rpc
 from akidb_embeddings.server.app import create_app
-from akidb_embeddings.server.auth import ApiKeys
-from akidb_embeddings.server.connections import Connections, Listener
-from akidb_embeddings.server.descriptors import fit_to_descriptors
-from akidb_embeddings.server.handler import Handler
-from akidb_embeddings.server.http_protocol import HttpProtocol
-from akidb_embeddings.server.listening import check_port, is_reachable, listen
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.calls.handler import Handler
 from akidb_embeddings.server.loading import Announce, Settings, open_models
-from akidb_embeddings.server.logs import LOG
-from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.observability.logs import LOG
+from akidb_embeddings.server.observability.metrics import Metrics
 from akidb_embeddings.server.reloading import Reloading, ignore_sighup
+from akidb_embeddings.server.rpc import server as rpc
+from akidb_embeddings.server.sockets.connections import Connections, Listener
+from akidb_embeddings.server.sockets.descriptors import fit_to_descriptors
+from akidb_embeddings.server.sockets.http_protocol import HttpProtocol
+from akidb_embeddings.server.sockets.listening import check_port, is_reachable, listen
 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 128 + signal.SIGINT

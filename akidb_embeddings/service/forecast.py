@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.engine.statistics import Statistics
 from akidb_embeddings.errors import DeadlineError, OverloadError
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 
 # A call is refused only if it would take this many times as long as it has: what is computed last may be faster.
 _MARGIN = 1.25

@@ -13,7 +13,6 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any, Self
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.engine.engine import Engine
@@ -22,6 +21,7 @@ from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, Un
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 from akidb_embeddings.service.forecast import Forecast
 from akidb_embeddings.service.result import Timings
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 
 _WINDOWS_AHEAD = 2
 # Tokenizing less than this takes under a millisecond: less than moving it to another thread would add.

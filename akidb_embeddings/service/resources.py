@@ -7,13 +7,13 @@ from typing import Any, Self
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.settings import Settings, apply_config, warn_about_base, warn_about_normalization
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.table import acquire_engine, release_engine, retain_engine
 from akidb_embeddings.service.prompter import Prompter
 from akidb_embeddings.service.reading import read_configured
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

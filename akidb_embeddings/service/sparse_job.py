@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.registry.outputs import SPARSE
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import SparseResult
 from akidb_embeddings.service.texts_job import TextsJob
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from akidb_embeddings.vectors.ragged import Rows
 from akidb_embeddings.vectors.sparse import SparseVector
 

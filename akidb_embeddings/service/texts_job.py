@@ -3,10 +3,10 @@
 from abc import abstractmethod
 from typing import Any
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.service.job import Job
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import Result
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 
 
 class TextsJob(Job):

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from akidb_embeddings.checkpoint.token_vectors import QUERY
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.errors import ZeroVectorError
 from akidb_embeddings.registry.outputs import TOKENS
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import TokensResult
 from akidb_embeddings.service.texts_job import TextsJob
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from akidb_embeddings.vectors.finish import Vectors, finish, zero_rows
 from akidb_embeddings.vectors.ragged import Rows
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.errors import ZeroVectorError
 from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.service.texts_job import TextsJob
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from akidb_embeddings.vectors.finish import Vectors, finish, zero_rows
 from akidb_embeddings.vectors.precision import Quantized, quantize
 

@@ -14,8 +14,8 @@ from akidb_embeddings.bulk import passages
 from akidb_embeddings.bulk.passages import PassageSplitter
 from akidb_embeddings.bulk.rows import Reject, Row
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from tests.fixtures import BUNDLED, model_path
 
 PROMPT = "title: none | text: "

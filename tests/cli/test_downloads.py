@@ -198,7 +198,7 @@ def test_serve_says_the_size_and_goes_on(
 
     types(monkeypatch, "")
     monkeypatch.setattr(server_run, "Handler", end)
-    monkeypatch.setattr("akidb_embeddings.server.logs.configure", lambda *_, **__: None)
+    monkeypatch.setattr("akidb_embeddings.server.observability.logs.configure", lambda *_, **__: None)
     caplog.set_level("INFO")
     assert main(["serve", *MODEL, "--port", "0"]) == 1
     assert f"{REPO}: downloading " in caplog.text

@@ -18,7 +18,7 @@ import pytest
 from akidb_embeddings.cli import main, service
 from akidb_embeddings.cli.serve import SERVE
 from akidb_embeddings.cli.service_checks import readiness
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from akidb_embeddings.supervision.here import supervisor
 from tests.cli.tools import BUNDLED
 from tests.conftest import LONG, REPOSITORY, eventually

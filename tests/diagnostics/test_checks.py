@@ -9,11 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.compute import masks
 from akidb_embeddings.diagnostics.checks import Check
 from akidb_embeddings.diagnostics.vector_checks import check_vectors
 from akidb_embeddings.service.vectors_job import VectorsJob
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from tests.fixtures import STATIC, copy_model, long_but, model_path
 from tests.random_models import BERT, CONFIGS, random_model
 

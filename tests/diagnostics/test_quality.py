@@ -7,10 +7,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.diagnostics.quality import Quality, compare
 from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from tests.conftest import Threads
 from tests.fixtures import BUNDLED, copy_model, original_minilm
 from tests.random_models import BERT, QWEN3, random_model

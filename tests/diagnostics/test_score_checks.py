@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import RerankService
-from akidb_embeddings.checkpoint.pair_tokenizer import PairTokenizer
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.compute import masks
 from akidb_embeddings.diagnostics.checks import Check
 from akidb_embeddings.diagnostics.score_checks import check_scores
 from akidb_embeddings.reranking.job import ScoresJob
+from akidb_embeddings.tokenization.pair_tokenizer import PairTokenizer
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from tests.diagnostics.test_verify_rerankers import with_tensor
 from tests.fixtures import copy_model
 from tests.reranking.models import ALL, BERT, QWEN3, XLM_ROBERTA, folder

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from akidb_embeddings.checkpoint.pair_tokenizer import PairTokenizer
 from akidb_embeddings.checkpoint.reranker import read_reranker
 from akidb_embeddings.diagnostics.sample_texts import RANKINGS
 from akidb_embeddings.diagnostics.score_quality import ScoreQuality, compare
+from akidb_embeddings.tokenization.pair_tokenizer import PairTokenizer
 from tests.conftest import Threads
 from tests.diagnostics.test_verify_rerankers import with_tensor
 from tests.fixtures import copy_model, edit_json

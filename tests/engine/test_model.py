@@ -10,13 +10,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.compute.backend import Backend, WeightStorage, cpu, cuda, metal
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
 from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from tests.fixtures import TINY, Array, copy_model, cosines, edit_json, forward, golden, long_but, model_path
 from tests.golden.texts import TEXTS, counted_text
 from tests.random_models import CONFIGS, GEMMA3, QWEN3, Rule, quantize_folder, random_model

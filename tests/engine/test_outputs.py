@@ -7,13 +7,13 @@ from akidb_embeddings.architectures import sparse_heads
 from akidb_embeddings.architectures.sparse_heads import SpladeHead
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.checkpoint.sparse import Splade
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.compute.backend import cpu
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.compute.weights import Weights
 from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
 from akidb_embeddings.registry.heads import MaskedLMSpec
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from tests.engine.test_model import BACKENDS
 from tests.fixtures import model_path
 from tests.golden.texts import TEXTS

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from akidb_embeddings.checkpoint.frame import DEFAULT_INSTRUCTION, FRAME, framed_pair
-from akidb_embeddings.checkpoint.pair_tokenizer import PairTokenizer
 from akidb_embeddings.checkpoint.reranker import read_reranker
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
+from akidb_embeddings.tokenization.pair_tokenizer import PairTokenizer
 from tests.fixtures import DATA, Array
 from tests.golden.pairs import PAIRS, Pair
 

@@ -17,11 +17,11 @@ import pytest
 from akidb_embeddings import EmbeddingConfig, EmbeddingService, RerankService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
-from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.calls.handler import Handler
+from akidb_embeddings.server.calls.models import Models
 from akidb_embeddings.server.loading import loaded_models
-from akidb_embeddings.server.metrics import Metrics
-from akidb_embeddings.server.models import Models
+from akidb_embeddings.server.observability.metrics import Metrics
 from akidb_embeddings.server.run import serve_until
 from tests.conftest import LONG, REPOSITORY, eventually
 from tests.fixtures import model_path

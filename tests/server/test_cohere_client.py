@@ -10,7 +10,7 @@ import pytest
 
 from akidb_embeddings import RerankService
 from akidb_embeddings.reranking.result import ranked
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.conftest import LONG, run_python
 from tests.docs.pages import blocks
 from tests.fixtures import model_path

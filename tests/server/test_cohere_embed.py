@@ -9,7 +9,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService, from_base64
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.conftest import LONG, FakeModel, service
 from tests.fixtures import model_path
 from tests.server.conftest import RERANKER, Running, server_here

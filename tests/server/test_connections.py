@@ -17,8 +17,8 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.connections import Connections, Listener
-from akidb_embeddings.server.http_protocol import MAX_HEAD_BYTES
+from akidb_embeddings.server.sockets.connections import Connections, Listener
+from akidb_embeddings.server.sockets.http_protocol import MAX_HEAD_BYTES
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.calls import Client, address, get, post, stub
 from tests.server.conftest import Running, server_here, server_process

@@ -12,9 +12,9 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.api_error import ApiError, ErrorKind
-from akidb_embeddings.server.content_encoding import content_encoding, decompress
+from akidb_embeddings.server.calls.api_error import ApiError, ErrorKind
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
+from akidb_embeddings.server.http.content_encoding import content_encoding, decompress
 from tests.server.conftest import Running, server_here
 from tests.server.rest_client import client, post, refused
 

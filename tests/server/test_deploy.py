@@ -18,8 +18,9 @@ from akidb_embeddings.cli import COMMANDS
 from akidb_embeddings.cli import service as user_service
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
-from akidb_embeddings.server import rpc, run
+from akidb_embeddings.server import run
 from akidb_embeddings.server.app import describe
+from akidb_embeddings.server.rpc import server as rpc
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
 

@@ -7,10 +7,10 @@ import sys
 import urllib.request
 
 from akidb_embeddings.config.server import ENVIRONMENT_PREFIX, FIELDS, ServerConfig
-from akidb_embeddings.server.api_error import ErrorKind
 from akidb_embeddings.server.app import describe
-from akidb_embeddings.server.rerank_schemas import CohereRerankRequest, TeiRerankRequest
-from akidb_embeddings.server.schemas import EmbedRequest, OpenAIRequest
+from akidb_embeddings.server.calls.api_error import ErrorKind
+from akidb_embeddings.server.dialects.rerank_schemas import CohereRerankRequest, TeiRerankRequest
+from akidb_embeddings.server.http.schemas import EmbedRequest, OpenAIRequest
 from tests.conftest import REPOSITORY
 from tests.server.conftest import Running
 

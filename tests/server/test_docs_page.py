@@ -10,7 +10,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server.app import describe
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.server.browser import Browser, Tab
 from tests.server.conftest import Running, server_here
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.server import embed_call, rest
+from akidb_embeddings.server.calls import embed_call
+from akidb_embeddings.server.dialects import rest
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
 from tests.server.calls import Client, get, metric, post

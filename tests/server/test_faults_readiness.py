@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.server import health
-from akidb_embeddings.server.embed_call import EmbedCall
-from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.calls import health
+from akidb_embeddings.server.calls.embed_call import EmbedCall
+from akidb_embeddings.server.calls.health import Health
 from tests.conftest import LONG, at_once, background, eventually
 from tests.random_models import BERT, random_model
 from tests.server.calls import get, metric, post

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.servicer import SERVICE
+from akidb_embeddings.server.rpc.servicer import SERVICE
 from tests.conftest import LONG, background
 from tests.server.calls import get as quick_get
 from tests.server.calls import stub

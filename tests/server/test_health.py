@@ -8,7 +8,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.errors import WorkerError
-from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.calls.health import Health
 from tests.conftest import FakeModel, eventually, service
 from tests.server.conftest import Running, handler_of, server_here, service_of
 from tests.server.rest_client import get, post

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akidb_embeddings.server import json_pieces, parsing
-from akidb_embeddings.server.api_error import ApiError, ErrorKind
-from akidb_embeddings.server.parsing import StrictBody
-from akidb_embeddings.server.rerank_schemas import CohereRerankRequest
-from akidb_embeddings.server.schemas import EmbedRequest, OpenAIRequest
+from akidb_embeddings.server.calls.api_error import ApiError, ErrorKind
+from akidb_embeddings.server.dialects.rerank_schemas import CohereRerankRequest
+from akidb_embeddings.server.http import json_pieces, parsing
+from akidb_embeddings.server.http.parsing import StrictBody
+from akidb_embeddings.server.http.schemas import EmbedRequest, OpenAIRequest
 
 PIECE = 8
 

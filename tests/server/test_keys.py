@@ -15,8 +15,8 @@ from akidb_embeddings.cli.serve import SERVE
 from akidb_embeddings.cli.service_checks import readiness
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.api_error import ApiError
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.api_error import ApiError
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.conftest import LONG, eventually
 from tests.server.conftest import Running, server_here, server_process
 from tests.server.rest_client import client, get, post, refused

@@ -11,7 +11,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingError, EmbeddingService
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.listening import addresses, is_reachable, listen
+from akidb_embeddings.server.sockets.listening import addresses, is_reachable, listen
 from tests.conftest import LONG
 from tests.server.calls import address, stub
 from tests.server.conftest import Running, server_here

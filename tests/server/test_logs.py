@@ -186,7 +186,7 @@ def test_the_plain_log_is_one_line_a_record_with_exceptions_below() -> None:
     code = """
 import sys
 sys.stderr = sys.stdout
-from akidb_embeddings.server import logs
+from akidb_embeddings.server.observability import logs
 logs.configure("plain")
 logs.log_request("http", "GET /a\\nb", "200", 0.0125, request_id="abc", texts=3)
 logs.LOG.info("On %s", "port 1")

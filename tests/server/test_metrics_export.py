@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from akidb_embeddings import ModelPool
-from akidb_embeddings.server import metrics_export
-from akidb_embeddings.server.metrics import Metrics
+from akidb_embeddings.server.observability import metrics_export
+from akidb_embeddings.server.observability.metrics import Metrics
 from tests.conftest import run_python
 
 PROVIDE = """

@@ -18,9 +18,9 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError, EmbeddingError, MemoryLimitError
 from akidb_embeddings.pool.opening import expected_bytes
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.calls.models import Models
 from akidb_embeddings.server.loading import Settings, open_models, pooled_models
-from akidb_embeddings.server.models import Models
 from akidb_embeddings.server.reloading import Reloading
 from tests.conftest import LONG, background, eventually, run_python
 from tests.fixtures import model_path

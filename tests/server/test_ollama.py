@@ -11,7 +11,7 @@ from langchain_ollama import OllamaEmbeddings
 
 from akidb_embeddings import EmbeddingService, __version__
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.conftest import LONG
 from tests.server.conftest import RERANKER, Running, server_here
 from tests.server.rest_client import get, post, refused

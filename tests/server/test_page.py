@@ -10,8 +10,8 @@ import pytest
 
 from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
-from akidb_embeddings.server.page import PATHS
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.http.page import PATHS
 from tests.server.browser import Browser, Tab
 from tests.server.conftest import RERANKER, Running, server_here
 from tests.server.pages import ANSWERED, LOOK, MARKUP, TEXTS, choose, compare, names, ready, rows

@@ -8,8 +8,8 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server import page
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
+from akidb_embeddings.server.http import page
 from tests.server.conftest import Running, server_here
 
 FOLDER = Path(page.__file__).parent / "web"

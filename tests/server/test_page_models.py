@@ -8,7 +8,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.fixtures import model_path
 from tests.server.browser import Browser, Tab
 from tests.server.conftest import RERANKER, Running, server_here, server_process

@@ -7,7 +7,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.server.browser import Browser, Tab
 from tests.server.conftest import server_here
 from tests.server.pages import LOOK, TEXTS, of_module, ready, rows

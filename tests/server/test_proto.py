@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.servicer import Servicer
+from akidb_embeddings.server.rpc.servicer import Servicer
 from tests.conftest import REPOSITORY
 
 PROTO = "akidb_embeddings/server/embedding.proto"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.server.handler import Handler
+from akidb_embeddings.server.calls.handler import Handler
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.conftest import Running, server_here, service_of
 from tests.server.rest_client import chunks, client, get, post, refused
@@ -230,9 +230,9 @@ def test_an_endpoint_that_fails_is_an_error_in_the_same_form(
 ) -> None:
     with server_here({"m": slow}) as here, client(here) as connection:
         monkeypatch.setattr(Handler, "info", _fail)
-        monkeypatch.setattr("akidb_embeddings.server.health.Health.readiness_problems", _fail)
-        monkeypatch.setattr("akidb_embeddings.server.metrics.generate_latest", _fail)
-        monkeypatch.setattr("akidb_embeddings.server.openai.handler_of", _fail)
+        monkeypatch.setattr("akidb_embeddings.server.calls.health.Health.readiness_problems", _fail)
+        monkeypatch.setattr("akidb_embeddings.server.observability.metrics.generate_latest", _fail)
+        monkeypatch.setattr("akidb_embeddings.server.dialects.openai.handler_of", _fail)
         response = connection.get(path)
         refused(response, 500, "internal")
         assert "secret" not in response.text

@@ -15,7 +15,7 @@ from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, EmbeddingError, WorkerError
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.health import Health
+from akidb_embeddings.server.calls.health import Health
 from akidb_embeddings.server.loading import Settings, open_models
 from tests.cli.tools import run
 from tests.conftest import FakeModel, eventually

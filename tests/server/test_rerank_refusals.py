@@ -12,7 +12,7 @@ from akidb_embeddings import EmbeddingConfig, RerankConfig, RerankService
 from akidb_embeddings.config.server import ServerConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from akidb_embeddings.server.loading import Settings, open_models
 from tests.conftest import LONG
 from tests.fixtures import model_path

@@ -15,10 +15,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
+from akidb_embeddings.server.rpc.servicer import SERVICE
 from akidb_embeddings.server.run import serve_until
-from akidb_embeddings.server.servicer import SERVICE
 from tests.conftest import LONG, FakeModel, background, eventually, service
 from tests.server.calls import stub
 from tests.server.conftest import Running, handler_of, server_here

@@ -17,7 +17,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.server import embedding_pb2 as pb
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
-from akidb_embeddings.server.servicer import SERVICE
+from akidb_embeddings.server.rpc.servicer import SERVICE
 from tests.conftest import LONG, REPOSITORY, FakeModel, eventually, service
 from tests.server.calls import stub
 from tests.server.conftest import Running, server_here

@@ -13,7 +13,7 @@ from llama_index.embeddings.text_embeddings_inference import TextEmbeddingsInfer
 
 from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.registry import BUNDLED
-from akidb_embeddings.server.auth import ApiKeys
+from akidb_embeddings.server.calls.auth import ApiKeys
 from tests.conftest import LONG, FakeModel, background, run_python, service
 from tests.docs.pages import blocks
 from tests.fixtures import model_path

@@ -23,7 +23,8 @@ trace.set_tracer_provider(provider)
 SERVE = """
 import json, urllib.request
 import grpc
-from akidb_embeddings.server import embedding_pb2 as pb, telemetry
+from akidb_embeddings.server import embedding_pb2 as pb
+from akidb_embeddings.server.observability import telemetry
 from akidb_embeddings.server.embedding_pb2_grpc import EmbeddingServiceStub
 from akidb_embeddings import RerankService
 from tests.conftest import service

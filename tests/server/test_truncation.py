@@ -11,7 +11,7 @@ import pytest
 from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.registry import BUNDLED
 from akidb_embeddings.server import embedding_pb2 as pb
-from akidb_embeddings.server.truncation import truncation_warning
+from akidb_embeddings.server.calls.truncation import truncation_warning
 from tests.fixtures import model_path
 from tests.server.calls import metric, stub
 from tests.server.conftest import RERANKER, Running, server_here, server_process

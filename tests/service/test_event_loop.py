@@ -14,9 +14,9 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
-from akidb_embeddings.checkpoint.tokenizer import Tokenizer
 from akidb_embeddings.service import job as job_module
 from akidb_embeddings.service.adapter import ato_lists
+from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from tests.fixtures import BUNDLED, model_path
 
 LIMIT = 0.05  # seconds

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.statistics import Speed, Statistics
 from akidb_embeddings.errors import DeadlineError, OverloadError
 from akidb_embeddings.service.forecast import check_time, expected_tokens
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from tests.conftest import FakeModel, service
 
 IDLE = Statistics(True, 0, 0.0, 0, 0, 0, 0.0, 0, 0, 0.0)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.checkpoint.settings import Settings
-from akidb_embeddings.checkpoint.tokenizer import Tokenized
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.errors import InputError, NonFiniteVectorError, OverloadError, WorkerError
 from akidb_embeddings.service import job as job_module
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.service.vectors_job import VectorsJob
+from akidb_embeddings.tokenization.tokenizer import Tokenized
 from tests.conftest import LONG, FakeModel, Start, background, eventually, row, service, vector_of
 
 LIMIT = 6

@@ -1,0 +1,1 @@
+"""Logs, metrics and traces: ``logs``, ``metrics``, and OpenTelemetry's in ``telemetry`` and ``metrics_export``."""

@@ -1,0 +1,1 @@
+"""gRPC: ``server`` listens, ``servicer`` has the methods, ``messages`` their messages."""
