@@ -55,7 +55,8 @@ def _run(options: Namespace) -> int:
     config = configuration(options)
     # The configured revision belongs to the configured model, not to this one.
     revision = vars(options).get("revision")
-    confirm_either(options.source, revision, config, options)
+    config = config.with_values(model_name=options.source, revision=revision, adapter=None, adapter_revision=None)
+    confirm_either(config, options)
     files = resolve_either(
         options.source, revision=revision, cache_dir=config.cache_dir, auto_download=config.auto_download
     )

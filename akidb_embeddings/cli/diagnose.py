@@ -1,14 +1,15 @@
 """``akidb-embed doctor`` and ``verify``: checks of this machine and of a model."""
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.kinds import add_reranker_option, confirm_either, note_assumed_kind, wanted_kind
-from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
+from akidb_embeddings.cli.options import add_adapter_options, add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import print_message, shorten, table
+from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.hub.download import is_model_cached
 
 if TYPE_CHECKING:
@@ -83,39 +84,55 @@ def _add_verify_arguments(parser: ArgumentParser) -> None:
     add_reranker_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_revision_option(parser)
+
+    def add(option: str, text: str, **settings: Any) -> None:
+        parser.add_argument(option, help=text, default=SUPPRESS, **settings)
+
+    add_adapter_options(add)
     add_location_options(parser)
 
 
 def _verify(options: Namespace) -> int:
     from akidb_embeddings.diagnostics.verify import verify
-    from akidb_embeddings.registry import BUNDLED
 
-    config = configuration(options)
-    model, revision = options.model, vars(options).get("revision")
-    if model is None:
-        model, revision = config.model_name, config.revision
-        if not is_model_cached(model, revision=revision, cache_dir=config.cache_dir):
-            print_message(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
-            model, revision = BUNDLED, None
-    confirm_either(model, revision, config, options)
+    config = _to_verify(options)
+    confirm_either(config, options)
     found = verify(
-        model,
+        config.model_name,
         card=options.card,
         kind=wanted_kind(options),
-        revision=revision,
+        revision=config.revision,
+        adapter=config.adapter,
+        adapter_revision=config.adapter_revision,
         cache_dir=config.cache_dir,
         auto_download=config.auto_download,
     )
     if found.is_kind_assumed:
-        note_assumed_kind(model)
+        note_assumed_kind(config.model_name)
     print(json.dumps(_as_json(found), ensure_ascii=False) if options.json else _verification(found))
     return 0 if found.passed else 1
+
+
+def _to_verify(options: Namespace) -> EmbeddingConfig:
+    """The configuration with the named model; else with the configured one or, if that is not here, the bundled one."""
+    from akidb_embeddings.registry import BUNDLED
+
+    config, given = configuration(options), vars(options)
+    if options.model is not None:
+        named = {name: given.get(name) for name in ("revision", "adapter", "adapter_revision")}
+        return config.with_values(model_name=options.model, **named)
+    model = config.model_name
+    if "adapter" in given or is_model_cached(model, revision=config.revision, cache_dir=config.cache_dir):
+        return config
+    print_message(f"{model} is not on this machine; verifying the bundled {BUNDLED}")
+    return config.with_values(model_name=BUNDLED, revision=None, adapter=None, adapter_revision=None)
 
 
 def _verification(found: "Verification") -> str:
     weights = f"{found.bits} bits" if found.bits else "not quantized"
     lines = [f"{found.name} ({weights})"]
-    lines += [f"{'ok' if check.passed else 'FAIL':<4}  {check.name:<22}  {check.text}" for check in found.checks]
+    width = max(len(check.name) for check in found.checks)
+    lines += [f"{'ok' if check.passed else 'FAIL':<4}  {check.name:<{width}}  {check.text}" for check in found.checks]
     failed = sum(not check.passed for check in found.checks)
     lines.append(
         f"{failed} of {len(found.checks)} checks FAILED" if failed else f"all {len(found.checks)} checks passed"

@@ -6,13 +6,14 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import (
     add_model_options,
     add_precision_option,
     add_prompt_options,
+    add_vectors_option,
     configuration,
     open_service,
     prompt_options,
@@ -20,21 +21,23 @@ from akidb_embeddings.cli.options import (
 from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.registry.outputs import DENSE
 from akidb_embeddings.service import WINDOW_TEXTS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from akidb_embeddings.service.result import EmbeddingResult
+    from akidb_embeddings.service.result import Result
     from akidb_embeddings.service.service import EmbeddingService
     from akidb_embeddings.vectors.precision import Quantized
+    from akidb_embeddings.vectors.sparse import SparseVector
 
 # Texts per call of the service: enough to keep the engine busy, and little memory.
 _CHUNK = 4 * WINDOW_TEXTS
 # Texts below which an input that is read completely gets no progress bar.
 _PROGRESS_BAR_MINIMUM = 256
 
-Results = Iterable[tuple[list[str], "EmbeddingResult"]]
+Results = Iterable[tuple[list[str], "Result"]]
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -47,6 +50,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--base64", action="store_true", help="jsonl: vectors as base64 of their little-endian bytes")
     parser.add_argument("--output", metavar="FILE", default="-", help="where to write (default: standard output)")
+    add_vectors_option(parser)
     add_precision_option(parser)
     add_model_options(parser)
 
@@ -60,15 +64,20 @@ def _run(options: Namespace) -> int:
     if options.format == "npy" and to_terminal:
         raise InputError("npy is binary and cannot go to a terminal: give --output FILE, or redirect with > FILE")
     with open_service(configuration(options), options) as service:
-        prompt = service.resolve_prompt(**prompt_options(options))
+        output = options.output_kind or service.outputs[0]
+        if output != DENSE and (options.base64 or options.format == "npy"):
+            form = "--base64" if options.base64 else "npy"
+            raise InputError(f"{form} is for dense vectors, and these are {output!r}: leave it out, for JSON lines")
         show_progress = sys.stderr.isatty() and not to_terminal
-        embedding = _Embedding(service, texts, prompt, options.precision, show_progress)
+        arguments = {**prompt_options(options), "output": output, "precision": options.precision}
+        service.encode([], **arguments)  # a wrong option is an error before the output is opened
+        embedding = _Embedding(service, texts, arguments, show_progress)
         write = _base64_lines if options.base64 else _FORMATS[options.format]
         with _open_output(options.output) as stream, contextlib.closing(embedding):
             for piece in write(embedding.results(), embedding.empty):
                 stream.write(piece)
                 stream.flush()
-        _report(options, service, embedding, prompt)
+        _report(options, service, embedding)
     return 0
 
 
@@ -95,10 +104,10 @@ class _Embedding:
     """The results of a long input, chunk by chunk, with a progress bar and a count of truncated texts."""
 
     def __init__(
-        self, service: "EmbeddingService", texts: Texts, prompt: str, precision: str, show_progress: bool
+        self, service: "EmbeddingService", texts: Texts, arguments: Mapping[str, Any], show_progress: bool
     ) -> None:
-        self._service, self._texts, self._prompt, self._show_progress = service, texts, prompt, show_progress
-        self._precision = precision
+        """``arguments`` are those of ``EmbeddingService.encode``."""
+        self._service, self._texts, self._arguments, self._show_progress = service, texts, arguments, show_progress
         self._bar: tqdm[NoReturn] | None = None
         self.count = 0
         self.truncated = 0
@@ -110,7 +119,7 @@ class _Embedding:
 
         from akidb_embeddings.vectors.precision import quantize
 
-        return quantize(np.empty((0, self._service.dimension)), self._precision)
+        return quantize(np.empty((0, self._service.dimension)), self._arguments["precision"])
 
     def results(self) -> Results:
         """Chunks of texts, each with its result."""
@@ -118,9 +127,7 @@ class _Embedding:
             if self._bar is None:
                 self._bar = self._start_bar(len(chunk))
             with self._texts.renumber_errors(self.count):
-                result = self._service.encode(
-                    chunk, prompt=self._prompt, progress=self._bar.update, precision=self._precision
-                )
+                result = self._service.encode(chunk, progress=self._bar.update, **self._arguments)
             self.count += len(chunk)
             self.truncated += sum(result.truncated)
             yield chunk, result
@@ -139,8 +146,9 @@ class _Embedding:
             self._bar.close()
 
 
-def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, prompt: str) -> None:
+def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding) -> None:
     if options.format == "npy":  # the file has no place for it
+        prompt = service.resolve_prompt(**prompt_options(options))
         fingerprint = service.fingerprint(prompt, precision=options.precision)
         print_message(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
     if embedding.truncated:
@@ -165,7 +173,17 @@ def _open_output(path: str) -> Iterator[BinaryIO]:
 def _json_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
     """One object per line. Numbers have the fewest digits that restore the same value in their precision."""
     for texts, result in results:
-        yield _lines(texts, result, (f"[{', '.join(vector.astype(str).tolist())}]" for vector in result.vectors))
+        yield _lines(texts, result, map(_as_json, result.vectors))
+
+
+def _as_json(vector: "Quantized | SparseVector") -> str:
+    """A dense vector [dimension], sparse weights, or the vectors [tokens, dimension] of a text's tokens."""
+    from akidb_embeddings.vectors.sparse import SparseVector
+
+    if isinstance(vector, SparseVector):
+        return f'{{"indices": {_as_json(vector.indices)}, "values": {_as_json(vector.values)}}}'
+    numbers = map(_as_json, vector) if vector.ndim > 1 else vector.astype(str).tolist()
+    return f"[{', '.join(numbers)}]"
 
 
 def _base64_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
@@ -173,10 +191,10 @@ def _base64_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:
     from akidb_embeddings.vectors.precision import to_base64
 
     for texts, result in results:
-        yield _lines(texts, result, map(json.dumps, to_base64(result.vectors)))
+        yield _lines(texts, result, map(json.dumps, to_base64(_dense(result))))
 
 
-def _lines(texts: list[str], result: "EmbeddingResult", vectors: Iterable[str]) -> bytes:
+def _lines(texts: list[str], result: "Result", vectors: Iterable[str]) -> bytes:
     fingerprint = json.dumps(result.fingerprint)
     return "".join(
         f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": {vector}, "tokens": {tokens}, '
@@ -193,7 +211,7 @@ def _npy(results: Results, empty: "Quantized") -> Iterator[bytes]:
 
     from akidb_embeddings.vectors.precision import little_endian
 
-    vectors = [little_endian(result.vectors) for _, result in results]
+    vectors = [little_endian(_dense(result)) for _, result in results]
     header = io.BytesIO()
     form = {
         "descr": little_endian(empty).dtype.str,
@@ -204,6 +222,14 @@ def _npy(results: Results, empty: "Quantized") -> Iterator[bytes]:
     yield header.getvalue()
     for part in vectors:
         yield part.tobytes()
+
+
+def _dense(result: "Result") -> "Quantized":
+    """The vectors of a result; the options have been checked."""
+    from akidb_embeddings.service.result import EmbeddingResult
+
+    assert isinstance(result, EmbeddingResult)
+    return result.vectors
 
 
 _SUFFIXES = {".npy": "npy", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -230,7 +256,8 @@ like any other, so line n of the output belongs to line n of the input; a final 
 jsonl: one object per text, {"text", "embedding", "tokens", "truncated", "fingerprint"}: the number of tokens that the
 model saw, whether the text had more, and the name of the space that the vector lies in. Vectors with different
 fingerprints must not be compared. Reading the numbers restores the same float32 values; with --base64, "embedding" is a
-string. Output is written for 2048 texts at a time.
+string. With --vectors sparse it is {"indices", "values"}, the ids of tokens and their weights; with --vectors tokens it
+is a list of vectors, and --prompt must be query or document. Output is written for 2048 texts at a time.
 npy: one array [texts, dimension], float32 unless --precision says otherwise; the fingerprint is printed on stderr.
 
 The name of --output chooses the format if --format does not: .npy is a NumPy array, any other name JSON lines. A name

@@ -29,20 +29,23 @@ def note_assumed_kind(name: str) -> None:
     print_message(f"note: {name} does not say what it is, and is taken for an embedding model; or give --reranker")
 
 
-def confirm_either(name: str, revision: str | None, config: EmbeddingConfig, options: Namespace) -> None:
+def confirm_either(config: EmbeddingConfig, options: Namespace) -> None:
     """``confirm_download`` for a model of either kind.
 
     Args:
-        name: The model.
-        revision: Its revision.
-        config: The configuration, for the cache and whether models may be downloaded.
+        config: The model, its revision and adapter, the cache, and whether models may be downloaded.
         options: The command's parsed options.
 
     Raises:
         SystemExit: The user does not want it.
         EmbeddingError: As in ``download_model``.
     """
-    asked: EmbeddingConfig | RerankConfig = config.with_values(adapter=None, adapter_revision=None)
-    if is_known_reranker(name):
-        asked = RerankConfig(auto_download=config.auto_download, cache_dir=config.cache_dir)
-    confirm_download(asked.with_values(model_name=name, revision=revision), options)
+    asked: EmbeddingConfig | RerankConfig = config
+    if is_known_reranker(config.model_name):
+        asked = RerankConfig(
+            model_name=config.model_name,
+            revision=config.revision,
+            auto_download=config.auto_download,
+            cache_dir=config.cache_dir,
+        )
+    confirm_download(asked, options)

@@ -18,6 +18,7 @@ from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.hub.cache import clear_cache, get_cache_dir
 from akidb_embeddings.hub.download import ModelInfo, download_model, get_model_info, list_cached_models
 from akidb_embeddings.registry import MODELS, RERANKERS, SPECS, ModelSpec, RerankerSpec, Spec
+from akidb_embeddings.registry.outputs import DENSE
 
 _HEADING = ("NAME", "WEIGHTS", "SIZE", "DIMENSION", "POOLING", "TOKENS", "LICENCE", "CACHED", "DESCRIPTION")
 _RERANKER_HEADING = ("RERANKER", "WEIGHTS", "SIZE", "SCORES", "TOKENS", "LANGUAGES", "LICENCE", "CACHED", "DESCRIPTION")
@@ -167,6 +168,7 @@ def _read(info: ModelInfo) -> dict[str, str]:
         "architecture": _architecture(checkpoint),
         "dimension": str(checkpoint.dimension),
         "cut to": describe_lengths(checkpoint.matryoshka),
+        "vectors": ", ".join(checkpoint.outputs),
         "max tokens": f"{checkpoint.max_tokens} at most, {DEFAULT_MAX_TOKENS} unless configured",
         "normalized": "yes" if checkpoint.normalize else "no",
         "quantization": _quantization(checkpoint),
@@ -187,10 +189,12 @@ def _architecture(checkpoint: Checkpoint) -> str:
 
 
 def _effective(checkpoint: Checkpoint, settings: Settings) -> dict[str, str]:
-    facts = {"pooling": settings.pooling, "prompts": _prompts(settings.prompts)}
+    pooling = settings.pooling if DENSE in checkpoint.outputs else ""
+    facts = {"pooling": pooling, "prompts": _prompts(settings.prompts)}
     if settings.default_prompt:
         facts["default prompt"] = json.dumps(settings.default_prompt, ensure_ascii=False)
-    return facts | {"fingerprint": f"{fingerprint(checkpoint, settings, settings.default_prompt)} (default settings)"}
+    name = fingerprint(checkpoint, settings, settings.default_prompt, checkpoint.outputs[0])
+    return facts | {"fingerprint": f"{name} (default settings)"}
 
 
 def _quantization(checkpoint: Checkpoint) -> str:

@@ -13,6 +13,7 @@ from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, FIELDS, Embedd
 from akidb_embeddings.config.rerank import DEFAULT_PAIR_TOKENS, RerankConfig
 from akidb_embeddings.config.rerank import FIELDS as RERANK_FIELDS
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.registry.outputs import OUTPUTS
 from akidb_embeddings.registry.poolings import POOLINGS
 from akidb_embeddings.vectors import WITHOUT_RANGES
 
@@ -32,7 +33,7 @@ LOCATION_FIELDS = ("auto_download", "cache_dir")
 def add_model_options(parser: ArgumentParser) -> None:
     """Add the options for the model and the vectors. An option that is not given leaves the configured value."""
     add = _model_group(parser, "model and vectors", EmbeddingConfig)
-    _add_adapter_options(add)
+    add_adapter_options(add)
     _add_vector_options(add)
     _add_limit_options(add, EmbeddingConfig, "text", f"prompt included (default: {DEFAULT_MAX_TOKENS}")
     add_location_options(parser)
@@ -64,7 +65,8 @@ def _model_group(parser: ArgumentParser, title: str, default: "type[EmbeddingCon
     return add
 
 
-def _add_adapter_options(add: "Add") -> None:
+def add_adapter_options(add: "Add") -> None:
+    """Add the options for a LoRA adapter, by a function that adds an option to a group."""
     add(
         "--adapter",
         "a LoRA adapter to the model: a Hugging Face repository or a folder (default: none)",
@@ -150,6 +152,17 @@ def add_prompt_options(parser: ArgumentParser) -> None:
 def prompt_options(options: Namespace) -> dict[str, str | None]:
     """The parsed options of ``add_prompt_options``, as arguments of ``EmbeddingService.resolve_prompt``."""
     return {"prompt_name": options.prompt_name, "prompt": options.prompt_text, "task": options.prompt_task}
+
+
+def add_vectors_option(container: "Container", outputs: Collection[str] = OUTPUTS) -> None:
+    """Add the option for what a text becomes, of ``outputs``."""
+    container.add_argument(
+        "--vectors",
+        dest="output_kind",  # "output" is a file
+        choices=tuple(outputs),
+        help="what a text becomes: one dense vector, sparse weights of tokens, or a vector of each token (default: "
+        "dense if the model has that, else what it has)",
+    )
 
 
 def add_precision_option(container: "Container") -> None:

@@ -1,4 +1,4 @@
-"""``akidb-embed similarity``: the cosine similarities of texts."""
+"""``akidb-embed similarity``: the similarities of texts."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ from akidb_embeddings.cli.options import (
     add_model_options,
     add_precision_option,
     add_prompt_options,
+    add_vectors_option,
     configuration,
     open_service,
     prompt_options,
@@ -18,8 +19,10 @@ from akidb_embeddings.cli.options import (
 from akidb_embeddings.cli.output import shorten
 from akidb_embeddings.cli.texts import read_texts
 from akidb_embeddings.errors import InputError
+from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 
 if TYPE_CHECKING:
+    from akidb_embeddings.service.service import EmbeddingService
     from akidb_embeddings.vectors.precision import Similarities
 
 _SHORTEST_LABEL = 12
@@ -31,6 +34,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print texts, full matrix and fingerprint as JSON")
     add_prompt_options(parser)
+    add_vectors_option(parser, (DENSE, SPARSE))
     add_precision_option(parser)
     add_model_options(parser)
 
@@ -41,21 +45,37 @@ def _run(options: Namespace) -> int:
     if len(texts) < 2:
         raise InputError(f"similarity needs at least two texts, and got {len(texts)}")
     note_file_names(options.texts, "compared")
-    from akidb_embeddings.vectors.precision import similarity
-
     with open_service(configuration(options), options) as service, given.renumber_errors(0):
-        prompt = service.resolve_prompt(**prompt_options(options))
-        result = service.encode(texts, prompt=prompt, precision=options.precision)
-        dimension = service.dimension
-    matrix = similarity(result.vectors, result.vectors, precision=options.precision, dimension=dimension)
+        matrix, fingerprint = _similarities(service, texts, options)
     if options.json:
-        content = {"texts": texts, "similarity": matrix.tolist(), "fingerprint": result.fingerprint}
+        content = {"texts": texts, "similarity": matrix.tolist(), "fingerprint": fingerprint}
         print(json.dumps(content, ensure_ascii=False))
     elif len(texts) == 2:
         print(f"{matrix[0, 1]:.4f}")
     else:
         print(_table(texts, matrix))
     return 0
+
+
+def _similarities(service: "EmbeddingService", texts: list[str], options: Namespace) -> "tuple[Similarities, str]":
+    """The similarities of texts [n, n], and the fingerprint of their vectors."""
+    from akidb_embeddings.service.result import EmbeddingResult, SparseResult
+    from akidb_embeddings.vectors.precision import similarity
+    from akidb_embeddings.vectors.sparse import sparse_similarity
+
+    output = options.output_kind or service.outputs[0]
+    if output == TOKENS:
+        raise InputError(
+            "this model makes token vectors, which compare queries with documents, not texts with each other: "
+            "akidb_embeddings.maxsim does that"
+        )
+    precision, prompt = options.precision, service.resolve_prompt(**prompt_options(options))
+    found = service.encode(texts, output=output, prompt=prompt, precision=precision)
+    if isinstance(found, SparseResult):
+        return sparse_similarity(found.vectors, found.vectors), found.fingerprint
+    assert isinstance(found, EmbeddingResult)  # the only other one
+    matrix = similarity(found.vectors, found.vectors, precision=precision, dimension=service.dimension)
+    return matrix, found.fingerprint
 
 
 def _table(texts: list[str], matrix: "Similarities") -> str:
@@ -73,9 +93,10 @@ def _table(texts: list[str], matrix: "Similarities") -> str:
 
 
 SIMILARITY = Command(
-    "print cosine similarities of texts: one number for two, a table for more",
+    "print similarities of texts: one number for two, a table for more",
     _add_arguments,
     _run,
     'akidb-embed similarity "a cat" "a kitten" "a car" --model minilm-l6-v2',
+    "Similarities of dense vectors are cosines, those of sparse ones dot products, as their models were trained.",
     takes_texts=True,
 )

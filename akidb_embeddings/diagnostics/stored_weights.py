@@ -81,7 +81,7 @@ def misread_tensor(checkpoint: BaseCheckpoint) -> str:
     from akidb_embeddings.compute.runtime import mx
     from akidb_embeddings.compute.weights import load_tensors
 
-    numbers, chosen = StoredNumbers(), dict(_sample(checkpoint))
+    numbers, chosen = StoredNumbers(), dict(_sample(checkpoint)) | dict(_sample_of_adapter(checkpoint))
     arrays = load_tensors(chosen)
     for name, location in chosen.items():
         array = arrays.pop(name).reshape(-1)
@@ -129,6 +129,13 @@ def _sample(checkpoint: BaseCheckpoint) -> Iterator[tuple[str, Location]]:
             kinds[location.dtype, len(location.shape), in_head].append((name, location))
     for found in kinds.values():
         yield from found[:: -(-len(found) // _TENSORS_PER_KIND)]
+
+
+def _sample_of_adapter(checkpoint: BaseCheckpoint) -> Iterator[tuple[str, Location]]:
+    """Some tensors of its adapter, if it has one, evenly spread over the model."""
+    changes = checkpoint.adapter.changes if checkpoint.adapter else ()
+    for change in changes[:: -(-len(changes) // _TENSORS_PER_KIND) or 1]:
+        yield from ((location.key, location) for location in (change.down, change.up))
 
 
 def _runs(size: int, unit: int = 1) -> list[int]:

@@ -6,10 +6,11 @@ pooled in another way than it was trained: ``verify`` compares published similar
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
 from akidb_embeddings.diagnostics.checks import Check, Rows, Subject, check_agreement, check_truncation
@@ -29,7 +30,7 @@ _SAME_ON_GPU = 0.9999
 _DIFFERENT = 0.99999
 _UNIT = 1e-4
 # Of every length up to a few pages, so that batches are padded, and longer than the windows of local attention.
-_TEXTS = (*QUERIES[::2], *DOCUMENTS[1:4], *DOCUMENTS[10:14], *DOCUMENTS[17:19], *DOCUMENTS[24:28:2], *DOCUMENTS[-4:-2])
+TEXTS = (*QUERIES[::2], *DOCUMENTS[1:4], *DOCUMENTS[10:14], *DOCUMENTS[17:19], *DOCUMENTS[24:28:2], *DOCUMENTS[-4:-2])
 
 
 def check_vectors(service: EmbeddingService) -> Iterator[Check]:
@@ -44,24 +45,16 @@ def check_vectors(service: EmbeddingService) -> Iterator[Check]:
     Raises:
         EmbeddingError: What ``EmbeddingService.encode`` raises, except UnusableVectorError.
     """
-    limit = _SAME_ON_CPU if service.backend == "cpu" else _SAME_ON_GPU
 
     def compute(texts: Sequence[str]) -> Vectors:
         return service.encode(texts, prompt="").vectors
 
-    def compare(name: str, texts: Sequence[str], one: Rows, other: Rows, _: Rows) -> Check:
-        found = row_cosines(one, other)
-        worst = int(found.argmin())
-        passed = bool(found[worst] >= limit)
-        where = "" if passed else f", at {texts[worst]!r:.60}"
-        return Check(name, passed, f"lowest cosine {found[worst]:.7f}{where}", float(found[worst]), limit)
-
     texts = _readable(service)
-    vectors = yield from check_agreement(Subject("text", texts, compute, compare))
+    vectors = yield from check_agreement(Subject("text", texts, compute, comparison(service)))
     if vectors is None:
         return
-    yield _check_length(vectors)
-    yield _check_distinct(service, texts, vectors)
+    yield check_length(vectors)
+    yield check_distinct(service, texts, vectors)
     max_tokens = service.settings.max_tokens
     found = service.encode(["word " * (max_tokens + 8), "word"], prompt="")
     # model2vec cuts texts in characters before it counts tokens.
@@ -71,28 +64,54 @@ def check_vectors(service: EmbeddingService) -> Iterator[Check]:
         yield _check_final_token(service)
 
 
+def comparison(
+    service: EmbeddingService, cosines: Callable[[Rows, Rows], NDArray[np.float64]] = row_cosines
+) -> Callable[[str, Sequence[str], Rows, Rows, Rows], Check]:
+    """What compares two arrays of rows of the same texts, for ``Subject``.
+
+    Args:
+        service: The model, whose backend decides how much may differ.
+        cosines: Makes one cosine per text of the two arrays.
+    """
+    limit = _SAME_ON_CPU if service.backend == "cpu" else _SAME_ON_GPU
+
+    def compare(name: str, texts: Sequence[str], one: Rows, other: Rows, _: Rows) -> Check:
+        found = cosines(one, other)
+        worst = int(found.argmin())
+        passed = bool(found[worst] >= limit)
+        where = "" if passed else f", at {texts[worst]!r:.60}"
+        return Check(name, passed, f"lowest cosine {found[worst]:.7f}{where}", float(found[worst]), limit)
+
+    return compare
+
+
 def _readable(service: EmbeddingService) -> tuple[str, ...]:
     """The texts that have a token: model2vec drops unknown ones, and a model may know nothing of a whole script."""
     if service.checkpoint.config["model_type"] != MODEL2VEC:
-        return _TEXTS
+        return TEXTS
     tokenizer, readable = _tokenizer(service), []
-    for text in _TEXTS:
+    for text in TEXTS:
         with contextlib.suppress(InputError):
             tokenizer.encode([text])
             readable.append(text)
     return tuple(readable)
 
 
-def _check_length(vectors: Vectors) -> Check:
+def check_length(vectors: Vectors) -> Check:
+    """Check that vectors [n, d] have length 1."""
     off = float(np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1).max())
     return Check("length 1", off <= _UNIT, f"off by {off:.1e} at most", off, _UNIT)
 
 
-def _check_distinct(service: EmbeddingService, texts: Sequence[str], vectors: Vectors) -> Check:
-    """Only texts with different tokens count: a model may read a whole script as unknown tokens.
+def check_distinct(service: EmbeddingService, texts: Sequence[str], vectors: Vectors) -> Check:
+    """Check that texts with different tokens have different vectors: a model may read a whole script as unknown tokens.
 
-    For a static model, the mean of tokens' vectors, only the share of each token counts.
+    Args:
+        service: The model.
+        texts: The texts.
+        vectors: float32 [n, d], each of length 1 or zero.
     """
+    # A static model's vector is the mean of its tokens', whatever their order and number.
     read = _shares if service.checkpoint.architecture.is_static else tuple
     ids = [tuple(read(row.tolist())) for row in _tokenizer(service).encode(list(texts)).ids]
     first = sorted({row: index for index, row in reversed(list(enumerate(ids)))}.values())

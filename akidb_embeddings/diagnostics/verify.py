@@ -19,6 +19,8 @@ from akidb_embeddings.diagnostics.comparison import (
     score_tolerance,
     tolerance,
 )
+from akidb_embeddings.diagnostics.output_checks import check_sparse, check_tokens
+from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
 from akidb_embeddings.diagnostics.score_checks import check_scores
 from akidb_embeddings.diagnostics.stored_weights import misread_tensor
 from akidb_embeddings.diagnostics.vector_checks import check_vectors
@@ -26,13 +28,17 @@ from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.hub.either import resolve_either
 from akidb_embeddings.hub.names import find_spec
 from akidb_embeddings.registry import MODELS, RERANKERS, CardExample, ModelSpec, RerankerSpec, RerankExample, Spec
+from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 from akidb_embeddings.reranking.service import RerankService
+from akidb_embeddings.service.reading import read_configured
 from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.vectors.finish import row_cosines
 from akidb_embeddings.vectors.precision import similarity
 
 Kind = Literal["embedding", "reranker"]
-# Of pairs.
+# Of pairs: the checks need no longer ones, and those of 8192 tokens would take minutes on a CPU.
 _MAX_TOKENS = 512
+_UNCHANGED = 0.999999  # a cosine that rounding alone explains
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,12 @@ def verify(
     card: str | None = None,
     kind: type[Spec] = Spec,
     revision: str | None = None,
+    adapter: str | None = None,
+    adapter_revision: str | None = None,
     cache_dir: str | Path | None = None,
     auto_download: bool = True,
 ) -> Verification:
-    """Compute the similarities or scores on a model's card, and run all checks.
-
-    The user's configuration is not used.
+    """Compute the similarities or scores on a model's card, and run all checks, whatever the user has configured.
 
     Args:
         name: A registry name, a repository or a folder.
@@ -86,14 +92,14 @@ def verify(
         kind: ``RerankerSpec`` or ``ModelSpec``, for a folder that does not say of which kind it is; ``Spec`` for the
             card's kind or, without a card, what the folder says.
         revision: Branch, tag or commit of the repository.
+        adapter: A LoRA adapter to the model, a repository or a folder, without a card; None for none.
+        adapter_revision: Branch, tag or commit of the adapter's repository.
         cache_dir: Where models are cached; None for the default.
         auto_download: Whether the model may be downloaded.
 
-    Returns:
-        The results.
-
     Raises:
-        ConfigurationError: Nothing is published for ``card``, or it is of another kind than the model.
+        ConfigurationError: Nothing is published for ``card``, it is of another kind than the model, or it or a
+            reranker is given with an adapter.
         EmbeddingError: What ``EmbeddingService`` or ``RerankService`` raises.
     """
     named = None if card is None else _registry_spec(card)
@@ -104,24 +110,44 @@ def verify(
         _check_kind_of_card(named, name, found)
         kind = type(named)
     checkpoint, spec = read_model(files.path, files.spec, kind), named or files.spec
+    if adapter is not None:
+        _check_adapter_fits(name, checkpoint, adapter, card)
+        spec = None  # what is published is of the model alone
     if isinstance(checkpoint, RerankerCheckpoint):
-        # The checks need no longer pairs, and those of 8192 tokens would take minutes on a CPU.
         max_tokens = min(_MAX_TOKENS, checkpoint.max_tokens)
         with RerankService(config=RerankConfig(model_name=name, max_tokens=max_tokens, **location)) as reranker:
             return _verify_scores(reranker, spec if isinstance(spec, RerankerSpec) else None)
-    pooling = "mean" if checkpoint.pooling is None else "auto"
-    config = EmbeddingConfig(model_name=name, normalize=True, pooling=pooling, **location)
-    with EmbeddingService(config=config) as service:
+    config = EmbeddingConfig(model_name=name, adapter=adapter, adapter_revision=adapter_revision, **location)
+    with EmbeddingService(config=_as_trained(config)) as service:
         result = _verify_vectors(service, spec if isinstance(spec, ModelSpec) else None)
     return replace(result, is_kind_assumed=found is kind is Spec)
+
+
+def _check_adapter_fits(name: str, checkpoint: Checkpoint | RerankerCheckpoint, adapter: str, card: str | None) -> None:
+    if isinstance(checkpoint, RerankerCheckpoint):
+        raise ConfigurationError(field="adapter", reason=f"is {adapter!r}, but {name} is a reranker.")
+    if card is not None:
+        raise ConfigurationError(
+            field="card", reason=f"is {card!r}, whose numbers are of the model without the adapter {adapter!r}."
+        )
+
+
+def _as_trained(config: EmbeddingConfig) -> EmbeddingConfig:
+    """The configuration with what the checks need: vectors of length 1, where the model has a vector per text."""
+    checkpoint = read_configured(config)
+    if DENSE not in checkpoint.outputs:
+        return config
+    return config.with_values(normalize=True, pooling="mean" if checkpoint.pooling is None else "auto")
 
 
 def _verify_vectors(service: EmbeddingService, spec: ModelSpec | None) -> Verification:
     checkpoint, example = service.checkpoint, _card(spec)
     bits = checkpoint.quantization.get("bits")
-    checks = (*_check_pooling(checkpoint), *check_vectors(service), _check_reading(checkpoint))
+    checks = (*_check_pooling(checkpoint), *_check_outputs(service), _check_reading(checkpoint))
+    if _is_finite(checks):
+        checks = (*checks, *_check_effect(service))
     comparison = None
-    if isinstance(example, CardExample) and _is_finite(checks):
+    if isinstance(example, CardExample) and DENSE in service.outputs and _is_finite(checks):
         queries = service.encode(example.queries, prompt_name=example.query_prompt_name).vectors
         documents = service.encode(example.documents, prompt_name=example.document_prompt_name).vectors
         comparison = SimilarityComparison(example, similarity(queries, documents), tolerance(bits))
@@ -144,6 +170,28 @@ def _verify_scores(service: RerankService, spec: RerankerSpec | None) -> Verific
         scores = service.score(pairs, activation=example.activation)
         comparison = ScoreComparison(example, scores, score_tolerance(example, bits))
     return Verification(service.config.model_name, "reranker", False, bits, comparison, checks)
+
+
+def _check_outputs(service: EmbeddingService) -> Iterator[Check]:
+    """All checks of each output. Names of checks begin with the output if it is not the model's first."""
+    run = {DENSE: check_vectors, SPARSE: check_sparse, TOKENS: check_tokens}
+    for output in service.outputs:
+        for check in run[output](service):
+            yield check if output == service.outputs[0] else replace(check, name=f"{output}: {check.name}")
+
+
+def _check_effect(service: EmbeddingService) -> Iterator[Check]:
+    """An adapter must change the vectors: one that was saved before training does not."""
+    adapter, settings = service.checkpoint.adapter, service.settings
+    if adapter is None or DENSE not in service.outputs:
+        return
+    alone = service.config.with_values(adapter=None, adapter_revision=None, pooling=settings.pooling)
+    texts = [*QUERIES[:4], *DOCUMENTS[:4]]
+    with EmbeddingService(config=alone) as base:
+        cosines = row_cosines(service.encode(texts, prompt="").vectors, base.encode(texts, prompt="").vectors)
+    lowest = float(cosines.min())
+    text = f"changes {len(adapter.changes)} matrices; lowest cosine with the model's own vectors {lowest:.7f}"
+    yield Check("adapter", lowest < _UNCHANGED, text, lowest, _UNCHANGED)
 
 
 def _is_finite(checks: Iterable[Check]) -> bool:

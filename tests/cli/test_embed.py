@@ -174,8 +174,9 @@ def test_errors_count_from_the_input_s_first_text(
 def test_a_text_that_looks_like_an_index_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def encode(self: EmbeddingService, *arguments: object, **settings: object) -> None:
-        raise InputError(field="texts", index=1, reason="is 'texts[0]', which gives no tokens.")
+    def encode(self: EmbeddingService, texts: list[str], **settings: object) -> None:
+        if texts:
+            raise InputError(field="texts", index=1, reason="is 'texts[0]', which gives no tokens.")
 
     monkeypatch.setattr(EmbeddingService, "encode", encode)
     assert main(["a", "texts[0]", *TINY]) == 2

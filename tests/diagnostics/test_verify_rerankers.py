@@ -128,7 +128,7 @@ def test_another_instruction_is_found_out(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_missing_frame_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("akidb_embeddings.checkpoint.pair_template.FRAME", frame.Frame(frame.FRAME.before, ""))
+    monkeypatch.setattr("akidb_embeddings.tokenization.pair_template.FRAME", frame.Frame(frame.FRAME.before, ""))
     assert not compared(checked(folder(QWEN3), monkeypatch, QWEN3)).reproduced
 
 

@@ -10,9 +10,9 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.registry import MODELS, ModelSpec
 from akidb_embeddings.tokenization.tokenizer import Tokenizer
-from tests.tokenization.test_tokenizer_differences import of_transformers
 from tests.fixtures import copy_model, edit_json
 from tests.golden.tokenizer_folders import TEXTS
+from tests.tokenization.test_tokenizer_differences import of_transformers
 
 ADDS_NOTHING = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 
