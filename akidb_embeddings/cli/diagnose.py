@@ -118,9 +118,11 @@ def _to_verify(options: Namespace) -> EmbeddingConfig:
     from akidb_embeddings.registry import BUNDLED
 
     config, given = configuration(options), vars(options)
+    if options.card is not None and "adapter" not in given:  # its numbers are of the model alone
+        config = config.with_values(adapter=None, adapter_revision=None)
     if options.model is not None:
-        named = {name: given.get(name) for name in ("revision", "adapter", "adapter_revision")}
-        return config.with_values(model_name=options.model, **named)
+        named = {name: given[name] for name in ("revision", "adapter", "adapter_revision") if name in given}
+        return EmbeddingConfig.resolve(config, model_name=options.model, **named)
     model = config.model_name
     if "adapter" in given or is_model_cached(model, revision=config.revision, cache_dir=config.cache_dir):
         return config

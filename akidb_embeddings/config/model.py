@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from akidb_embeddings.config.file import check_keys, find_config_file, read_section
 from akidb_embeddings.config.rules import BOOLEAN, COUNT, Rule, choice
 from akidb_embeddings.errors import ConfigurationError
+from akidb_embeddings.registry import SPECS
 
 
 class _AsConfigured:
@@ -27,6 +28,21 @@ CONSTRUCTOR = "constructor"
 def _is_folder_name(path: str | Path) -> bool:
     # A remaining "~" names a user without a home; taken literally, it would create a folder called "~user".
     return bool(str(path).strip()) and not os.path.expanduser(path).startswith("~")
+
+
+def _is_same(name: object, other: object) -> bool:
+    """Whether two names are one model's: equal, spellings of one folder, or a short name and its repository."""
+    if name == other or not (isinstance(name, str) and isinstance(other, str)):
+        return name == other
+    return _place(name) == _place(other)
+
+
+def _place(name: str) -> str:
+    folder = os.path.expanduser(name.strip())
+    if os.path.isdir(folder):
+        return os.path.realpath(folder)
+    spec = SPECS.get(name.strip())
+    return name.strip() if spec is None or spec.bundled else spec.repo
 
 
 PROMPT_NAME = Rule(str, "the name of one of the model's prompts", str.strip, optional=True)
@@ -176,7 +192,7 @@ class ModelConfig:
             config: A whole configuration.
             config_path: A YAML file with one.
             **overrides: Fields of the class. ``model_name`` and ``adapter`` may also be paths. A model other than the
-                base's resets ``revision`` and ``adapter``, which belong to the base's model.
+                base's, however it is spelled, resets ``revision`` and ``adapter``, which belong to the base's model.
 
         Raises:
             ConfigurationError: ``config`` is of another class, or a file, key or value is not allowed.
@@ -190,7 +206,7 @@ class ModelConfig:
         for name, belonging in cls._belonging.items():
             if isinstance(overrides.get(name), os.PathLike):
                 overrides[name] = os.fspath(overrides[name])
-            if overrides.get(name, getattr(base, name)) != getattr(base, name):
+            if not _is_same(overrides.get(name, getattr(base, name)), getattr(base, name)):
                 for field in belonging:
                     if getattr(base, field) is not None:
                         overrides.setdefault(field, None)

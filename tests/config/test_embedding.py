@@ -163,3 +163,29 @@ def test_to_dict_round_trip_holds_plain_values(tmp_path: Path) -> None:
 
 def test_repr_shows_the_fields_only() -> None:
     assert repr(EmbeddingConfig()) == f"EmbeddingConfig({', '.join(f'{k}={v!r}' for k, v in DEFAULTS.items())})"
+
+
+@pytest.mark.parametrize("spelling", ["{folder}/", "./{name}", "{folder}/../{name}", "~/{name}"])
+def test_another_spelling_of_the_model_keeps_what_belongs_to_it(
+    spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "other").mkdir()
+    base = EmbeddingConfig(model_name=str(folder), adapter="org/lora", adapter_revision="abc")
+    spelled = spelling.format(folder=folder, name="model")
+    kept = EmbeddingConfig.resolve(base, model_name=spelled)
+    assert (kept.model_name, kept.adapter, kept.adapter_revision) == (spelled, "org/lora", "abc")
+    assert EmbeddingConfig.resolve(base, model_name=Path(spelled)).adapter == "org/lora"
+    other = EmbeddingConfig.resolve(base, model_name=spelled.replace("model", "other"))
+    assert (other.adapter, other.adapter_revision) == (None, None)
+
+
+def test_a_short_name_and_its_repository_are_one_model() -> None:
+    base = EmbeddingConfig(model_name="Qwen/Qwen3-Embedding-0.6B", adapter="org/lora", revision="abc")
+    assert EmbeddingConfig.resolve(base, model_name="qwen3-0.6b").revision == "abc"
+    assert EmbeddingConfig.resolve(base, model_name="qwen3-0.6b-4bit").adapter is None
+    bundled = EmbeddingConfig(model_name="sentence-transformers/all-MiniLM-L6-v2", adapter="org/lora")
+    assert EmbeddingConfig.resolve(bundled, model_name="minilm-l6-v2").adapter is None  # other weights
