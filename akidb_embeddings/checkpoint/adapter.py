@@ -76,6 +76,8 @@ def read_adapter(
     tensors: Tensors,
     quantization: Mapping[str, Any],
     head_layers: Collection[str] = (),
+    *,
+    stores_transposed: bool = False,
 ) -> Adapter:
     """Read an adapter, and match its tensors with the model's.
 
@@ -85,6 +87,7 @@ def read_adapter(
         tensors: The model's tensors.
         quantization: The model's ``quantization``, as in ``BaseCheckpoint``.
         head_layers: The layers of the model's head, of those that the architecture ignores.
+        stores_transposed: Whether the model's layers store their matrices as [inputs, outputs].
 
     Raises:
         CheckpointError: A file is missing or damaged; a setting is not supported; or a tensor belongs to no matrix of
@@ -103,9 +106,8 @@ def read_adapter(
             raise CheckpointError(
                 f"{file} changes {module}, and the model has no {module}.weight: the adapter belongs to another model."
             )
-        # For linear layers, all that this library's own architectures have, PEFT sets fan_in_fan_out to false.
-        transposed = is_table or (config.fan_in_fan_out and bool(architecture.computed_by))
-        change = LowRank(layer, down, up, config.scaling(module), transposed)
+        # fan_in_fan_out says it, too, but PEFT corrects that by the kind of layer.
+        change = LowRank(layer, down, up, config.scaling(module), is_table or stores_transposed)
         shape = _matrix_shape(layer, tensors, quantization)
         if change.shape != shape:
             raise CheckpointError(

@@ -39,6 +39,9 @@ _ADVICE = (
     "Merge the adapter with PEFT's merge_and_unload, which computes it, save the model, and give that folder as the "
     "model."
 )
+_NO_ADAPTERS = (
+    "Rerankers take no adapters: merge this one with PEFT's merge_and_unload, save the model, and give that folder."
+)
 _MOST_PATTERNS = 1000  # the largest models have 700 matrices
 _LONGEST_PATTERN = 1000
 # Names, which are regular expressions for PEFT. Without repetition and groups, which could take very long to match.
@@ -69,11 +72,9 @@ class AdapterConfig:
 
     Attributes:
         base: The name of the model that the adapter was trained on; None if it is not given.
-        fan_in_fan_out: Whether the layers store their matrices as [inputs, outputs].
     """
 
     base: str | None
-    fan_in_fan_out: bool
     ranks: Values
     alphas: Values
     use_rslora: bool
@@ -111,15 +112,14 @@ def read_adapter_config(path: Path) -> AdapterConfig:
             raise CheckpointError(f"{file} does not give {key}, on which the adapter's scaling depends.")
     return AdapterConfig(
         base=config.get("base_model_name_or_path"),
-        fan_in_fan_out=bool(config.get("fan_in_fan_out")),
         ranks=_values(file, config, "r", "rank_pattern", whole_from(1)),
         alphas=_values(file, config, "lora_alpha", "alpha_pattern", NUMBER),
         use_rslora=bool(config.get("use_rslora")),
     )
 
 
-def refuse_adapter(path: Path) -> None:
-    """Refuse the folder of an adapter where a model's is expected.
+def refuse_adapter(path: Path, *, is_reranker: bool = False) -> None:
+    """Refuse the folder of an adapter where a model's, or a reranker's, is expected.
 
     Raises:
         CheckpointError: It is an adapter's.
@@ -129,7 +129,10 @@ def refuse_adapter(path: Path) -> None:
         base = read_json(file).get("base_model_name_or_path") or "another model"
         raise CheckpointError(
             f"{path} is no whole model but a LoRA adapter, which changes the weights of {base!s:.200}.",
-            hint="Give that model as {model_name}, and the adapter as {adapter}.",
+            hint=_NO_ADAPTERS
+            if is_reranker
+            else "Give that model in its place, and this as {adapter}; a server takes "
+            "adapters from its configuration file.",
         )
 
 

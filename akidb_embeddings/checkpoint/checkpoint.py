@@ -80,6 +80,10 @@ class Checkpoint(BaseCheckpoint):
         return tuple(output for output, is_made in made.items() if is_made)
 
 
+# mlx-lm's architectures whose layers are transformers' Conv1D, which stores matrices as [inputs, outputs].
+_CONV1D = ("gpt2",)
+
+
 def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | None = None) -> Checkpoint:
     """Read a model folder.
 
@@ -125,7 +129,7 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
         default_prompt=default_prompt,
         quantization=quantization,
         tensors=tensors,
-        adapter=None if adapter is None else _adapter(adapter, architecture, tensors, quantization, splade),
+        adapter=None if adapter is None else _adapter(adapter, config, architecture, tensors, quantization, splade),
         sparse=splade or weights,
         late=late,
     )
@@ -133,10 +137,22 @@ def read_checkpoint(path: Path, spec: ModelSpec | None = None, adapter: Path | N
 
 
 def _adapter(
-    path: Path, architecture: Architecture, tensors: Tensors, quantization: Mapping[str, Any], splade: Splade | None
+    path: Path,
+    config: Mapping[str, Any],
+    architecture: Architecture,
+    tensors: Tensors,
+    quantization: Mapping[str, Any],
+    splade: Splade | None,
 ) -> Adapter:
     spec = architecture.masked_lm if splade else None
-    found = read_adapter(path, architecture, tensors, quantization, spec.layers if spec else ())
+    found = read_adapter(
+        path,
+        architecture,
+        tensors,
+        quantization,
+        spec.layers if spec else (),
+        stores_transposed=config["model_type"] in _CONV1D,
+    )
     if spec and splade and splade.tied and any(change.layer == spec.table for change in found.changes):
         raise CheckpointError(
             f"{path} changes the token embeddings, which are also the last layer of this masked language model. PEFT "

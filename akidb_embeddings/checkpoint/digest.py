@@ -8,17 +8,16 @@ from pathlib import Path, PurePosixPath
 
 from akidb_embeddings.checkpoint.adapter_config import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from akidb_embeddings.checkpoint.folder import ModelFolder
-from akidb_embeddings.checkpoint.modules import Step
+from akidb_embeddings.checkpoint.modules import Step, read_steps
 from akidb_embeddings.errors import CheckpointError
 
 # The files that affect vectors, besides those of modules. Prompts are not among them, because fingerprints contain the
 # prompt itself.
-_DIGEST_FILES = (
-    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "sentence_*_config.json", "modules.json",
-)  # fmt: skip
-
-_ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "sentence_*_config.json", "modules.json")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_DIGEST_FILES = ("*.safetensors", "config.json", *_TOKENIZER_FILES, "sentence_*_config.json", "modules.json")
+_ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+# Those that count where an adapter has the first of them.
+_ADAPTER_MODULES = ("modules.json", "sentence_*_config.json", *_TOKENIZER_FILES)
 
 # The state and SHA-256 of each file that was read, so that a process that loads a model again does not read it again.
 # There is no lock, which a fork could leave locked; in the worst case two threads read the same file.
@@ -56,10 +55,15 @@ def digest_files(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def _name(file: Path, folder: ModelFolder) -> str:
-    """The name of a file, wherever its folder is."""
-    if folder.adapter is not None and file.is_relative_to(folder.adapter):
-        return f"adapter/{file.relative_to(folder.adapter).as_posix()}"
-    return file.relative_to(folder.path).as_posix()
+    """The name of a file, wherever its folder is; either folder may be in the other one."""
+    in_model, in_adapter = (
+        file.relative_to(root).as_posix() if root is not None and file.is_relative_to(root) else None
+        for root in (folder.path, folder.adapter)
+    )
+    if in_adapter is not None and (in_model is None or len(in_adapter) < len(in_model)):
+        return f"adapter/{in_adapter}"
+    assert in_model is not None  # there are no other files
+    return in_model
 
 
 def _hash(file: Path) -> str:
@@ -86,14 +90,22 @@ def _file_state(file: int) -> tuple[int, ...]:
 def deciding_files(path: Path, steps: Sequence[Step], adapter: Path | None = None) -> list[Path]:
     """The files of a model's folder, of its modules and of an adapter to it that affect vectors, sorted."""
     files = {file for pattern in _DIGEST_FILES for file in path.glob(pattern)}
-    files |= set(deciding_adapter_files(adapter)) if adapter is not None else set()
-    for step in steps:
-        if step.folder != path:
-            names = ("config.json", "*.safetensors", "tokenizer.json")
-            files |= {file for name in names for file in step.folder.glob(name)}
+    files |= _adapter_files(adapter) if adapter is not None else set()
+    files |= {file for step in steps if step.folder not in (path, adapter) for file in _module_files(step)}
     return sorted(file for file in files if file.is_file())
 
 
 def deciding_adapter_files(path: Path) -> list[Path]:
-    """The files of an adapter's folder that affect vectors, besides those of its modules, sorted."""
-    return sorted(file for pattern in _ADAPTER_FILES for file in path.glob(pattern))
+    """The files of an adapter's folder that affect vectors, those of its modules included, sorted."""
+    steps = read_steps(path) if (path / "modules.json").is_file() else []
+    files = _adapter_files(path) | {file for step in steps if step.folder != path for file in _module_files(step)}
+    return sorted(file for file in files if file.is_file())
+
+
+def _adapter_files(path: Path) -> set[Path]:
+    patterns = _ADAPTER_FILES + (_ADAPTER_MODULES if (path / "modules.json").is_file() else ())
+    return {file for pattern in patterns for file in path.glob(pattern)}
+
+
+def _module_files(step: Step) -> set[Path]:
+    return {file for name in ("config.json", "*.safetensors", "tokenizer.json") for file in step.folder.glob(name)}

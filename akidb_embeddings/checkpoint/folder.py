@@ -52,6 +52,7 @@ class ModelFolder:
         tokenizer_config: tokenizer_config.json; {} if there is none.
         special_tokens_map: special_tokens_map.json; {} if there is none.
         added_tokens: added_tokens.json, tokens and their ids; {} if there is none.
+        tokenizer: The folder of tokenizer.json and the files beside it.
         adapter: The folder of an adapter to the model; None if there is none.
     """
 
@@ -66,11 +67,12 @@ class ModelFolder:
     tokenizer_config: Mapping[str, Any]
     special_tokens_map: Mapping[str, Any]
     added_tokens: Mapping[str, Any]
+    tokenizer: Path
     adapter: Path | None = None
 
     @property
     def encoder(self) -> Path:
-        """The folder of the encoder's weights and tokenizer."""
+        """The folder of the encoder's weights; of a static model's, also of its tokenizer."""
         first = self.steps[0]
         return first.folder if first.kind == STATIC else self.path
 
@@ -84,8 +86,9 @@ def tokenizer_bytes(path: Path) -> int:
 def read_folder(path: Path, layout: Layout | None = None, adapter: Path | None = None) -> ModelFolder:
     """Read the JSON files of a model folder.
 
-    An adapter's folder with sentence-transformers files says what comes after the encoder that it was trained in, such
-    as pooling. These files then take the place of the model's, as in sentence-transformers.
+    An adapter's folder with sentence-transformers files says what comes before and after the encoder that it was
+    trained in, such as limits and pooling. These files and the tokenizer beside them then take the place of the
+    model's, as in sentence-transformers.
 
     Args:
         path: The folder.
@@ -99,6 +102,7 @@ def read_folder(path: Path, layout: Layout | None = None, adapter: Path | None =
     refuse_adapter(path)
     config = read_config(path)
     described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
+    tokenizer = described if (described / "tokenizer.json").is_file() else path
     layout = layout or layout_of(described)
     steps = read_steps(described, layout)
     is_static = config.get("model_type") in (MODEL2VEC, STATIC_EMBEDDING)  # these read tokenizer.json alone
@@ -111,9 +115,10 @@ def read_folder(path: Path, layout: Layout | None = None, adapter: Path | None =
         transformer=transformer_settings(described, layout),
         pooling=trained_pooling(steps),
         description=_checked(described / PROMPTS_FILE, _DESCRIPTION),
-        tokenizer_config={} if is_static else _checked(path / "tokenizer_config.json", _TOKENIZER),
-        special_tokens_map={} if is_static else read_json(path / "special_tokens_map.json"),
-        added_tokens={} if is_static else read_json(path / "added_tokens.json"),
+        tokenizer_config={} if is_static else _checked(tokenizer / "tokenizer_config.json", _TOKENIZER),
+        special_tokens_map={} if is_static else read_json(tokenizer / "special_tokens_map.json"),
+        added_tokens={} if is_static else read_json(tokenizer / "added_tokens.json"),
+        tokenizer=tokenizer,
         adapter=adapter,
     )
 

@@ -88,7 +88,7 @@ def read_reranker(path: Path, spec: RerankerSpec | None = None) -> RerankerCheck
     Raises:
         CheckpointError: A file is missing or damaged, a setting is not supported, or it is no reranker.
     """
-    refuse_adapter(path)
+    refuse_adapter(path, is_reranker=True)
     _check_kind(path, read_json(path / "config.json", required=True))
     folder = read_folder(path, RERANKER)
     architecture = read_architecture(path, folder.config)

@@ -118,8 +118,9 @@ def _key(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Hashable:
     """What an engine computes. A folder whose weights or settings have been rewritten is another model."""
     files = {location.file.resolve() for location in checkpoint.tensors.values()}
     files |= {file.resolve() for file in checkpoint.adapter.files} if checkpoint.adapter else set()
-    stats = [(str(file), file.stat()) for file in files]
-    versions = tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
+    stats = sorted((str(file), file.stat()) for file in files)
+    # The times of contents may be set back, as copying programs do; that of the last change may not.
+    versions = tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats)
     config, steps = json.dumps(checkpoint.config), (type(checkpoint), checkpoint.after_encoder, checkpoint.adapter)
     return memory, compute, checkpoint.path.resolve(), versions, config, steps
 

@@ -81,8 +81,7 @@ def _load(config: EmbeddingConfig) -> EmbeddingService:
 def _version_of_files(config: EmbeddingConfig, path: Path | None, adapter: Path | None) -> str:
     if path is None:
         assert adapter is not None
-        found = *deciding_adapter_files(adapter), *adapter.glob(PROMPTS_FILE), *adapter.glob("[0-9]*_*/*")
-        files = sorted(file for file in found if file.is_file())
+        files = sorted((*deciding_adapter_files(adapter), *adapter.glob(PROMPTS_FILE)))
         return digest_files((file.relative_to(adapter).as_posix(), file) for file in files)[:20]
     described = adapter if adapter is not None and (adapter / "modules.json").is_file() else path
     watched = [*deciding_files(path, read_steps(described), adapter), described / PROMPTS_FILE]

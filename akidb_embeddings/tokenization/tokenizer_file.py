@@ -30,7 +30,7 @@ def read_tokenizer(folder: ModelFolder) -> FastTokenizer:
     Raises:
         CheckpointError: A file cannot be read, or a setting has a value of the wrong type.
     """
-    tokenizer = load_tokenizer(folder.path / "tokenizer.json")
+    tokenizer = load_tokenizer(folder.tokenizer / "tokenizer.json")
     settings = tokenizer_settings(folder)
     _refuse_other_tokenizers(folder, settings)
     name = class_name(folder, settings)
@@ -38,8 +38,8 @@ def read_tokenizer(folder: ModelFolder) -> FastTokenizer:
     fits = type(tokenizer.model).__name__ in kind.models
     if kind.adds_bos is not None and not fits:
         raise CheckpointError(
-            f"{folder.path} names the tokenizer class {name}, made for {' or '.join(kind.models)}, but tokenizer.json "
-            f"is {type(tokenizer.model).__name__}. Correct tokenizer_class in tokenizer_config.json."
+            f"{folder.tokenizer} names the tokenizer class {name}, made for {' or '.join(kind.models)}, but "
+            f"tokenizer.json is {type(tokenizer.model).__name__}. Correct tokenizer_class in tokenizer_config.json."
         )
     normalizer: Normalizer | None = tokenizer.normalizer
     if kind.bert_settings and fits and (normalizer is None or isinstance(normalizer, BertNormalizer)):
@@ -88,22 +88,23 @@ def add_markers(tokenizer: FastTokenizer, markers: Collection[str]) -> None:
 
 def _refuse_other_tokenizers(folder: ModelFolder, settings: Mapping[str, Any]) -> None:
     """Refuse what makes transformers use something else than tokenizer.json."""
-    for file, given in (("tokenizer_config.json", settings), ("config.json", folder.config)):
+    files = folder.tokenizer / "tokenizer_config.json", folder.path / "config.json"
+    for file, given in zip(files, (settings, folder.config), strict=True):
         code = given.get("auto_map")
         if isinstance(code, list) or (isinstance(code, Mapping) and "AutoTokenizer" in code):
             raise CheckpointError(
-                f"{folder.path / file} names remote code for the tokenizer (auto_map: {code}), which is not executed."
+                f"{file} names remote code for the tokenizer (auto_map: {code}), which is not executed."
             )
     names = settings.get("fast_tokenizer_files") or ()
     if any(name != "tokenizer.json" for name in names):
         raise CheckpointError(
-            f"{folder.path} has tokenizers for several versions of transformers (fast_tokenizer_files: {names}). Keep "
-            "the right one as tokenizer.json, and remove the key from tokenizer_config.json."
+            f"{folder.tokenizer} has tokenizers for several versions of transformers (fast_tokenizer_files: {names}). "
+            "Keep the right one as tokenizer.json, and remove the key from tokenizer_config.json."
         )
     if settings.get("fix_mistral_regex") and folder.config.get("model_type") in _MISTRAL:
         raise CheckpointError(
-            f"{folder.path} asks for another pre-tokenizer than tokenizer.json's (fix_mistral_regex), which is not "
-            "supported. Save the tokenizer with it: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+            f"{folder.tokenizer} asks for another pre-tokenizer than tokenizer.json's (fix_mistral_regex), which is "
+            "not supported. Save the tokenizer with it: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
         )
 
 
@@ -139,7 +140,7 @@ def class_name(folder: ModelFolder, settings: Mapping[str, Any]) -> str:
     """
     given = settings.get("tokenizer_class") or folder.config.get("tokenizer_class")
     if given is not None and not isinstance(given, str):
-        raise CheckpointError(f"{folder.path} gives tokenizer_class as {given!r}; it must be a name.")
+        raise CheckpointError(f"{folder.tokenizer} gives tokenizer_class as {given!r}; it must be a name.")
     return tokenizer_class_name(str(folder.config.get("model_type")), given)
 
 

@@ -1,5 +1,7 @@
 """Models with LoRA adapters give PEFT's vectors; see ``golden/make_adapters.py``."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,60 @@ def test_fan_in_fan_out_is_set_aside_for_linear_layers_as_in_peft(tmp_path: Path
     adapter = adapter_copy("tiny-bert-lora", tmp_path / "adapter", fan_in_fan_out=True)
     with adapted("tiny-bert", adapter) as embedder:
         np.testing.assert_allclose(embedder.embed(FEW), golden("tiny-bert-lora")["texts"][:12], atol=1e-5)
+
+
+def test_fan_in_fan_out_is_set_aside_for_what_mlx_lm_computes_too(tmp_path: Path) -> None:
+    """PEFT corrects it by the kind of layer; of square matrices nothing else would tell."""
+    adapters = [tmp_path / name for name in ("false", "true")]
+    for path, flag in zip(adapters, (False, True), strict=True):
+        copy_model(adapter_path("tiny-qwen3-lora"), path)
+        edit_json(path / "adapter_config.json", fan_in_fan_out=flag, rank_pattern={}, alpha_pattern={}, r=4)
+        generator = np.random.default_rng(0)
+        layer = "base_model.model.model.layers.0.self_attn.o_proj"
+        shapes = {"lora_A": (4, 32), "lora_B": (32, 4)}
+        tensors = {
+            f"{layer}.{part}.weight": generator.normal(0, 0.3, shape).astype(np.float32)
+            for part, shape in shapes.items()
+        }
+        save_file(tensors, path / "adapter_model.safetensors")
+    vectors = []
+    for path in adapters:
+        with EmbeddingService(model_path("tiny-llama"), adapter=path, pooling="last") as embedder:
+            vectors.append(embedder.embed(FEW))
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+def test_the_tokenizer_and_limit_of_the_adapter_take_the_place_of_the_models(tmp_path: Path) -> None:
+    """sentence-transformers 6 writes the limit into the adapter's tokenizer_config.json, and reads that tokenizer."""
+    base = copy_model("tiny-bert", tmp_path / "base")
+    edit_json(base / "sentence_bert_config.json", max_seq_length=20)
+    adapter = adapter_copy("tiny-bert-lora", tmp_path / "adapter")
+    files = ["modules.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json"]
+    for name in files:
+        shutil.copy(base / name, adapter / name)
+    shutil.copytree(base / "1_Pooling", adapter / "1_Pooling")
+    (adapter / "sentence_bert_config.json").write_text('{"transformer_task": "feature-extraction"}', encoding="utf-8")
+    text, found = "word " * 40, []
+    for limit, side in ((12, "right"), (12, "left"), (16, "right")):
+        edit_json(adapter / "tokenizer_config.json", model_max_length=limit, truncation_side=side)
+        with EmbeddingService(base, adapter=adapter) as embedder:
+            result = embedder.encode([f"{text} end"])
+            assert embedder.settings.max_tokens == limit
+            assert (result.token_counts, result.truncated) == ([limit], [True])
+            found.append((result.vectors.tobytes(), result.fingerprint))
+    assert len({vector for vector, _ in found}) == len({name for _, name in found}) == 3
+
+
+def test_a_file_that_is_rewritten_with_its_old_time_is_read_again(tmp_path: Path) -> None:
+    """As copying programs do, also while a service with the old file is open."""
+    adapter = adapter_copy("tiny-bert-lora", tmp_path / "adapter")
+    file = adapter / "adapter_model.safetensors"
+    with adapted("tiny-bert", adapter) as first:
+        before = file.stat()
+        save_file({key: value * (-1 if "lora_B" in key else 1) for key, value in load_file(file).items()}, file)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with adapted("tiny-bert", adapter) as second:
+            assert cosines(first.embed(FEW), second.embed(FEW)).min() < 0.999
 
 
 def test_an_adapter_of_the_language_model_fits_the_bare_encoder(tmp_path: Path) -> None:

@@ -61,8 +61,24 @@ def test_digest_with_an_adapter_does_not_depend_on_which_folder_is_first(folder:
     for name in ("a", "z", "model/adapter"):  # before the model's folder, after it, and in it
         shutil.copytree(adapter, tmp_path / name)
         digests.add(read_checkpoint(folder, adapter=tmp_path / name).digest)
+    inside = tmp_path / "a" / "model"  # the model in its adapter's folder
+    shutil.copytree(folder, inside, ignore=lambda *_: ["adapter"])
+    digests.add(read_checkpoint(inside, adapter=tmp_path / "a").digest)
     assert len(digests) == 1
     assert digests != {digest(folder)}
+
+
+def test_an_adapters_tokenizer_counts_if_it_is_used(folder: Path, tmp_path: Path) -> None:
+    adapter = copy_model(adapter_path("tiny-bert-lora"), tmp_path / "adapter")
+    alone = read_checkpoint(folder, adapter=adapter).digest
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, adapter / name)
+    assert read_checkpoint(folder, adapter=adapter).digest == alone  # PEFT's folders have one that none reads
+    shutil.copy(folder / "modules.json", adapter)
+    shutil.copytree(folder / "1_Pooling", adapter / "1_Pooling")
+    with_modules = read_checkpoint(folder, adapter=adapter).digest
+    edit_json(adapter / "tokenizer_config.json", model_max_length=9)
+    assert len({alone, with_modules, read_checkpoint(folder, adapter=adapter).digest}) == 3
 
 
 @pytest.mark.usefixtures("an_hour_later")
