@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from akidb_embeddings.vectors.sparse import SparseVector
-from tests.fixtures import DATA, copy_model, golden
+from tests.fixtures import DATA, adapter_path, copy_model, edit_json, golden
 
 
 def golden_rows(model: str, name: str) -> list[NDArray[Any]]:
@@ -39,4 +40,16 @@ def bge_m3(folder: Path, *files: str) -> Path:
     copy_model("tiny-xlm-roberta", folder)
     for file in files or ("sparse_linear.safetensors",):
         (folder / file).write_bytes((DATA / "models" / "tiny-bge-m3" / file).read_bytes())
+    return folder
+
+
+def fitting_adapter(folder: Path) -> Path:
+    """A LoRA adapter of one layer that every BERT with 32 dimensions has."""
+    copy_model(adapter_path("tiny-bert-lora"), folder)
+    edit_json(folder / "adapter_config.json", rank_pattern={}, alpha_pattern={}, r=2, lora_alpha=4)
+    generator = np.random.default_rng(0)
+    layer = "base_model.model.encoder.layer.0.attention.output.dense"
+    shapes = {f"{layer}.lora_A.weight": (2, 32), f"{layer}.lora_B.weight": (32, 2)}
+    tensors = {name: generator.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(tensors, folder / "adapter_model.safetensors")
     return folder

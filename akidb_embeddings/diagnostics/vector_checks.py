@@ -6,11 +6,10 @@ pooled in another way than it was trained: ``verify`` compares published similar
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
 from akidb_embeddings.diagnostics.checks import Check, Rows, Subject, check_agreement, check_truncation
@@ -46,15 +45,25 @@ def check_vectors(service: EmbeddingService) -> Iterator[Check]:
         EmbeddingError: What ``EmbeddingService.encode`` raises, except UnusableVectorError.
     """
 
+    limit = _SAME_ON_CPU if service.backend == "cpu" else _SAME_ON_GPU
+
     def compute(texts: Sequence[str]) -> Vectors:
         return service.encode(texts, prompt="").vectors
 
+    def compare(name: str, texts: Sequence[str], one: Rows, other: Rows, _: Rows) -> Check:
+        found = row_cosines(one, other)
+        worst = int(found.argmin())
+        passed = bool(found[worst] >= limit)
+        where = "" if passed else f", at {texts[worst]!r:.60}"
+        return Check(name, passed, f"lowest cosine {found[worst]:.7f}{where}", float(found[worst]), limit)
+
     texts = _readable(service)
-    vectors = yield from check_agreement(Subject("text", texts, compute, comparison(service)))
+    vectors = yield from check_agreement(Subject("text", texts, compute, compare))
     if vectors is None:
         return
     yield check_length(vectors)
-    yield check_distinct(service, texts, vectors)
+    ids = [row.tolist() for row in _tokenizer(service).encode(list(texts)).ids]
+    yield check_distinct(texts, ids, vectors, static=service.checkpoint.architecture.is_static)
     max_tokens = service.settings.max_tokens
     found = service.encode(["word " * (max_tokens + 8), "word"], prompt="")
     # model2vec cuts texts in characters before it counts tokens.
@@ -62,27 +71,6 @@ def check_vectors(service: EmbeddingService) -> Iterator[Check]:
     yield check_truncation("text", max_tokens, found.token_counts, found.truncated, may_be_fewer=may_be_fewer)
     if service.settings.pooling == "last":
         yield _check_final_token(service)
-
-
-def comparison(
-    service: EmbeddingService, cosines: Callable[[Rows, Rows], NDArray[np.float64]] = row_cosines
-) -> Callable[[str, Sequence[str], Rows, Rows, Rows], Check]:
-    """What compares two arrays of rows of the same texts, for ``Subject``.
-
-    Args:
-        service: The model, whose backend decides how much may differ.
-        cosines: Makes one cosine per text of the two arrays.
-    """
-    limit = _SAME_ON_CPU if service.backend == "cpu" else _SAME_ON_GPU
-
-    def compare(name: str, texts: Sequence[str], one: Rows, other: Rows, _: Rows) -> Check:
-        found = cosines(one, other)
-        worst = int(found.argmin())
-        passed = bool(found[worst] >= limit)
-        where = "" if passed else f", at {texts[worst]!r:.60}"
-        return Check(name, passed, f"lowest cosine {found[worst]:.7f}{where}", float(found[worst]), limit)
-
-    return compare
 
 
 def _readable(service: EmbeddingService) -> tuple[str, ...]:
@@ -103,18 +91,19 @@ def check_length(vectors: Vectors) -> Check:
     return Check("length 1", off <= _UNIT, f"off by {off:.1e} at most", off, _UNIT)
 
 
-def check_distinct(service: EmbeddingService, texts: Sequence[str], vectors: Vectors) -> Check:
+def check_distinct(
+    texts: Sequence[str], ids: Sequence[Sequence[int]], vectors: Vectors, *, static: bool = False
+) -> Check:
     """Check that texts with different tokens have different vectors: a model may read a whole script as unknown tokens.
 
     Args:
-        service: The model.
         texts: The texts.
+        ids: The token ids of each.
         vectors: float32 [n, d], each of length 1 or zero.
+        static: Whether a vector is the mean of its tokens', whatever their order and number.
     """
-    # A static model's vector is the mean of its tokens', whatever their order and number.
-    read = _shares if service.checkpoint.architecture.is_static else tuple
-    ids = [tuple(read(row.tolist())) for row in _tokenizer(service).encode(list(texts)).ids]
-    first = sorted({row: index for index, row in reversed(list(enumerate(ids)))}.values())
+    rows: list[Hashable] = [tuple(_shares(row) if static else row) for row in ids]
+    first = sorted({row: index for index, row in reversed(list(enumerate(rows)))}.values())
     wide = vectors[first].astype(np.float64)
     similar = wide @ wide.T
     np.fill_diagonal(similar, -1)
@@ -146,7 +135,7 @@ def _check_final_token(service: EmbeddingService) -> Check:
     text = f"texts end with token {', '.join(map(str, sorted(ends)))}"
     if expected is None:
         return Check(name, True, f"{text}, as the folder's tokenizer decides")
-    token = FastTokenizer.from_file(str(checkpoint.path / "tokenizer.json")).token_to_id(expected)
+    token = FastTokenizer.from_file(str(checkpoint.folder.tokenizer / "tokenizer.json")).token_to_id(expected)
     passed = ends == {token}
     return Check(name, passed, f"{text}, cut and empty ones too" if passed else f"{text}; must be {expected}, {token}")
 

@@ -11,6 +11,7 @@ from akidb_embeddings.checkpoint.kinds import kind_of, read_model
 from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
+from akidb_embeddings.diagnostics.adapter_checks import check_effect, wrong_change
 from akidb_embeddings.diagnostics.checks import Check
 from akidb_embeddings.diagnostics.comparison import (
     Comparison,
@@ -20,7 +21,6 @@ from akidb_embeddings.diagnostics.comparison import (
     tolerance,
 )
 from akidb_embeddings.diagnostics.output_checks import check_sparse, check_tokens
-from akidb_embeddings.diagnostics.sample_texts import DOCUMENTS, QUERIES
 from akidb_embeddings.diagnostics.score_checks import check_scores
 from akidb_embeddings.diagnostics.stored_weights import misread_tensor
 from akidb_embeddings.diagnostics.vector_checks import check_vectors
@@ -32,13 +32,11 @@ from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.service.reading import read_configured
 from akidb_embeddings.service.service import EmbeddingService
-from akidb_embeddings.vectors.finish import row_cosines
 from akidb_embeddings.vectors.precision import similarity
 
 Kind = Literal["embedding", "reranker"]
 # Of pairs: the checks need no longer ones, and those of 8192 tokens would take minutes on a CPU.
 _MAX_TOKENS = 512
-_UNCHANGED = 0.999999  # a cosine that rounding alone explains
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _verify_vectors(service: EmbeddingService, spec: ModelSpec | None) -> Verifi
     bits = checkpoint.quantization.get("bits")
     checks = (*_check_pooling(checkpoint), *_check_outputs(service), _check_reading(checkpoint))
     if _is_finite(checks):
-        checks = (*checks, *_check_effect(service))
+        checks = (*checks, *check_effect(service))
     comparison = None
     if isinstance(example, CardExample) and DENSE in service.outputs and _is_finite(checks):
         queries = service.encode(example.queries, prompt_name=example.query_prompt_name).vectors
@@ -180,20 +178,6 @@ def _check_outputs(service: EmbeddingService) -> Iterator[Check]:
             yield check if output == service.outputs[0] else replace(check, name=f"{output}: {check.name}")
 
 
-def _check_effect(service: EmbeddingService) -> Iterator[Check]:
-    """An adapter must change the vectors: one that was saved before training does not."""
-    adapter, settings = service.checkpoint.adapter, service.settings
-    if adapter is None or DENSE not in service.outputs:
-        return
-    alone = service.config.with_values(adapter=None, adapter_revision=None, pooling=settings.pooling)
-    texts = [*QUERIES[:4], *DOCUMENTS[:4]]
-    with EmbeddingService(config=alone) as base:
-        cosines = row_cosines(service.encode(texts, prompt="").vectors, base.encode(texts, prompt="").vectors)
-    lowest = float(cosines.min())
-    text = f"changes {len(adapter.changes)} matrices; lowest cosine with the model's own vectors {lowest:.7f}"
-    yield Check("adapter", lowest < _UNCHANGED, text, lowest, _UNCHANGED)
-
-
 def _is_finite(checks: Iterable[Check]) -> bool:
     return all(check.passed for check in checks if check.name == "finite")
 
@@ -214,7 +198,7 @@ def _check_activation(checkpoint: RerankerCheckpoint, spec: RerankerSpec | None)
 
 
 def _check_reading(checkpoint: BaseCheckpoint) -> Check:
-    fault = misread_tensor(checkpoint)
+    fault = misread_tensor(checkpoint) or (wrong_change(checkpoint.adapter) if checkpoint.adapter else "")
     return Check("weights as stored", not fault, fault or "NumPy reads the same numbers from the files")
 
 

@@ -2,16 +2,12 @@
 
 import dataclasses
 import functools
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import registry
-from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.conversion.convert import convert
 from akidb_embeddings.diagnostics import verify
 from akidb_embeddings.diagnostics.comparison import Comparison, tolerance
@@ -20,7 +16,7 @@ from akidb_embeddings.errors import ConfigurationError, ModelNotFoundError
 from akidb_embeddings.registry import BUNDLED, MODELS, CardExample
 from tests.diagnostics.test_checks import with_nan
 from tests.fixtures import BUNDLED as BUNDLED_FOLDER
-from tests.fixtures import adapter_path, copy_model, edit_json, model_path, original_minilm
+from tests.fixtures import copy_model, edit_json, model_path, original_minilm
 from tests.hub_server import isolate
 from tests.random_models import BERT, random_model
 
@@ -134,51 +130,6 @@ def test_cards_name_their_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compared(verify.verify(path)).largest < 1e-6
     example = dataclasses.replace(example, query_prompt_name="STS")
     assert compared(verify.verify(path)).largest > 1e-3
-
-
-@pytest.mark.parametrize("name", ["tiny-bert-lora", "tiny-qwen3-lora"])
-def test_a_model_with_an_adapter_is_checked_with_it(name: str) -> None:
-    base = model_path(name.removesuffix("-lora"))
-    alone, found = verify.verify(str(base)), verify.verify(str(base), adapter=str(adapter_path(name)))
-    assert found.passed
-    [effect] = [check for check in found.checks if check.name == "adapter"]
-    assert effect.figure is not None
-    assert effect.figure < 0.99
-    assert {check.name for check in found.checks} == {check.name for check in alone.checks} | {"adapter"}
-
-
-def test_an_adapter_that_changes_nothing_is_found(tmp_path: Path) -> None:
-    """As one that was saved before it was trained: B is zero."""
-    shutil.copytree(adapter_path("tiny-bert-lora"), tmp_path / "adapter")
-    file = tmp_path / "adapter" / "adapter_model.safetensors"
-    tensors = {key: value * ("lora_A" in key) for key, value in load_file(file).items()}
-    save_file(tensors, file)
-    found = verify.verify(str(model_path("tiny-bert")), adapter=str(tmp_path / "adapter"))
-    assert [check.name for check in found.checks if not check.passed] == ["adapter"]
-
-
-def test_an_adapter_of_which_other_numbers_are_read_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    real: Any = mx.load
-
-    def changed(name: str) -> Any:
-        factor = 1.5 if "adapter" in Path(name).name else 1
-        return {key: array * factor for key, array in real(name).items()}
-
-    monkeypatch.setattr(mx, "load", changed)
-    found = verify.verify(str(model_path("tiny-bert")), adapter=str(adapter_path("tiny-bert-lora")))
-    [check] = [check for check in found.checks if not check.passed]
-    assert check.name == "weights as stored"
-    assert "lora_" in check.text
-
-
-def test_an_adapter_has_no_card_and_no_reranker() -> None:
-    adapter = str(adapter_path("tiny-bert-lora"))
-    with pytest.raises(ConfigurationError, match="numbers are of the model without the adapter") as error:
-        verify.verify(str(model_path("tiny-bert")), card=BUNDLED, adapter=adapter)
-    assert error.value.field == "card"
-    with pytest.raises(ConfigurationError, match="is a reranker") as error:
-        verify.verify(str(model_path("tiny-bert-reranker")), adapter=adapter)
-    assert error.value.field == "adapter"
 
 
 def test_nothing_is_compared_where_vectors_are_no_numbers(tmp_path: Path) -> None:
