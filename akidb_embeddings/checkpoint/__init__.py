@@ -4,7 +4,8 @@
 have; ``classes`` and ``kinds`` say which it is. ``folder`` has the JSON files, ``modules`` and ``dense`` its
 sentence-transformers modules, ``sparse`` what makes sparse weights, ``token_vectors`` what token vectors are,
 ``architecture`` and ``arguments`` its config.json, ``safetensors`` the locations of tensors. ``integrity`` checks that
-the folder is complete, ``digest`` hashes it, ``settings`` applies a configuration to it, ``prompts`` finds its prompts.
+the folder is complete, ``digest`` hashes it, ``settings`` applies a configuration to it, ``fingerprint``
+names the space of its vectors, ``prompts`` finds its prompts.
 ``frame`` has the question that a reranker puts to a language model.
 
 ``adapter`` matches a LoRA adapter with a model's tensors, ``adapter_config`` has its settings.

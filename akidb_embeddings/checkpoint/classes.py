@@ -23,7 +23,8 @@ def check_no_reranker(path: Path, config: Config, architecture: Architecture, te
     if architecture.head is not None and is_classifier(config, architecture, tensors):
         raise CheckpointError(
             f"{path} is a reranker, or another classifier: config.json names the class {class_name(config)}, and there "
-            f"is its head, {architecture.head.output}. It makes scores of pairs: use RerankService."
+            f"is its head, {architecture.head.output}. It makes scores of pairs: use RerankService, "
+            "`akidb-embed rerank` or `serve --reranker`."
         )
     is_named = class_name(config).endswith(CLASSIFIER)
     if architecture.head is None and is_named and any(name.startswith("classifier.") for name in tensors):

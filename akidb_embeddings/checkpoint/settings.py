@@ -1,16 +1,13 @@
 """A configuration applied to a checkpoint: requested settings, within the model's limits, else trained ones."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.prompts import find_prompt, instruct, passage_prompt, with_query_and_document
-from akidb_embeddings.checkpoint.sparse import TORCH_FILE, Splade
-from akidb_embeddings.checkpoint.token_vectors import TokenVectors
+from akidb_embeddings.checkpoint.sparse import TORCH_FILE
+from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY, TokenVectors
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry.outputs import DENSE, SPARSE
@@ -63,7 +60,7 @@ def apply_config(config: EmbeddingConfig, checkpoint: Checkpoint) -> Settings:
     dimensions = _dimensions(config, checkpoint)
     return Settings(
         pooling=_pooling(config, checkpoint),
-        normalize=True if config.normalize is None else config.normalize,
+        normalize=_normalizes(config, checkpoint),
         dimensions=dimensions,
         max_tokens=_max_tokens(config, checkpoint),
         prompts=_prompts(config, checkpoint),
@@ -87,33 +84,14 @@ def check_output(checkpoint: Checkpoint, output: str) -> None:
         hint = f"{TORCH_FILE} is not read here, because PyTorch's format may run code: `akidb-embed convert` reads it."
     # In words of its own: commands have an option of that name, for a file.
     text = f"This model has no output {output!r}; it has {_listed(checkpoint.outputs)}."
+    if output == DENSE:
+        made = checkpoint.outputs[0]
+        hint = f"encode(texts, output={made!r}) makes these; so do `akidb-embed embed` and the server's POST /embed."
     raise ConfigurationError(text, field="output", hint=hint)
 
 
 def _listed(outputs: tuple[str, ...]) -> str:
     return " and ".join(map(repr, outputs))
-
-
-def fingerprint(checkpoint: Checkpoint, settings: Settings, prompt: str, output: str = DENSE) -> str:
-    """An identifier of the vector space. With equal fingerprints, equal texts give equal vectors.
-
-    It covers the files of the model and its adapter (and so revision and quantization), pooling, dimensions,
-    normalization, ``max_tokens`` and the prompt; of other outputs than dense, what they depend on. The part before the
-    hash is for readability.
-    """
-    bits = f"{checkpoint.quantization['bits']}bit-" if "bits" in checkpoint.quantization else ""
-    name = f"{checkpoint.config['model_type']}-{bits}{'lora-' if checkpoint.adapter else ''}"
-    if output != DENSE:
-        others = [] if checkpoint.late is None else [settings.query_tokens, asdict(checkpoint.late)]
-        others += [asdict(checkpoint.sparse)] if isinstance(checkpoint.sparse, Splade) else []
-        return f"{name}{output}-{_hash([checkpoint.digest, output, settings.max_tokens, prompt, *others])}"
-    parts = [checkpoint.digest, settings.pooling, settings.dimensions, settings.normalize, settings.max_tokens, prompt]
-    parts += ["layer_norm"] if settings.layer_norm else []
-    return f"{name}{settings.pooling}-{settings.dimensions}-{_hash(parts)}"
-
-
-def _hash(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
 def _check_dense(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
@@ -126,6 +104,12 @@ def _check_dense(config: EmbeddingConfig, checkpoint: Checkpoint) -> None:
                 source=config.source_of(name),
                 reason=f"is {value!r}, which is for dense vectors; this model has {_listed(checkpoint.outputs)} alone.",
             )
+
+
+def _normalizes(config: EmbeddingConfig, checkpoint: Checkpoint) -> bool:
+    if DENSE not in checkpoint.outputs:
+        return checkpoint.late is not None and checkpoint.late.normalize
+    return True if config.normalize is None else config.normalize
 
 
 def _pooling(config: EmbeddingConfig, checkpoint: Checkpoint) -> str:
@@ -211,10 +195,18 @@ def describe_lengths(lengths: Collection[int]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
+def largest_limit(checkpoint: Checkpoint, role: str = DOCUMENT) -> int:
+    """The largest number of tokens that can be configured; for token vectors, of queries or of documents."""
+    late = checkpoint.late
+    if late is not None and role == QUERY and late.expansion is not None and late.expansion.fixed:
+        return late.expansion.length
+    length = None if late is None else late.query_length if role == QUERY else late.document_length
+    return checkpoint.max_tokens if length is None else min(length, checkpoint.positions)
+
+
 def _max_tokens(config: EmbeddingConfig, checkpoint: Checkpoint) -> int:
     """The configured limit; without one, the model's, but at most ``DEFAULT_MAX_TOKENS``."""
-    length = None if checkpoint.late is None else checkpoint.late.document_length
-    limit = checkpoint.max_tokens if length is None else min(length, checkpoint.positions)
+    limit = largest_limit(checkpoint)
     if config.max_tokens is None:
         return min(DEFAULT_MAX_TOKENS, limit)
     if config.max_tokens > limit:
@@ -238,9 +230,9 @@ def _query_tokens(config: EmbeddingConfig, checkpoint: Checkpoint, late: TokenVe
             limit=floor,
             reason=f"is {config.max_tokens}; queries of this model have {floor} tokens at least.",
         )
+    limit = largest_limit(checkpoint, QUERY)
     if expansion is not None and expansion.fixed:
-        return expansion.length
-    limit = checkpoint.max_tokens if late.query_length is None else min(late.query_length, checkpoint.positions)
+        return limit
     return max(floor, min(limit, config.max_tokens or DEFAULT_MAX_TOKENS))
 
 

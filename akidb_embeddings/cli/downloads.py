@@ -9,6 +9,8 @@ from akidb_embeddings.cli.command import PROGRAM
 from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
+from akidb_embeddings.errors import EmbeddingError
+from akidb_embeddings.hub.adapters import about_adapter
 from akidb_embeddings.hub.download import Download, find_download
 from akidb_embeddings.registry import BUNDLED, ModelSpec, RerankerSpec, Spec
 
@@ -92,7 +94,10 @@ def _find(
     if model is not None:
         yield config.model_name, model
     if isinstance(config, EmbeddingConfig) and config.adapter is not None:
-        adapter = find_download(config.adapter, revision=config.adapter_revision, cache_dir=config.cache_dir)
+        try:
+            adapter = find_download(config.adapter, revision=config.adapter_revision, cache_dir=config.cache_dir)
+        except EmbeddingError as error:
+            raise about_adapter(error, config.adapter) from error.__cause__
         if adapter is not None:
             yield config.adapter, adapter
 

@@ -18,7 +18,7 @@ from akidb_embeddings.cli.options import (
     open_service,
     prompt_options,
 )
-from akidb_embeddings.cli.output import print_message
+from akidb_embeddings.cli.output import print_message, warn_about_cuts
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.outputs import DENSE
@@ -77,7 +77,7 @@ def _run(options: Namespace) -> int:
             for piece in write(embedding.results(), embedding.empty):
                 stream.write(piece)
                 stream.flush()
-        _report(options, service, embedding)
+        _report(options, service, embedding, output)
     return 0
 
 
@@ -146,15 +146,12 @@ class _Embedding:
             self._bar.close()
 
 
-def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding) -> None:
+def _report(options: Namespace, service: "EmbeddingService", embedding: _Embedding, output: str) -> None:
     if options.format == "npy":  # the file has no place for it
         prompt = service.resolve_prompt(**prompt_options(options))
         fingerprint = service.fingerprint(prompt, precision=options.precision)
         print_message(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
-    if embedding.truncated:
-        limit, most = service.settings.max_tokens, service.checkpoint.max_tokens
-        hint = f"--max-tokens may be up to {most}" if limit < most else "that is the model's limit"
-        print_message(f"warning: {embedding.truncated} of {embedding.count} texts were cut at {limit} tokens; {hint}")
+    warn_about_cuts(service, embedding.truncated, embedding.count, output, options.prompt_name)
 
 
 @contextlib.contextmanager

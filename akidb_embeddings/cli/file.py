@@ -14,6 +14,7 @@ from akidb_embeddings.cli.file_arguments import add_arguments
 from akidb_embeddings.cli.options import configuration, open_service, prompt_options
 from akidb_embeddings.cli.output import print_message, size
 from akidb_embeddings.errors import EmbeddingError, InputError
+from akidb_embeddings.registry.outputs import DENSE
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -156,7 +157,7 @@ def _output_path(options: Namespace) -> Path:
 def _metadata(options: Namespace, service: "EmbeddingService", prompt: str) -> dict[str, Any]:
     """The metadata of the output, where its format has a place for them."""
     return {
-        "fingerprint": service.fingerprint(prompt, precision=options.precision),
+        "fingerprint": service.fingerprint(prompt, precision=options.precision, output=DENSE),
         "model": service.config.model_name,
         "precision": options.precision,
         "dimension": service.dimension,

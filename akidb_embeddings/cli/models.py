@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, apply_config, describe_lengths, fingerprint
+from akidb_embeddings.checkpoint.fingerprint import fingerprint
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, describe_lengths, largest_limit
+from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.downloads import announce_download
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
@@ -18,7 +20,7 @@ from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.hub.cache import clear_cache, get_cache_dir
 from akidb_embeddings.hub.download import ModelInfo, download_model, get_model_info, list_cached_models
 from akidb_embeddings.registry import MODELS, RERANKERS, SPECS, ModelSpec, RerankerSpec, Spec
-from akidb_embeddings.registry.outputs import DENSE
+from akidb_embeddings.registry.outputs import DENSE, TOKENS
 
 _HEADING = ("NAME", "WEIGHTS", "SIZE", "DIMENSION", "POOLING", "TOKENS", "LICENCE", "CACHED", "DESCRIPTION")
 _RERANKER_HEADING = ("RERANKER", "WEIGHTS", "SIZE", "SCORES", "TOKENS", "LANGUAGES", "LICENCE", "CACHED", "DESCRIPTION")
@@ -169,12 +171,14 @@ def _read(info: ModelInfo) -> dict[str, str]:
         "dimension": str(checkpoint.dimension),
         "cut to": describe_lengths(checkpoint.matryoshka),
         "vectors": ", ".join(checkpoint.outputs),
-        "max tokens": f"{checkpoint.max_tokens} at most, {DEFAULT_MAX_TOKENS} unless configured",
-        "normalized": "yes" if checkpoint.normalize else "no",
+        "max tokens": f"{largest_limit(checkpoint)} at most, {DEFAULT_MAX_TOKENS} unless configured",
+        "normalized": "yes" if checkpoint.normalize or (checkpoint.late and checkpoint.late.normalize) else "no",
         "quantization": _quantization(checkpoint),
     }
-    if checkpoint.max_tokens <= DEFAULT_MAX_TOKENS:
-        facts["max tokens"] = str(checkpoint.max_tokens)
+    if largest_limit(checkpoint) <= DEFAULT_MAX_TOKENS:
+        facts["max tokens"] = str(largest_limit(checkpoint))
+    if checkpoint.late is not None:
+        facts["of queries"] = str(largest_limit(checkpoint, QUERY))
     try:
         settings = apply_config(EmbeddingConfig(model_name=info.name), checkpoint)
     except ConfigurationError:
@@ -193,8 +197,18 @@ def _effective(checkpoint: Checkpoint, settings: Settings) -> dict[str, str]:
     facts = {"pooling": pooling, "prompts": _prompts(settings.prompts)}
     if settings.default_prompt:
         facts["default prompt"] = json.dumps(settings.default_prompt, ensure_ascii=False)
-    name = fingerprint(checkpoint, settings, settings.default_prompt, checkpoint.outputs[0])
-    return facts | {"fingerprint": f"{name} (default settings)"}
+    return facts | {"fingerprint": f"{_fingerprint(checkpoint, settings)} (default settings)"}
+
+
+def _fingerprint(checkpoint: Checkpoint, settings: Settings) -> str:
+    """That of ``EmbeddingService.fingerprint()``, without loading the model."""
+    from akidb_embeddings.tokenization.tokenizer import Tokenizer
+
+    output, prompt, role = checkpoint.outputs[0], settings.default_prompt, None
+    if output == TOKENS:
+        prompt, role = settings.prompt(DOCUMENT), DOCUMENT
+    appended = checkpoint.final_token and Tokenizer(checkpoint, settings.max_tokens).appended
+    return fingerprint(checkpoint, settings, prompt, output, role=role, appended=appended)
 
 
 def _quantization(checkpoint: Checkpoint) -> str:

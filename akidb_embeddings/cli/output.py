@@ -2,8 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from akidb_embeddings.cli.command import PROGRAM
+
+if TYPE_CHECKING:
+    from akidb_embeddings.service.service import EmbeddingService
 
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -19,6 +23,29 @@ def print_line(line: str) -> None:
         module.tqdm.write(line, file=sys.stderr)
     else:
         print(line, file=sys.stderr, flush=True)
+
+
+def warn_about_cuts(
+    service: "EmbeddingService", cut: int, count: int, output: str, prompt_name: str | None = None
+) -> None:
+    """Print how many texts were cut, and whether --max-tokens may be higher.
+
+    Args:
+        service: The model.
+        cut: How many texts were cut.
+        count: How many texts there were.
+        output: What they became.
+        prompt_name: The name of their prompt.
+    """
+    if not cut:
+        return
+    from akidb_embeddings.checkpoint.settings import largest_limit
+    from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
+
+    limit = service.token_limit(output=output, prompt_name=prompt_name)
+    most = largest_limit(service.checkpoint, QUERY if prompt_name == QUERY else DOCUMENT)
+    hint = f"--max-tokens may be up to {most}" if limit < most else "that is the model's limit"
+    print_message(f"warning: {cut} of {count} texts were cut at {limit} tokens; {hint}")
 
 
 def size(count: float) -> str:

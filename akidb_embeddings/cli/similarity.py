@@ -16,7 +16,7 @@ from akidb_embeddings.cli.options import (
     open_service,
     prompt_options,
 )
-from akidb_embeddings.cli.output import shorten
+from akidb_embeddings.cli.output import shorten, warn_about_cuts
 from akidb_embeddings.cli.texts import read_texts
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
@@ -71,6 +71,7 @@ def _similarities(service: "EmbeddingService", texts: list[str], options: Namesp
         )
     precision, prompt = options.precision, service.resolve_prompt(**prompt_options(options))
     found = service.encode(texts, output=output, prompt=prompt, precision=precision)
+    warn_about_cuts(service, sum(found.truncated), len(texts), output, options.prompt_name)
     if isinstance(found, SparseResult):
         return sparse_similarity(found.vectors, found.vectors), found.fingerprint
     assert isinstance(found, EmbeddingResult)  # the only other one

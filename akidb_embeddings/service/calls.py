@@ -1,16 +1,14 @@
 """The methods that embed. Every option is spelled out in each, for ``help``, editors and the reference."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Unpack, overload
 
-from akidb_embeddings.checkpoint.prompts import DOCUMENT_PROMPTS
 from akidb_embeddings.checkpoint.settings import check_output
-from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.outputs import DENSE, SPARSE, TOKENS
 from akidb_embeddings.service.arguments import checked_names, given_arguments
 from akidb_embeddings.service.inputs import check_text, check_texts
-from akidb_embeddings.service.loaded_model import LoadedModel
+from akidb_embeddings.service.loaded_model import LoadedModel, role_of
 from akidb_embeddings.service.options import EncodeOptions, with_default_prompt
 from akidb_embeddings.service.result import EmbeddingResult, Result, SparseResult, TokensResult, warn_about_truncation
 from akidb_embeddings.service.sparse_job import SparseJob
@@ -172,7 +170,7 @@ class Calls(LoadedModel):
         return self._result(job)
 
     def _result(self, job: TextsJob) -> Result:
-        return job.result(self.fingerprint(job.prompt, precision=job.precision, output=job.output))
+        return job.result(self._fingerprint(job.prompt, job.precision, job.output, job.role))
 
     def _vectors(self, result: EmbeddingResult) -> Quantized:
         """The vectors alone. Warns at the first truncated text, since ``truncated`` is lost with the rest."""
@@ -185,7 +183,7 @@ class Calls(LoadedModel):
         """The job of a call, given the arguments of ``encode``."""
         texts, output = options.pop("texts"), options.pop("output", DENSE)
         check_output(self.checkpoint, output)
-        role = {"role": _role(options)} if output == TOKENS else {}
+        role = {"role": role_of(options.get("prompt_name"))} if output == TOKENS else {}
         prompt, others = self._resources.prompter.take(options)
         self._check_open()
         if output == DENSE:
@@ -194,15 +192,3 @@ class Calls(LoadedModel):
             raise InputError(field="precision", reason=f"is {precision!r}; the output {output!r} is float32.")
         kind = SparseJob if output == SPARSE else TokensJob
         return kind(self._resources, check_texts(texts), prompt, **others, **role)
-
-
-def _role(options: Mapping[str, Any]) -> str:
-    """Whether texts are queries or documents, given the arguments of ``encode``."""
-    name = options.get("prompt_name")
-    if name in (QUERY, *DOCUMENT_PROMPTS):
-        return QUERY if name == QUERY else DOCUMENT
-    raise InputError(
-        field="prompt_name",
-        reason=f"is {name!r}, but token vectors of queries and documents differ in more than their prompts.",
-        hint=f"Set {{prompt_name}} to {QUERY!r} or {DOCUMENT!r}.",
-    )

@@ -3,12 +3,32 @@
 from collections.abc import Iterable
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, check_output, fingerprint
+from akidb_embeddings.checkpoint.fingerprint import fingerprint
+from akidb_embeddings.checkpoint.prompts import DOCUMENT_PROMPTS
+from akidb_embeddings.checkpoint.settings import Settings, check_output
+from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
 from akidb_embeddings.config.embedding import EmbeddingConfig
+from akidb_embeddings.errors import InputError
+from akidb_embeddings.registry.outputs import TOKENS
 from akidb_embeddings.service.inputs import check_text, check_texts
 from akidb_embeddings.service.open_model import OpenModel
 from akidb_embeddings.service.resources import Resources
 from akidb_embeddings.vectors.precision import check_precision
+
+
+def role_of(prompt_name: str | None) -> str:
+    """Whether texts are queries or documents, by the name of their prompt.
+
+    Raises:
+        InputError: The name does not say it.
+    """
+    if prompt_name in (QUERY, *DOCUMENT_PROMPTS):
+        return QUERY if prompt_name == QUERY else DOCUMENT
+    raise InputError(
+        field="prompt_name",
+        reason=f"is {prompt_name!r}, but token vectors of queries and documents differ in more than their prompts.",
+        hint=f"Set {{prompt_name}} to {QUERY!r} or {DOCUMENT!r}.",
+    )
 
 
 class LoadedModel(OpenModel):
@@ -52,21 +72,44 @@ class LoadedModel(OpenModel):
         """What ``encode`` can make of a text: "dense", "sparse", "tokens", one or more of them."""
         return self.checkpoint.outputs
 
-    def fingerprint(self, prompt: str | None = None, *, precision: str = "float32", output: str | None = None) -> str:
+    def fingerprint(
+        self,
+        prompt: str | None = None,
+        *,
+        prompt_name: str | None = None,
+        precision: str = "float32",
+        output: str | None = None,
+    ) -> str:
         """The fingerprint of vectors of texts with this prompt, or as ``embed`` makes them; see ``EmbeddingResult``.
 
         A precision other than float32 is appended, since vectors of two precisions must not be mixed. ``output`` is the
-        first of ``outputs`` by default.
+        first of ``outputs`` by default. Token vectors of queries and documents have different ones; without a
+        ``prompt_name`` it is that of documents.
 
         Raises:
-            ConfigurationError: The model does not have the output.
-            InputError: The precision is unknown.
+            ConfigurationError: The model does not have the output, or no prompt of that name.
+            InputError: The precision is unknown, or ``prompt_name`` says neither query nor document of token vectors.
         """
-        check_precision(precision)
         output = self.outputs[0] if output is None else output
         check_output(self.checkpoint, output)
-        name = fingerprint(self.checkpoint, self.settings, self.resolve_prompt(prompt=prompt), output)
+        role = None
+        if output == TOKENS:
+            prompt_name = DOCUMENT if (prompt, prompt_name) == (None, None) else prompt_name
+            role = DOCUMENT if prompt_name is None else role_of(prompt_name)
+        text = self.resolve_prompt(prompt=prompt, prompt_name=prompt_name)
+        return self._fingerprint(text, precision, output, role)
+
+    def _fingerprint(self, prompt: str, precision: str, output: str, role: str | None) -> str:
+        check_precision(precision)
+        appended = self._resources.tokenizer.appended
+        name = fingerprint(self.checkpoint, self.settings, prompt, output, role=role, appended=appended)
         return name if precision == "float32" else f"{name}-{precision}"
+
+    def token_limit(self, *, output: str | None = None, prompt_name: str | None = None) -> int:
+        """The most tokens of a text, special tokens included: ``settings.max_tokens``, but for ColBERT's queries."""
+        if output == TOKENS and prompt_name == QUERY and self.settings.query_tokens is not None:
+            return self.settings.query_tokens
+        return self.settings.max_tokens
 
     def resolve_prompt(
         self, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None

@@ -16,10 +16,12 @@ class TextsJob(Job):
         output: Which output it is, of ``OUTPUTS``.
         prompt: The prompt before each text.
         precision: The precision of the vectors.
+        role: Whether texts are queries or documents, where their vectors differ in more than the prompt.
     """
 
     output: str
     precision = "float32"
+    role: str | None = None
 
     def __init__(
         self,

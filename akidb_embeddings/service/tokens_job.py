@@ -29,6 +29,7 @@ class TokensJob(TextsJob):
         late, limit = resources.checkpoint.late, resources.settings.query_tokens
         assert late is not None  # the output has been checked
         super().__init__(resources, texts, prompt, limit=limit if role == QUERY else None, **options)
+        self.role = role
         self._tokenizer, self._expansion = resources.tokenizer, None
         if role == QUERY and resources.query_tokenizer is not None:
             self._tokenizer, self._expansion = resources.query_tokenizer, late.expansion

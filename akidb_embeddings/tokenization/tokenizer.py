@@ -76,6 +76,7 @@ class Tokenizer:
 
     Attributes:
         truncation_side: The side from which texts are truncated: "right" or "left".
+        appended: The token that ends every text although the folder's tokenizer appends none; None for none.
         weightless: The special tokens that have no weight where each token of a text has one.
         skipped: The tokens without a vector where each token of a text has one.
 
@@ -85,13 +86,15 @@ class Tokenizer:
     """
 
     def __init__(self, checkpoint: Checkpoint, max_tokens: int) -> None:
-        file = checkpoint.folder.encoder / "tokenizer.json"
+        folder = checkpoint.folder
+        file = (folder.encoder if checkpoint.architecture.is_static else folder.tokenizer) / "tokenizer.json"
         tokenizer, direction, self.ambiguities = open_tokenizer(checkpoint)
         if checkpoint.late is not None:
             add_markers(tokenizer, checkpoint.late.markers)
         self._ends_texts = ends_texts(tokenizer)
-        if checkpoint.final_token is not None and not self._ends_texts:
-            tokenizer.post_processor = post_processor(appended_post_processor(tokenizer, checkpoint.final_token))
+        self.appended = None if self._ends_texts else checkpoint.final_token
+        if self.appended is not None:
+            tokenizer.post_processor = post_processor(appended_post_processor(tokenizer, self.appended))
         architecture = checkpoint.architecture
         self._special_tokens = tokenizer.num_special_tokens_to_add(is_pair=False)
         if self._special_tokens < architecture.special_tokens:
@@ -256,7 +259,7 @@ def open_tokenizer(checkpoint: BaseCheckpoint) -> tuple[FastTokenizer, str, list
     direction = truncation_side(tokenizer, checkpoint.folder.tokenizer_config)
     tokenizer.no_padding()  # not needed here, and it would change the encodings below
     tokenizer.no_truncation()
-    probe(tokenizer, checkpoint.path / "tokenizer.json")
+    probe(tokenizer, checkpoint.folder.tokenizer / "tokenizer.json")
     found = ambiguities(tokenizer, checkpoint.folder)
     if checkpoint.folder.transformer.do_lower_case:
         lowercase(tokenizer)

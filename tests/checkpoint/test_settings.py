@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from akidb_embeddings.checkpoint.settings import Settings, apply_config, fingerprint, warn_about_normalization
+from akidb_embeddings.checkpoint.fingerprint import fingerprint
+from akidb_embeddings.checkpoint.settings import Settings, apply_config, warn_about_normalization
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.errors import ConfigurationError
 from tests.conftest import run_python, service
@@ -190,6 +191,7 @@ def test_a_fingerprint_is_the_same_in_every_process_and_folder(checkpoint: Check
     code = """
 import sys
 from akidb_embeddings import EmbeddingConfig
+from akidb_embeddings.checkpoint.fingerprint import fingerprint
 from akidb_embeddings.checkpoint.settings import *
 from akidb_embeddings.checkpoint.checkpoint import *
 checkpoint = read_checkpoint(Path(sys.argv[1]))

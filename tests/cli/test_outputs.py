@@ -43,6 +43,14 @@ def test_token_vectors(role: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {line["fingerprint"] for line in found} == {expected.fingerprint}
 
 
+@pytest.mark.parametrize(("role", "limit"), [("query", 24), ("document", 48)])
+def test_the_limit_of_queries_is_told_where_they_are_cut(
+    role: str, limit: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["embed", "cat " * 99, "--model", COLBERT, "--prompt", role]) == 0
+    assert f"1 of 1 texts were cut at {limit} tokens; that is the model's limit" in capsys.readouterr().err
+
+
 def test_a_model_with_both_has_dense_ones_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(bge_m3(tmp_path / "model"))
     assert main(["embed", "a cat", "--model", model]) == 0

@@ -34,6 +34,12 @@ def test_more_texts_give_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert float(cells[0][2]) > 0.5 > float(cells[0][3])
 
 
+def test_texts_that_are_cut_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "word " * 600
+    assert main(["similarity", f"{long} a cat", "a dog", *BUNDLED]) == 0
+    assert "warning: 1 of 2 texts were cut at 256 tokens; that is the model's limit" in capsys.readouterr().err
+
+
 def test_json_has_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     feed(monkeypatch, "naïve\nb\nc\n".encode())
     assert main(["similarity", "--json", "--prompt", "query", "--no-normalize", *TINY]) == 0

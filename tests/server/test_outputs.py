@@ -100,3 +100,15 @@ def test_a_model_without_dense_vectors_is_ready(here: Running) -> None:
         "splade": "sparse",
         "colbert": "tokens",
     }
+
+
+def test_the_limits_that_are_told_are_those_of_documents(here: Running) -> None:
+    told = {one["name"]: one for one in get(here, "/info").json()["models"]}
+    assert (told["colbert"]["max_tokens"], told["colbert"]["model_max_tokens"]) == (48, 48)
+    assert [told[name]["normalize"] for name in ("bge", "splade", "colbert")] == [True, False, True]
+
+
+def test_the_log_tells_the_limit_of_queries(here: Running, caplog: pytest.LogCaptureFixture) -> None:
+    body = {"texts": ["the river " * 200], "model": "colbert", "output": "tokens", "prompt_name": "query"}
+    post(here, json=body).raise_for_status()
+    assert [record.args for record in caplog.records if "at its limit" in record.msg] == [("colbert", 1, 1, 24)]

@@ -1,6 +1,8 @@
 """Services of models with LoRA adapters: what they share, what they are called, and what is told of them."""
 
+import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ BASE, ADAPTER = model_path("tiny-bert"), adapter_path("tiny-bert-lora")
 TEXTS = ["a cat", "the sea at night"]
 
 
-def adapted(adapter: Path | None = ADAPTER, **settings: Any) -> EmbeddingService:
+def adapted(adapter: Path | str | None = ADAPTER, **settings: Any) -> EmbeddingService:
     return EmbeddingService(BASE, adapter=adapter, **settings)
 
 
@@ -75,9 +77,14 @@ def test_an_adapter_of_another_model() -> None:
 
 def test_an_adapter_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path / "home")
-    with pytest.raises(ModelNotFoundError, match="No model folder at"):
-        adapted(tmp_path / "nowhere")
-    with pytest.raises(ModelNotFoundError, match="akidb-embed download org/adapter --revision abc") as caught:
+    for name in (str(tmp_path / "nowhere"), "./nowhere", "minilm-l6"):
+        with pytest.raises(ModelNotFoundError, match=r"Give a folder .* or a Hugging Face repository") as unknown:
+            adapted(name)
+        assert unknown.value.field == "adapter"
+        assert "minilm-l6-v2" not in str(unknown.value)
+    with pytest.raises(
+        ModelNotFoundError, match=r"The adapter org/adapter: .*akidb-embed download org/adapter --revision abc"
+    ) as caught:
         EmbeddingService(BASE, adapter="org/adapter", adapter_revision="abc", auto_download=False)
     assert "bundled" not in str(caught.value)
     with pytest.raises(ConfigurationError, match=r"adapter_revision is 'abc', but .* is a folder") as refused:
@@ -100,6 +107,15 @@ def test_the_version_is_that_of_the_folders(tmp_path: Path) -> None:
     assert len({plain, both, remote, None}) == 4
     (adapter / "1_Pooling" / "folder").mkdir(parents=True)
     assert version("org/model", adapter) == remote
+    pooling = adapter / "pooling"  # modules may have any folder
+    shutil.copytree(BASE / "1_Pooling", pooling)
+    shutil.copy(BASE / "modules.json", adapter)
+    modules = json.loads((adapter / "modules.json").read_text(encoding="utf-8"))
+    modules[1]["path"] = "pooling"
+    (adapter / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    mean = version("org/model", adapter)
+    edit_json(pooling / "config.json", pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
+    assert len({remote, mean, version("org/model", adapter)}) == 3
     edit_json(adapter / "adapter_config.json", lora_alpha=9)
     assert version(str(BASE), adapter) not in (plain, both, None)
     assert version("org/model", adapter) not in (remote, None)

@@ -123,6 +123,7 @@ def test_every_method_has_an_async_twin(name: str) -> None:
         "accept",
         "count_tokens",
         "fingerprint",
+        "token_limit",
         "resolve_prompt",
         "token_offsets",
         "token_strings",

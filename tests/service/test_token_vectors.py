@@ -85,8 +85,16 @@ def test_async_calls_give_the_same(services: dict[str, EmbeddingService]) -> Non
     result = asyncio.run(service.aencode(QUERIES, prompt_name="query", output="tokens"))
     expected = service.encode(QUERIES, prompt_name="query", output="tokens")
     check(result.vectors, expected.vectors)
-    assert result.fingerprint == expected.fingerprint == service.fingerprint("[Q] ")
+    assert result.fingerprint == expected.fingerprint == service.fingerprint(prompt_name="query")
     assert result.fingerprint.startswith("bert-tokens-")
+
+
+def test_queries_and_documents_have_other_fingerprints_also_with_equal_prompts() -> None:
+    with EmbeddingService(model_path("tiny-colbert"), query_prompt="x", document_prompt="x") as service:
+        results = [service.encode(["cat"], prompt_name=role, output="tokens") for role in ("query", "document")]
+        assert len(results[0].vectors[0]) != len(results[1].vectors[0])
+        assert results[0].fingerprint != results[1].fingerprint == service.fingerprint()
+        assert results[0].fingerprint == service.fingerprint(prompt_name="query")
 
 
 def test_queries_are_expanded_and_cut_to_their_length(services: dict[str, EmbeddingService]) -> None:

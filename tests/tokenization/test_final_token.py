@@ -9,6 +9,7 @@ import pytest
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
 from akidb_embeddings.registry import MODELS, ModelSpec
+from akidb_embeddings.service import reading
 from akidb_embeddings.tokenization.tokenizer import Tokenizer
 from tests.fixtures import copy_model, edit_json
 from tests.golden.tokenizer_folders import TEXTS
@@ -54,6 +55,20 @@ def test_an_incomplete_folder_gets_the_token_and_a_log(folder: Path, caplog: pyt
 def test_a_model_of_the_registry_gets_the_token(folder: Path) -> None:
     spec = ModelSpec(**{**vars(MODELS["qwen3-0.6b"]), "dimension": 32})
     assert ids(folder, "a cat", spec) == [*ids(folder, "a cat"), 397]
+
+
+def test_the_fingerprint_says_which_token_is_appended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry may decide that, and then the folder gives other vectors by the model's name than by its path."""
+    spec = ModelSpec(**{**vars(MODELS["qwen3-0.6b"]), "dimension": 32})
+    found = []
+    for given in (None, spec):
+        checkpoint = read_checkpoint(folder, given)
+        monkeypatch.setattr(reading, "read_checkpoint", lambda *_, read=checkpoint: read)
+        with EmbeddingService(folder) as service:
+            found.append((service.count_tokens(["a cat"]), service.fingerprint()))
+    (counts, name), (other_counts, other_name) = found
+    assert counts != other_counts
+    assert name != other_name
 
 
 def test_a_model_of_the_registry_whose_tokenizer_decides_alone(folder: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from akidb_embeddings.checkpoint.settings import largest_limit
 from akidb_embeddings.pool.model import AnyConfig, ModelState, Service
 from akidb_embeddings.reranking.service import RerankService
 from akidb_embeddings.service.service import EmbeddingService
@@ -63,7 +64,7 @@ def _describe_embedder(service: EmbeddingService) -> dict[str, Any]:
         "architecture": service.checkpoint.config["model_type"],
         "dimension": settings.dimensions,
         "max_tokens": settings.max_tokens,
-        "model_max_tokens": service.checkpoint.max_tokens,
+        "model_max_tokens": largest_limit(service.checkpoint),
         "pooling": settings.pooling,
         "normalize": settings.normalize,
         "truncate": service.config.truncate,

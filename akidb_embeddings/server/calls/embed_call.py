@@ -49,6 +49,7 @@ class EmbedOutcome:
         texts: The results of another output than dense, one per text; ``vectors`` is empty then.
         also: The vectors in the further precisions of the call.
         load_seconds: How long the request waited for the model to be loaded.
+        limit: The tokens at which texts were cut; None for the model's limit.
     """
 
     model: str
@@ -63,6 +64,7 @@ class EmbedOutcome:
     load_seconds: float = 0.0
     output: str = DENSE
     texts: Sequence[SparseVector | Vectors] = ()
+    limit: int | None = None
 
     @property
     def size(self) -> int:

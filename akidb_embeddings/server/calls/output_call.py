@@ -60,4 +60,5 @@ async def answer_output(
         output=output,
         texts=result.vectors,
         load_seconds=load_seconds,
+        limit=service.token_limit(output=output, prompt_name=prompt.get("prompt_name")),
     )
