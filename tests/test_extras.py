@@ -122,6 +122,7 @@ def test_every_package_of_an_extra_is_in_its_list() -> None:
     for extra, modules in extras._MODULES.items():
         listed = {re.split(r"[\[<>=;~ ]", line, maxsplit=1)[0] for line in lists[extra]}
         assert set(modules.values()) <= listed, extra
+        assert listed - set(modules.values()) <= {"mlx"}, extra  # which every installation has
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,11 @@ def spec_of_kind(name: str, kind: type[AnySpec]) -> AnySpec | None:
     if spec is None or isinstance(spec, kind):
         return spec
     if isinstance(spec, RerankerSpec):
-        text = "a reranker: it scores a query and a document together, and gives no vectors. Use RerankService for it."
+        text = "a reranker: it scores a query and a document together, and gives no vectors. Use RerankService or "
+        text += "`akidb-embed rerank` for it."
     else:
-        text = "an embedding model: it does not score pairs. Use EmbeddingService for it, or choose a reranker."
+        text = "an embedding model: it does not score pairs. Use EmbeddingService or `akidb-embed embed` for it, or "
+        text += "choose a reranker."
     raise ConfigurationError(field="model_name", reason=f"is {name!r}, {text} {_LIST}")
 
 
@@ -76,26 +78,28 @@ def _ratio(given: str, known: str) -> float:
     return is_part + SequenceMatcher(None, given, known).ratio()
 
 
-def suggestion(names: list[str]) -> str:
-    """A question with names that may be meant; "" without names."""
+def suggestion(names: list[str], kind: type[Spec] = Spec) -> str:
+    """A question with names that may be meant, where a model of a kind is wanted; "" without names."""
     if not names:
         return ""
-    shown = [repr(one) + _note(one) for one in names]
+    shown = [repr(one) + _note(one, kind) for one in names]
     return f"Did you mean {' or '.join(filter(None, [', '.join(shown[:-1]), shown[-1]]))}?"
 
 
-def _note(name: str) -> str:
+def _note(name: str, kind: type[Spec]) -> str:
     """What to know of a suggested name."""
+    if kind is RerankerSpec and not isinstance(SPECS[name], RerankerSpec):
+        return " (an embedding model)"
     if name == BUNDLED:
         return " (bundled, works offline)"
     return " (a reranker)" if isinstance(SPECS[name], RerankerSpec) else ""
 
 
-def unknown_model_error(name: str) -> ModelNotFoundError:
-    """The error for a name that is neither known nor a repository, with the nearest names."""
+def unknown_model_error(name: str, kind: type[Spec] = Spec) -> ModelNotFoundError:
+    """The error for a name that is neither known nor a repository, with the nearest names of the wanted kind."""
     parts = [
         f"Unknown model {name!r}.",
-        _spelled_otherwise(name) or suggestion(near_names(name)),
+        _spelled_otherwise(name) or suggestion(near_names(name), kind),
         _LIST,
         "A Hugging Face repository ('org/name') or a folder ('./my-model') works too.",
     ]

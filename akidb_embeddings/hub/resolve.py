@@ -126,12 +126,13 @@ def local_folder(name: str) -> Path | None:
         path = Path(name).expanduser().absolute()
     if path.is_dir():
         return path
-    if _is_repo(name) or not (name.startswith("~") or "/" in name or os.sep in name):
+    if is_repo(name) or not (name.startswith("~") or "/" in name or os.sep in name):
         return None
     raise ModelNotFoundError(f"No model folder at {path}")
 
 
-def _is_repo(name: str) -> bool:
+def is_repo(name: str) -> bool:
+    """Whether a name has the form of a repository's."""
     return _REPO.fullmatch(name) is not None and "--" not in name and ".." not in name
 
 
@@ -150,8 +151,8 @@ def find_source(name: str, revision: str | None, cache_dir: str | Path | None, k
         refused = refusal(name)
         if refused is not None:
             raise refused
-        if differs_in_case(name) or not _is_repo(name):
-            raise unknown_model_error(name)
+        if differs_in_case(name) or not is_repo(name):
+            raise unknown_model_error(name, kind)
     folder = cache.model_folder(name, revision, cache_dir)
     if spec is None or spec.name != name:
         return Source(name, name, revision or None, spec, folder, None, kind, revision or None)
@@ -170,7 +171,7 @@ def from_folder(name: str, folder: Path, revision: str | None) -> ModelFiles[Any
         raise ConfigurationError(
             field="revision", reason=f"is {revision!r}, but {folder} is a folder, which has no revisions; leave it out."
         )
-    check_model(folder, "copy it again")
+    check_model(folder, "give the folder that has them, or copy it again")
     return ModelFiles(name, folder, "folder", None, None)
 
 

@@ -68,7 +68,7 @@ def test_a_damaged_adapter_is_not_loaded(server: HubServer) -> None:
 
 def test_an_adapter_in_the_place_of_a_model_says_what_to_give(server: HubServer) -> None:
     server.add(REPO, FILES)
-    with pytest.raises(CheckpointError, match=r"changes the weights of org/base\. Give that model as model_name"):
+    with pytest.raises(CheckpointError, match=r"changes the weights of org/base\. Give that model in its place"):
         EmbeddingService(REPO)
 
 

@@ -89,7 +89,7 @@ def test_a_registry_name_is_not_a_folder(home: Path) -> None:
 
 def test_a_folder_that_lacks_files_says_which(home: Path) -> None:
     write_files(home / "model", {"config.json": b"{}", "model.safetensors": safetensors()})
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json; copy it again"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json; give the folder that has them, or copy it again"):
         resolve.find_model("./model")
     assert not download.is_model_cached("./model")
 

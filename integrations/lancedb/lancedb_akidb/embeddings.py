@@ -95,8 +95,12 @@ class MLXEmbeddings(TextEmbeddingFunction):
         return self._stored.config
 
     def ndims(self) -> int:
-        """The length of the vectors. Loads the model."""
-        return self._stored.service().dimension
+        """The length of the vectors. Loads the model.
+
+        Raises:
+            EmbeddingError: As for documents; also if the model has no dense vectors.
+        """
+        return int(self._stored.service().embed_documents([]).shape[1])
 
     def generate_embeddings(
         self, texts: "Iterable[str | None]", *args: Any, **kwargs: Any

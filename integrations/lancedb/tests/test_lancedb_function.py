@@ -41,6 +41,12 @@ def test_the_registry_has_it() -> None:
     assert get_registry().get("akidb") is MLXEmbeddings
 
 
+@pytest.mark.parametrize("model", ["tiny-splade", "tiny-colbert"])
+def test_a_model_without_dense_vectors_is_refused_before_a_table_is_made(model: str) -> None:
+    with pytest.raises(ConfigurationError, match="no output 'dense'"):
+        function(DATA / "models" / model).ndims()
+
+
 def test_each_side_gets_its_prompt() -> None:
     ours = function(PROMPTED)
     with EmbeddingService(PROMPTED, config=EmbeddingConfig()) as reference:
