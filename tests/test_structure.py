@@ -103,6 +103,20 @@ def test_every_room_has_its_floor() -> None:
     assert len(rooms) <= 28
 
 
+# Where a docstring gives the rule for the modules' names in place of each name.
+NAMED_BY_RULE = {"architectures": re.compile(r".*"), "server.dialects": re.compile(r"\w+_schemas")}
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file.stem == "__init__" and file.parent != PACKAGE], ids=module_of
+)
+def test_each_folder_names_its_modules(file: Path) -> None:
+    named = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""))
+    modules = {module_of(other).rpartition(".")[2] for other in FILES if other.parent == file.parent and other != file}
+    rule = NAMED_BY_RULE.get(module_of(file).removesuffix(".__init__"), re.compile("(?!)"))
+    assert {module for module in modules - named if not rule.fullmatch(module)} == set()
+
+
 def test_imports_run_downward() -> None:
     upward = [
         one

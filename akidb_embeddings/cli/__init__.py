@@ -1,5 +1,9 @@
 """The command line, ``akidb-embed``: one module per subject, each with its ``Command``s.
 
+``embed``, ``file`` (with ``file_arguments``), ``similarity``, ``rerank``, ``evaluate``, ``serve``, ``service`` (with
+``service_checks``), ``models``, ``convert``, ``configuration``, ``diagnose`` and ``bench`` have the commands. They
+share ``command``, the ``options`` for models, ``texts``, ``output``, ``downloads``, ``kinds`` and ``near_misses``.
+
 Nothing here imports MLX, a tokenizer or the hub's client before a command runs, so that ``--help`` is fast.
 """
 

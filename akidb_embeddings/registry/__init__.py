@@ -3,6 +3,12 @@
 A model's folder takes precedence. The registry fills in what a conversion dropped (pooling, prompts, activation,
 maximum length); the dimension is checked against the folder's.
 
+``spec`` has the entries, ``berts``, ``encoders``, ``long_encoders``, ``decoders``, ``bidirectional``, ``static_models``
+and ``rerankers`` the models, ``cards`` what their authors published. ``architectures`` has the architectures, of the
+form in ``architecture``; ``twins`` and ``named_classes`` say which one a config.json means. ``heads`` has what makes
+scores, ``poolings`` and ``outputs`` the names of what texts become, ``tokenizer_classes`` what transformers' tokenizers
+add.
+
 Revisions, sizes and prompts are from the models' pages, and from mteb's registry, which pins them.
 """
 
