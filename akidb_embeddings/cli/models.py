@@ -7,8 +7,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from akidb_embeddings.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
+from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.fingerprint import fingerprint
+from akidb_embeddings.checkpoint.kinds import read_model
+from akidb_embeddings.checkpoint.reranker import RerankerCheckpoint
 from akidb_embeddings.checkpoint.settings import Settings, apply_config, describe_lengths, largest_limit
 from akidb_embeddings.checkpoint.token_vectors import DOCUMENT, QUERY
 from akidb_embeddings.cli.command import Command
@@ -16,6 +19,7 @@ from akidb_embeddings.cli.downloads import announce_download
 from akidb_embeddings.cli.options import add_location_options, add_revision_option, configuration
 from akidb_embeddings.cli.output import shorten, size, table
 from akidb_embeddings.config.embedding import DEFAULT_MAX_TOKENS, EmbeddingConfig
+from akidb_embeddings.config.rerank import DEFAULT_PAIR_TOKENS
 from akidb_embeddings.errors import CheckpointError, ConfigurationError
 from akidb_embeddings.hub.cache import clear_cache, get_cache_dir
 from akidb_embeddings.hub.download import ModelInfo, download_model, get_model_info, list_cached_models
@@ -162,10 +166,27 @@ def _published(info: ModelInfo) -> dict[str, str]:
 def _read(info: ModelInfo) -> dict[str, str]:
     """What the model's own files say."""
     assert info.path is not None  # the caller checked
-    spec = info.spec
-    if spec is not None and not isinstance(spec, ModelSpec):
+    if isinstance(info.spec, RerankerSpec):  # the registry has said it all
         return {}
-    checkpoint = read_checkpoint(info.path, spec)
+    checkpoint = read_model(info.path, info.spec)
+    return _reranker(checkpoint) if isinstance(checkpoint, RerankerCheckpoint) else _embedder(info.name, checkpoint)
+
+
+def _reranker(checkpoint: RerankerCheckpoint) -> dict[str, str]:
+    return {
+        "kind": "reranker",
+        "architecture": _architecture(checkpoint),
+        "max tokens": f"{checkpoint.max_tokens} at most, {DEFAULT_PAIR_TOKENS} unless configured"
+        if checkpoint.max_tokens > DEFAULT_PAIR_TOKENS
+        else str(checkpoint.max_tokens),
+        "labels": ", ".join(checkpoint.labels) if len(checkpoint.labels) > 1 else "",
+        "activation": checkpoint.activation,
+        "instruction": checkpoint.default_prompt,
+        "quantization": _quantization(checkpoint),
+    }
+
+
+def _embedder(name: str, checkpoint: Checkpoint) -> dict[str, str]:
     facts = {
         "architecture": _architecture(checkpoint),
         "dimension": str(checkpoint.dimension),
@@ -180,14 +201,14 @@ def _read(info: ModelInfo) -> dict[str, str]:
     if checkpoint.late is not None:
         facts["of queries"] = str(largest_limit(checkpoint, QUERY))
     try:
-        settings = apply_config(EmbeddingConfig(model_name=info.name), checkpoint)
+        settings = apply_config(EmbeddingConfig(model_name=name), checkpoint)
     except ConfigurationError:
         unknown = "unknown, since the model does not say how it was trained: set --pooling"
         return facts | {"pooling": unknown, "prompts": _prompts(checkpoint.prompts)}
     return facts | _effective(checkpoint, settings)
 
 
-def _architecture(checkpoint: Checkpoint) -> str:
+def _architecture(checkpoint: BaseCheckpoint) -> str:
     name, through = str(checkpoint.config["model_type"]), checkpoint.architecture.computed_by
     return f"{name} (through {through})" if through else name
 
@@ -211,7 +232,7 @@ def _fingerprint(checkpoint: Checkpoint, settings: Settings) -> str:
     return fingerprint(checkpoint, settings, prompt, output, role=role, appended=appended)
 
 
-def _quantization(checkpoint: Checkpoint) -> str:
+def _quantization(checkpoint: BaseCheckpoint) -> str:
     if not checkpoint.quantization:
         return "none"
     return f"{checkpoint.quantization.get('bits')} bits, group size {checkpoint.quantization.get('group_size')}"

@@ -12,6 +12,7 @@ from akidb_embeddings.cli import main
 from akidb_embeddings.hub import cache
 from akidb_embeddings.registry import MODELS, RERANKERS
 from tests.cli.tools import TINY
+from tests.fixtures import model_path
 from tests.hub_server import HubServer, write_files
 
 TINY_FILES = {
@@ -223,3 +224,13 @@ def test_info_of_a_folder_with_prompts_and_unknown_pooling(capsys: pytest.Captur
 def test_info_of_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "qwen3-0.6b-4bits"]) == 1
     assert "Did you mean 'qwen3-0.6b-4bit'" in capsys.readouterr().err
+
+
+def test_info_of_rerankers_in_folders(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, facts in (
+        ("tiny-bert-reranker", {"kind": "reranker", "architecture": "bert", "quantization": "none"}),
+        ("tiny-bert-labels", {"kind": "reranker", "labels": "contradiction, entailment, neutral"}),
+    ):
+        assert main(["info", str(model_path(name))]) == 0
+        shown = capsys.readouterr().out
+        assert [label for label, text in facts.items() if f"\n{label:<15}  {text}" not in shown] == []
