@@ -38,11 +38,11 @@ def _is_same(name: object, other: object) -> bool:
 
 
 def _place(name: str) -> str:
-    folder = os.path.expanduser(name.strip())
-    if os.path.isdir(folder):
-        return os.path.realpath(folder)
-    spec = SPECS.get(name.strip())
-    return name.strip() if spec is None or spec.bundled else spec.repo
+    name = name.strip()
+    if (spec := SPECS.get(name)) is not None:  # whatever folders there are
+        return name if spec.bundled else spec.repo
+    folder = os.path.expanduser(name)
+    return os.path.realpath(folder) if os.path.isdir(folder) else name
 
 
 PROMPT_NAME = Rule(str, "the name of one of the model's prompts", str.strip, optional=True)

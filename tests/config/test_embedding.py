@@ -183,6 +183,13 @@ def test_another_spelling_of_the_model_keeps_what_belongs_to_it(
     assert (other.adapter, other.adapter_revision) == (None, None)
 
 
+def test_a_short_name_and_a_folder_of_that_name_are_two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "minilm-l6-v2").mkdir()
+    base = EmbeddingConfig(model_name="minilm-l6-v2", adapter="org/lora")
+    assert EmbeddingConfig.resolve(base, model_name="./minilm-l6-v2").adapter is None
+
+
 def test_a_short_name_and_its_repository_are_one_model() -> None:
     base = EmbeddingConfig(model_name="Qwen/Qwen3-Embedding-0.6B", adapter="org/lora", revision="abc")
     assert EmbeddingConfig.resolve(base, model_name="qwen3-0.6b").revision == "abc"
