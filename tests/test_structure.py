@@ -113,7 +113,7 @@ NAMED_BY_RULE = {"architectures": re.compile(r".*"), "server.dialects": re.compi
 def test_each_folder_names_its_modules(file: Path) -> None:
     named = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""))
     modules = {module_of(other).rpartition(".")[2] for other in FILES if other.parent == file.parent and other != file}
-    rule = NAMED_BY_RULE.get(module_of(file).removesuffix(".__init__"), re.compile("(?!)"))
+    rule = NAMED_BY_RULE.get(module_of(file), re.compile("(?!)"))
     assert {module for module in modules - named if not rule.fullmatch(module)} == set()
 
 

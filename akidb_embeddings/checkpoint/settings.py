@@ -41,6 +41,10 @@ class Settings:
     integers: bool = False
     query_tokens: int | None = None
 
+    def token_limit(self, role: str | None = None) -> int:
+        """The most tokens of a text that is a query or a document; ``max_tokens`` where that makes no difference."""
+        return self.max_tokens if role != QUERY or self.query_tokens is None else self.query_tokens
+
     def prompt(self, name: str) -> str:
         """The prompt ``name``.
 

@@ -32,12 +32,13 @@ def _is_folder_name(path: str | Path) -> bool:
 
 def _is_same(name: object, other: object) -> bool:
     """Whether two names are one model's: equal, spellings of one folder, or a short name and its repository."""
-    if name == other or not (isinstance(name, str) and isinstance(other, str)):
-        return name == other
-    return _place(name) == _place(other)
+    if isinstance(name, str) and isinstance(other, str):
+        return _identity(name) == _identity(other)
+    return name == other
 
 
-def _place(name: str) -> str:
+def _identity(name: str) -> str:
+    """The same for all spellings of a model's name: the repository, or the folder with links resolved."""
     name = name.strip()
     if (spec := SPECS.get(name)) is not None:  # whatever folders there are
         return name if spec.bundled else spec.repo

@@ -28,7 +28,7 @@ _TEXTS = (*QUERIES[:4], *DOCUMENTS[:4])
 _UNCHANGED = 1e-4  # a difference that rounding explains
 _CHANGES = 4  # matrices may be large
 _ROUNDING = 1e-5  # of the largest number
-_ENDINGS = r"\.lora_A\.weight$|\.lora_embedding_A$"
+_OTHER_PARTS = r"^base_model\.model\.|\.lora_A\.weight$|\.lora_embedding_A$"  # of a tensor's name, besides the module's
 
 
 def check_effect(service: EmbeddingService) -> Iterator[Check]:
@@ -104,7 +104,7 @@ def _product(change: LowRank, numbers: StoredNumbers, settings: dict[str, Any]) 
         numbers.read(part, 0, part.shape[0] * part.shape[1]).reshape(part.shape).astype(np.float64)
         for part in (change.down, change.up)
     )
-    module = re.sub(_ENDINGS, "", change.down.key)
+    module = re.sub(_OTHER_PARTS, "", change.down.key)
     rank = _value(settings, "r", "rank_pattern", module)
     alpha = _value(settings, "lora_alpha", "alpha_pattern", module)
     product: NDArray[np.float64] = up @ down * (alpha / (rank**0.5 if settings.get("use_rslora") else rank))
@@ -112,7 +112,7 @@ def _product(change: LowRank, numbers: StoredNumbers, settings: dict[str, Any]) 
 
 
 def _value(settings: dict[str, Any], key: str, pattern: str, module: str) -> float:
-    """A setting of a module: that of the first pattern that its name ends with, else that of all modules."""
+    """A setting of a module: that of the first pattern that its name, or an end of it, matches, else that of all."""
     patterns: dict[str, Any] = settings.get(pattern) or {}
-    found = (value for name, value in patterns.items() if re.match(rf".*\.({name})$", module))
+    found = (value for name, value in patterns.items() if re.match(rf"(.*\.)?({name})$", module))
     return float(next(found, settings[key]))

@@ -107,9 +107,7 @@ class LoadedModel(OpenModel):
 
     def token_limit(self, *, output: str | None = None, prompt_name: str | None = None) -> int:
         """The most tokens of a text, special tokens included: ``settings.max_tokens``, but for ColBERT's queries."""
-        if output == TOKENS and prompt_name == QUERY and self.settings.query_tokens is not None:
-            return self.settings.query_tokens
-        return self.settings.max_tokens
+        return self.settings.token_limit(prompt_name if output == TOKENS else None)
 
     def resolve_prompt(
         self, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None

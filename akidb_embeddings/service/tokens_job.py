@@ -26,9 +26,9 @@ class TokensJob(TextsJob):
 
     def __init__(self, resources: Resources, texts: list[str], prompt: str, *, role: str, **options: Any) -> None:
         """``role`` is "query" or "document"; ``options`` are the keyword arguments of ``Job``."""
-        late, limit = resources.checkpoint.late, resources.settings.query_tokens
+        late = resources.checkpoint.late
         assert late is not None  # the output has been checked
-        super().__init__(resources, texts, prompt, limit=limit if role == QUERY else None, **options)
+        super().__init__(resources, texts, prompt, limit=resources.settings.token_limit(role), **options)
         self.role = role
         self._tokenizer, self._expansion = resources.tokenizer, None
         if role == QUERY and resources.query_tokenizer is not None:

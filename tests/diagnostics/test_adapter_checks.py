@@ -67,6 +67,13 @@ def test_an_adapter_has_no_card_and_no_reranker() -> None:
     assert error.value.field == "adapter"
 
 
+@pytest.mark.parametrize("name", ["value", "self.value", "^encoder.layer.1.attention.self.value", "query|value"])
+def test_patterns_of_scalings_are_read_as_peft_reads_them(name: str, tmp_path: Path) -> None:
+    adapter = copy_model(adapter_path("tiny-bert-lora"), tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", alpha_pattern={name: 5, "dense": 3})
+    assert failed(adapter=adapter) == set()
+
+
 @pytest.mark.parametrize("factor", [0.01, 10, -1])
 def test_another_scaling_is_found(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     scaling = AdapterConfig.scaling

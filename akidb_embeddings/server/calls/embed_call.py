@@ -49,7 +49,7 @@ class EmbedOutcome:
         texts: The results of another output than dense, one per text; ``vectors`` is empty then.
         also: The vectors in the further precisions of the call.
         load_seconds: How long the request waited for the model to be loaded.
-        limit: The tokens at which texts were cut; None for the model's limit.
+        limit: The tokens at which longer texts were cut.
     """
 
     model: str
@@ -60,11 +60,11 @@ class EmbedOutcome:
     truncated: list[bool]
     fingerprint: str
     timings: Timings
+    limit: int
     also: Mapping[str, Quantized] = field(default_factory=dict)
     load_seconds: float = 0.0
     output: str = DENSE
     texts: Sequence[SparseVector | Vectors] = ()
-    limit: int | None = None
 
     @property
     def size(self) -> int:
@@ -124,6 +124,7 @@ async def answer(
         truncated=result.truncated,
         fingerprint=result.fingerprint,
         timings=result.timings,
+        limit=service.token_limit(),
         also=await convert(service, call, result, seconds),
         load_seconds=load_seconds,
     )

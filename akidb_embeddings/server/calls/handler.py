@@ -50,7 +50,7 @@ class Handler(Admission):
                 self.check_queue(service.statistics)
                 compute = embed_call.answer if call.kind == DENSE else answer_output
                 outcome = await compute(name, service, call, left - load_seconds, load_seconds)
-                self._truncation_log.tell(name, outcome.limit or service.settings.max_tokens, outcome.truncated)
+                self._truncation_log.tell(name, outcome.limit, outcome.truncated)
         self.metrics.count_texts(name, outcome.token_counts, outcome.truncated)
         return outcome
 

@@ -86,7 +86,8 @@ class MLXEmbeddings(TextEmbeddingFunction):
                     reason=f"is {value!r}, and cannot be a variable: all its settings are kept with the table, and "
                     "it is not read again. Give it itself, or variables for single settings.",
                 )
-        function: Self = super().create(**settings)  # type: ignore[no-untyped-call]  # LanceDB's has no types
+        parent: Any = super()  # LanceDB's method has no types
+        function: Self = parent.create(**settings)
         return function
 
     @property
