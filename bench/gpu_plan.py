@@ -155,6 +155,8 @@ def _outliers(plan: Plan) -> Iterator[Step]:
     for few in (True, False):
         arguments = {"model": plan.folder(QWEN3), "queries": plan.scaled(300, 10), "changes": {"few_shapes": few}}
         yield _worker(plan, f"queries, few shapes {few}", "single", 30, arguments)
+    arguments = {"model": plan.folder(QWEN3), "queries": plan.scaled(300, 10), "changes": {"compiled_encoder": True}}
+    yield _worker(plan, "queries, compiled encoder", "single", 40, arguments)
 
 
 def _variants(plan: Plan) -> Iterator[Step]:

@@ -87,7 +87,7 @@ class Dimensions:
 DIMENSIONS = {
     "qwen3-0.6b-4bit": Dimensions(28, 1024, 3072, True, 16, 8, 128, 151669, bits=4, value_bytes=2, fused=True),
     "gemma-300m-4bit": Dimensions(
-        24, 768, 1152, True, 3, 1, 256, 262144, bits=4, value_bytes=4, fused=False, dense=((768, 3072), (3072, 768))
+        24, 768, 1152, True, 3, 1, 256, 262144, bits=4, value_bytes=2, fused=False, dense=((768, 3072), (3072, 768))
     ),
     "minilm-l6-v2": Dimensions(6, 384, 1536, False, 12, 12, 32, 30522 + 512 + 2, bits=8, value_bytes=2, fused=False),
 }

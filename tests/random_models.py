@@ -60,13 +60,13 @@ class _Recorder:
     """Stands in for Weights: gives every tensor an architecture asks for random values."""
 
     def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
+        self.generator, self.dtype = np.random.default_rng(seed), mx.float32
         self.tensors: dict[str, NDArray[np.float32]] = {}
 
     def _make(self, name: str, shape: tuple[int, ...], spread: float) -> None:
         self.tensors[name] = (self.generator.standard_normal(shape) * spread).astype(np.float32)
 
-    def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
+    def vector(self, name: str, shape: tuple[int, ...], *, offset: float = 0.0, factor: float = 1.0) -> mx.array:
         self._make(name, shape, 0.3)
         return mx.zeros(shape)
 

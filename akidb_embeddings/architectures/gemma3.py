@@ -13,12 +13,17 @@ from akidb_embeddings.registry.architectures import Config
 
 # Gemma's norms multiply by weight + 1.
 _OFFSET = 1.0
+# Hidden states reach 800,000 (unslothai/unsloth#4014), and float16 ends at 65,504. A factor on all of them changes no
+# vector, since only norms read them (huggingface/transformers#37226); a power of two rounds nothing.
+_FLOAT16_FACTOR = 2.0**-6
 
 
 class Block:
-    """Norms on both sides of attention and MLP."""
+    """Norms on both sides of attention and MLP. Hidden states, in and out, are multiplied by ``factor``."""
 
-    def __init__(self, weights: Weights, name: str, config: Config, is_global: bool, kernels: Kernels) -> None:
+    def __init__(
+        self, weights: Weights, name: str, config: Config, is_global: bool, kernels: Kernels, factor: float
+    ) -> None:
         hidden, intermediate, head_dim = required(config, "hidden_size", "intermediate_size", "head_dim")
         query_scalar = config.get("query_pre_attn_scalar") or 256
         eps = number(config, "rms_norm_eps", 1e-6)
@@ -27,7 +32,8 @@ class Block:
         else:
             rope = read_layer_rope(config, "sliding_attention", "rope_local_base_freq", 1e4, head_dim)
         self.is_global = is_global
-        self.before_attention = RMSNorm(weights, f"{name}.input_layernorm", hidden, eps, _OFFSET)
+        scaled = eps * factor**2
+        self.before_attention = RMSNorm(weights, f"{name}.input_layernorm", hidden, scaled, _OFFSET)
         self.attention = GroupedAttention(
             weights,
             f"{name}.self_attn",
@@ -37,10 +43,10 @@ class Block:
             kernels,
             norm_offset=_OFFSET,
         )
-        self.after_attention = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, _OFFSET)
-        self.before_mlp = RMSNorm(weights, f"{name}.pre_feedforward_layernorm", hidden, eps, _OFFSET)
+        self.after_attention = RMSNorm(weights, f"{name}.post_attention_layernorm", hidden, eps, _OFFSET, factor)
+        self.before_mlp = RMSNorm(weights, f"{name}.pre_feedforward_layernorm", hidden, scaled, _OFFSET)
         self.mlp = GatedMLP(weights, f"{name}.mlp", hidden, intermediate, kernels.gelu_tanh)
-        self.after_mlp = RMSNorm(weights, f"{name}.post_feedforward_layernorm", hidden, eps, _OFFSET)
+        self.after_mlp = RMSNorm(weights, f"{name}.post_feedforward_layernorm", hidden, eps, _OFFSET, factor)
 
     def __call__(self, x: mx.array, mask: AttentionMask | None, tokens: mx.array | None = None) -> mx.array:
         x = select_tokens(x, tokens) + self.after_attention(self.attention(self.before_attention(x), mask, tokens))
@@ -61,16 +67,19 @@ class Gemma3:
         else:
             self.reach = symmetric_reach(window) if self.bidirectional else window - 1
         self.embed_tokens = weights.embedding("embed_tokens", vocab_size, self.hidden)
+        factor = _FLOAT16_FACTOR if weights.dtype == mx.float16 else 1.0
         self.blocks = [
-            Block(weights, f"layers.{i}", config, layer_type == "full_attention", kernels)
+            Block(weights, f"layers.{i}", config, layer_type == "full_attention", kernels, factor)
             for i, layer_type in enumerate(types)
         ]
-        self.norm = RMSNorm(weights, "norm", self.hidden, number(config, "rms_norm_eps", 1e-6), _OFFSET)
+        eps = number(config, "rms_norm_eps", 1e-6) * factor**2
+        self.norm = RMSNorm(weights, "norm", self.hidden, eps, _OFFSET)
+        self.embedding_factor = self.hidden**0.5 * factor
         self.kernels = kernels
 
     def __call__(self, texts: Inputs) -> mx.array:
         # The scale is not part of the table: in a quantized table it would be rounded with the weights.
-        x = self.embed_tokens(texts.ids) * self.hidden**0.5
+        x = self.embed_tokens(texts.ids) * self.embedding_factor
         visible = Visibility(texts.lengths, texts.width, causal=not self.bidirectional)
         global_mask = local_mask = self.kernels.mask(visible, x.dtype)
         if self.reach is not None:

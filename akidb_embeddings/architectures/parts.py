@@ -26,10 +26,10 @@ class LayerNorm:
 
 
 class RMSNorm:
-    """RMSNorm with the weight ``weight + offset``; Gemma's offset is 1."""
+    """RMSNorm with the weight ``(weight + offset) * factor``; Gemma's offset is 1."""
 
-    def __init__(self, weights: Weights, name: str, size: int, eps: float, offset: float) -> None:
-        self.weight = weights.vector(f"{name}.weight", (size,)) + offset
+    def __init__(self, weights: Weights, name: str, size: int, eps: float, offset: float, factor: float = 1.0) -> None:
+        self.weight = weights.vector(f"{name}.weight", (size,), offset=offset, factor=factor)
         self.eps = eps
 
     def __call__(self, x: mx.array) -> mx.array:

@@ -21,6 +21,9 @@ from akidb_embeddings.errors import CheckpointError
 from akidb_embeddings.registry import Spec
 from akidb_embeddings.registry.architectures import Architecture
 
+FileVersions = tuple[tuple[str, int, int, int, int], ...]
+"""Of each file its path, inode, times in nanoseconds of its contents and of its last change, and size."""
+
 
 @dataclass(frozen=True)
 class BaseCheckpoint(ABC):
@@ -62,6 +65,31 @@ class BaseCheckpoint(ABC):
         if "_digest" not in vars(self):
             vars(self)["_digest"] = digest(self.folder)
         return str(vars(self)["_digest"])
+
+    def file_versions(self) -> FileVersions:
+        """What tells whether a file of the weights or of the adapter is written again, without reading it.
+
+        Raises:
+            OSError: A file is gone.
+        """
+        files = {location.file.resolve() for location in self.tensors.values()}
+        files |= {file.resolve() for file in self.adapter.files} if self.adapter else set()
+        stats = sorted((str(file), file.stat()) for file in files)
+        # The times of contents may be set back, as copying programs do; that of the last change may not.
+        return tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats)
+
+    def check_versions(self, versions: FileVersions) -> None:
+        """Check that the files are still those of ``versions``.
+
+        Raises:
+            CheckpointError: A file was written again, or is gone.
+        """
+        try:
+            is_same = self.file_versions() == versions
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise CheckpointError(f"The files in {self.path} have changed since the model was opened. Open it again.")
 
     @property
     def positions(self) -> int:

@@ -71,6 +71,10 @@ class Backend:
     is_gpu: bool = False
     small_dtype: mx.Dtype | None = None
 
+    def compute_dtype(self, fits_float16: bool) -> mx.Dtype:
+        """The compute dtype of a model, by whether its activations fit float16."""
+        return self.dtype if fits_float16 else self.safe_dtype
+
 
 def metal(device: mx.Device, memory: str = "fast", *, strict: bool = False, chip: int = 1) -> Backend:
     """Apple GPUs: packed weights, float16.

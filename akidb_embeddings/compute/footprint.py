@@ -32,7 +32,7 @@ def expected_weight_bytes(checkpoint: BaseCheckpoint, backend: Backend) -> int:
     Embedding tables stay as stored on every backend, and so does everything where weights are not expanded, except that
     what an adapter changes is float32.
     """
-    size = (backend.dtype if checkpoint.architecture.float16(checkpoint.config) else backend.safe_dtype).size
+    size = backend.compute_dtype(checkpoint.architecture.computes_in_float16(checkpoint.config)).size
     bits, tensors = checkpoint.quantization.get("bits"), checkpoint.used_tensors
     merged = {change.layer for change in checkpoint.adapter.changes} if checkpoint.adapter else set()
     total = 0

@@ -57,9 +57,19 @@ class Weights:
         """Whether there is a tensor ``name`` that was not used yet."""
         return name in self._tensors
 
-    def vector(self, name: str, shape: tuple[int, ...]) -> mx.array:
-        """A parameter that is no layer's matrix (a norm's weight, a bias, several experts) in the compute dtype."""
-        return _evaluated(self._pop(name, shape, mx.floating).astype(self.dtype))
+    def vector(self, name: str, shape: tuple[int, ...], *, offset: float = 0.0, factor: float = 1.0) -> mx.array:
+        """A parameter that is no layer's matrix (a norm's weight, a bias, several experts) in the compute dtype.
+
+        Args:
+            name: The tensor's name.
+            shape: Its shape.
+            offset: What is added to it, in float32.
+            factor: What the sum is multiplied by, in float32.
+        """
+        tensor = self._pop(name, shape, mx.floating)
+        if (offset, factor) != (0.0, 1.0):
+            tensor = (tensor.astype(mx.float32) + offset) * factor
+        return _evaluated(tensor.astype(self.dtype))
 
     def parameter(self, name: str, like: mx.array) -> mx.array:
         """The tensor ``name``, with the shape and kind of ``like``. Floats are cast to the compute dtype."""

@@ -50,7 +50,7 @@ class Engine:
         self._deaths = self._texts_at_death = 0
         self._counts = Counts()
         self._idle_work = IdleWork()
-        self._window_scale, self._weight_bytes = 1, 0
+        self._window_scale = 1
         self._ready: Future[None] = Future()
         self._start()
 
@@ -72,7 +72,7 @@ class Engine:
     @property
     def weight_bytes(self) -> int:
         """The memory that the weights take; 0 before they are loaded."""
-        return self._weight_bytes
+        return self._counts.weight_bytes
 
     def warm_up(self, pooling: str) -> None:
         """Compute the shapes of queries once while nothing waits, on GPUs only. A second call does nothing."""
@@ -208,7 +208,7 @@ class Engine:
         model: Model | None = None
         try:
             model = self._load()
-            self._window_scale, self._weight_bytes = model.window_scale, model.weight_bytes
+            self._window_scale, self._counts.weight_bytes = model.window_scale, model.weight_bytes
             self._idle_work.is_gpu = model.is_gpu
             self._running = True
             if not self._ready.done():

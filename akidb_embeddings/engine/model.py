@@ -1,64 +1,54 @@
 """A checkpoint on a backend: micro-batches in, rows out. It is used on one thread only."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
-
-from akidb_embeddings.architectures import Inputs, build_encoder
-from akidb_embeddings.checkpoint.base import BaseCheckpoint
+from akidb_embeddings.checkpoint.base import BaseCheckpoint, FileVersions
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.compute.core_sharing import CoreSharing
 from akidb_embeddings.compute.devices import free_memory, wire_memory
-from akidb_embeddings.compute.footprint import array_bytes
 from akidb_embeddings.compute.heap import trim_heap, weights_apart
-from akidb_embeddings.compute.low_rank import merge
 from akidb_embeddings.compute.runtime import mx, thread_streams
 from akidb_embeddings.compute.sizing import Demand, count_weights, fit
-from akidb_embeddings.compute.weights import Weights, load_tensors
+from akidb_embeddings.engine.forward_pass import ForwardPass
 from akidb_embeddings.engine.planner import MicroBatch
-from akidb_embeddings.engine.readout import build_readout
-from akidb_embeddings.errors import CheckpointError
+from akidb_embeddings.errors import EmbeddingError
+from akidb_embeddings.vectors.ragged import unusable_rows
+
+_log = logging.getLogger(__name__)
 
 
 class MLXModel:
-    """The forward pass of a checkpoint, from token ids to what ``readout`` makes of the hidden states.
+    """The forward pass of a checkpoint, from token ids to what a readout makes of the hidden states.
+
+    What overflows float16 is computed again, and from then on everything is computed, in the backend's ``safe_dtype``.
 
     Raises:
         CheckpointError: A tensor or a setting does not fit the architecture.
     """
 
     def __init__(self, checkpoint: BaseCheckpoint, backend: Backend) -> None:
-        dtype = backend.dtype if checkpoint.architecture.float16(checkpoint.config) else backend.safe_dtype
-        backend, dtype = _fit(checkpoint, backend, dtype)
-        self._backend = backend
+        self._checkpoint = checkpoint
+        self._versions: FileVersions | None = checkpoint.file_versions()
+        self._whole_backend = backend  # not fitted to the free memory
+        self._cores = None if backend.is_gpu else CoreSharing()
+        self._streams = thread_streams(backend.device, backend.streams)
+        wire_memory(backend)
+        self._load(backend.compute_dtype(checkpoint.architecture.computes_in_float16(checkpoint.config)))
+
+    def _load(self, dtype: mx.Dtype) -> None:
+        """Load the weights in a compute dtype, or another if those of that one do not fit the device's memory."""
+        backend, dtype = _fit(self._checkpoint, self._whole_backend, dtype)
+        mx.set_cache_limit(backend.cache_limit)
+        with mx.stream(self._streams[0]), weights_apart():
+            self._forward = ForwardPass(self._checkpoint, backend, dtype)
+        mx.clear_cache()
+        self.weight_bytes = self._forward.weight_bytes
         self.streams, self.tokens_per_batch = backend.streams, backend.tokens_per_batch
         self.obeys_batch_size, self.window_scale = backend.obeys_batch_size, backend.window_scale
         self.ahead, self.few_shapes, self.is_gpu = backend.ahead, backend.few_shapes, backend.is_gpu
-        self._cores = None if backend.is_gpu else CoreSharing()
-        mx.set_cache_limit(backend.cache_limit)
-        wire_memory(backend)
-        self._streams = thread_streams(backend.device, backend.streams)
-        with mx.stream(self._streams[0]), weights_apart():
-            try:
-                self._build(checkpoint, dtype)
-            except CheckpointError as error:
-                raise error.changed(source=str(checkpoint.path)) from error
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                # A setting of a type that the architecture does not check.
-                raise CheckpointError(f"{checkpoint.path / 'config.json'} cannot be used: {error!r}") from error
-        mx.clear_cache()
-        self.weight_bytes = array_bytes(self._encoder, self._readout)
-
-    def _build(self, checkpoint: BaseCheckpoint, dtype: mx.Dtype) -> None:
-        tensors = load_tensors(checkpoint.tensors)
-        if checkpoint.adapter is not None:
-            merge(tensors, checkpoint.quantization, checkpoint.adapter)
-        weights = Weights(tensors, checkpoint.quantization, self._backend, dtype)
-        self._readout = build_readout(checkpoint, weights)
-        self._encoder = build_encoder(checkpoint.architecture, checkpoint.config, weights, self._backend.kernels)
-        weights.finish(checkpoint.architecture.ignored)
 
     def start(self, batches: Sequence[MicroBatch]) -> Callable[[], list[Any]]:
         """Start at most ``backend.streams`` micro-batches; a GPU computes them while this thread goes on.
@@ -66,18 +56,21 @@ class MLXModel:
         Returns:
             A function that waits for their rows, float32 [B, n] each, or a list of B rows of different sizes.
         """
-        outputs = []
+        forward, outputs = self._forward, []
         for batch, stream in zip(batches, self._streams[: len(batches)], strict=True):
             with mx.stream(stream):
-                outputs.append(self._rows(batch))
-        if self._backend.ahead:
+                outputs.append(forward(batch))
+        if self.ahead:
             mx.async_eval(outputs)  # type: ignore[no-untyped-call]
 
         def finish() -> list[Any]:
             with self._share_cores(batches):
                 mx.eval(outputs)
-            pairs = zip(outputs, batches, strict=True)
-            return [self._readout.rows(np.array(output), batch) for output, batch in pairs]
+            found = [forward.rows(output, batch) for output, batch in zip(outputs, batches, strict=True)]
+            if forward.dtype == mx.float16:
+                for rows, batch in zip(found, batches, strict=True):
+                    self._replace_unusable(rows, batch)
+            return found
 
         return finish
 
@@ -85,7 +78,7 @@ class MLXModel:
         """Free the weights and MLX's buffer cache."""
         if self._cores is not None:
             self._cores.close()
-        del self._encoder, self._readout
+        del self._forward
         mx.clear_cache()
         trim_heap()
 
@@ -104,13 +97,43 @@ class MLXModel:
             return nullcontext()
         return self._cores.share(len(batches), batches[0].ids.size, fixed=batches[0].alone)
 
-    def _rows(self, batch: MicroBatch) -> mx.array:
-        types = None
-        if batch.first_parts is not None:
-            types = mx.array((np.arange(batch.ids.shape[1]) >= batch.first_parts[:, None]).astype(np.int32))
-        attended = batch.lengths if batch.attended is None else batch.attended
-        texts = Inputs(mx.array(batch.ids), attended, self._readout.tokens(batch), types)
-        return self._readout(self._encoder(texts), batch)
+    def _replace_unusable(self, rows: Any, batch: MicroBatch) -> None:
+        """Compute again, in a dtype of wider range, the rows of texts that float16 made NaN or infinite."""
+        unusable = unusable_rows(rows)
+        if not unusable or not self._widen():
+            return
+        size = max(1, self.tokens_per_batch // batch.ids.shape[1])
+        for begin in range(0, len(unusable), size):
+            places = unusable[begin : begin + size]
+            part = batch.take(places)
+            with mx.stream(self._streams[0]):
+                again = self._forward.rows(self._forward(part), part)
+            for place, row in zip(places, again, strict=True):
+                rows[place] = row
+
+    def _widen(self) -> bool:
+        """Whether the weights are in a dtype whose range is float32's; they are loaded in one if they were not yet."""
+        if self._forward.dtype != mx.float16:
+            return True
+        if self._versions is None:
+            return False
+        path, before = self._checkpoint.path, self.weight_bytes
+        try:
+            self._checkpoint.check_versions(self._versions)
+            self._load(self._whole_backend.safe_dtype)
+        except (EmbeddingError, OSError, RuntimeError):  # the files are gone, or the memory is full
+            _log.exception("Activations of %s overflow float16, and it cannot be loaded in a wider dtype", path)
+            self._versions = None
+            return False
+        _log.warning(
+            "Activations of %s overflow float16: from now on it is computed in %s, with %.2f GB of weights (%.2f GB "
+            "before).",
+            path,
+            str(self._forward.dtype).rpartition(".")[2],
+            self.weight_bytes / 1e9,
+            before / 1e9,
+        )
+        return True
 
 
 def _fit(checkpoint: BaseCheckpoint, backend: Backend, dtype: mx.Dtype) -> tuple[Backend, mx.Dtype]:

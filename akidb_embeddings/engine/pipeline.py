@@ -28,7 +28,7 @@ class Model(Protocol):
         ahead: How many times micro-batches are started before the oldest ones are read.
         few_shapes: Whether a new shape is slow, so that the number of texts is rounded up.
         is_gpu: Whether the device is a GPU.
-        weight_bytes: The memory that the weights take.
+        weight_bytes: The memory that the weights take. It grows if float16 turns out to be too small for a model.
     """
 
     streams: int
@@ -156,6 +156,7 @@ class Pipeline:
     def _count(self, step: _Step) -> None:
         counts, now = self._counts, time.monotonic()
         counts.lone_threads, counts.thread_drops = self._model.lone_threads, self._model.thread_drops
+        counts.weight_bytes = self._model.weight_bytes
         # The device has computed this since the previous one ended, or since it was started.
         seconds = now - max(step.started_at, counts.last_success)
         counts.compute_seconds += seconds

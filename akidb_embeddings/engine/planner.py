@@ -1,7 +1,7 @@
 """Token ids to micro-batches: texts of similar length together, limited in tokens, in few distinct shapes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,13 @@ class MicroBatch:
     alone: bool = False
     first_parts: NDArray[np.int32] | None = None
     attended: NDArray[np.int32] | None = None
+
+    def take(self, places: Sequence[int]) -> "MicroBatch":
+        """Some of its texts, with the same padding."""
+        rows = np.array(places)
+        parts = None if self.first_parts is None else self.first_parts[rows]
+        attended = None if self.attended is None else self.attended[rows]
+        return replace(self, ids=self.ids[rows], lengths=self.lengths[rows], first_parts=parts, attended=attended)
 
 
 def padded_length(length: int) -> int:

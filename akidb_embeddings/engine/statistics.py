@@ -91,5 +91,6 @@ class Counts:
     restarts: int = 0
     lone_threads: int = 0
     thread_drops: int = 0
+    weight_bytes: int = 0
     last_success: float = field(default_factory=time.monotonic)
     speed: Speed = field(default_factory=Speed)

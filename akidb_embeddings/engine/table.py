@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Hashable
 
-from akidb_embeddings.checkpoint.base import BaseCheckpoint
+from akidb_embeddings.checkpoint.base import BaseCheckpoint, FileVersions
 from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.pipeline import Model
 from akidb_embeddings.errors import WorkerError
@@ -41,12 +41,18 @@ def acquire_engine(checkpoint: BaseCheckpoint, memory: str, compute: str = "fast
             "This process was forked from one in which MLX runs, and MLX does not survive a fork. Start processes with "
             "multiprocessing's 'spawn' method instead."
         )
-    key = _key(checkpoint, memory, compute)
+    versions = checkpoint.file_versions()
+    key = _key(checkpoint, versions, memory, compute)
+
+    def load() -> Model:
+        checkpoint.check_versions(versions)  # the engine also calls this much later, if its thread has died
+        return _load(checkpoint, memory, compute)
+
     with _lock:
         _used = True
         engine = _engines.get(key)
         if engine is None or not engine.alive:
-            engine = _engines[key] = Engine(lambda: _load(checkpoint, memory, compute))
+            engine = _engines[key] = Engine(load)
         _users[engine] = _users.get(engine, 0) + 1
     _release_pending()
     try:
@@ -114,13 +120,8 @@ def _load(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Model:
     return MLXModel(checkpoint, select_backend(memory, compute))
 
 
-def _key(checkpoint: BaseCheckpoint, memory: str, compute: str) -> Hashable:
+def _key(checkpoint: BaseCheckpoint, versions: FileVersions, memory: str, compute: str) -> Hashable:
     """What an engine computes. A folder whose weights or settings have been rewritten is another model."""
-    files = {location.file.resolve() for location in checkpoint.tensors.values()}
-    files |= {file.resolve() for file in checkpoint.adapter.files} if checkpoint.adapter else set()
-    stats = sorted((str(file), file.stat()) for file in files)
-    # The times of contents may be set back, as copying programs do; that of the last change may not.
-    versions = tuple((name, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats)
     config, steps = json.dumps(checkpoint.config), (type(checkpoint), checkpoint.after_encoder, checkpoint.adapter)
     return memory, compute, checkpoint.path.resolve(), versions, config, steps
 

@@ -20,7 +20,8 @@ class Architecture:
         final_token: The token that ends every text for last-token pooling, where a model's files do not say so.
         special_tokens: The smallest number of special tokens that its tokenizer adds to a text.
         max_tokens: The largest number of tokens, from config.json; None if only the number of positions limits it.
-        float16: Whether a model's activations fit float16, from config.json.
+        float16: Whether a model's activations fit float16, from config.json, as its authors compute them.
+        scaled_in_float16: Whether they are scaled here in float16, so that they fit in any case.
         prefix: The prefix that some exporters add to all tensors' names.
         ignored: The prefixes of the names of tensors that embeddings do not use, such as heads.
         remote_code: The class of the code in its models' repositories (auto_map) that this library reimplements.
@@ -48,6 +49,7 @@ class Architecture:
     special_tokens: int = 0
     max_tokens: Callable[[Config], int | None] = lambda config: None
     float16: Callable[[Config], bool] = lambda config: True
+    scaled_in_float16: bool = False
     prefix: str = "model."
     ignored: tuple[str, ...] = ()
     remote_code: str | None = None
@@ -66,6 +68,10 @@ class Architecture:
     is_static: bool = False
     tensor_names: Mapping[str, str] = field(default_factory=dict)
     integers: tuple[str, ...] = ()
+
+    def computes_in_float16(self, config: Config) -> bool:
+        """Whether a model is computed in float16 where that is fast."""
+        return self.scaled_in_float16 or self.float16(config)
 
     def described(self, config: Config) -> str:
         """A model of it, in words for messages."""

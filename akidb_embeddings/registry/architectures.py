@@ -224,6 +224,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {  # by config.json's model_type, bu
         unattended=lambda config: bool(config.get("use_bidirectional_attention")),
         final_token="<eos>",
         float16=lambda config: False,
+        scaled_in_float16=True,
         ignored=("lm_head.",),
     ),
     MODEL2VEC: _STATIC,

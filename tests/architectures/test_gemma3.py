@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.architectures.gemma3 import layer_types, symmetric_reach
+from akidb_embeddings.compute.backend import Backend, cpu, cuda, metal
+from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.errors import CheckpointError
-from tests.fixtures import edit_json
+from tests.fixtures import cosines, edit_json, forward
 from tests.random_models import GEMMA3, random_model
 
 
@@ -50,3 +53,20 @@ def test_local_layers_need_a_window(tmp_path: Path) -> None:
     edit_json(folder / "config.json", sliding_window=None)
     with pytest.raises(CheckpointError, match="lacks 'sliding_window'"):
         EmbeddingService(str(folder), pooling="mean")
+
+
+@pytest.mark.parametrize("is_bidirectional", [False, True])
+@pytest.mark.parametrize("backend", [metal(mx.Device(mx.cpu)), cuda(mx.Device(mx.cpu))], ids=["metal", "cuda"])
+def test_hidden_states_beyond_float16_are_computed_in_float16(
+    tmp_path: Path, backend: Backend, is_bidirectional: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hidden states of Gemma 3 reach 800,000: Unsloth's blog and its pull request 4014 about EmbeddingGemma."""
+    folder = random_model(tmp_path / "model", GEMMA3 | {"use_bidirectional_attention": is_bidirectional})
+    tensors = load_file(folder / "model.safetensors")
+    raised = {name: values + 1e5 for name, values in tensors.items() if "post_" in name}
+    save_file(tensors | raised, folder / "model.safetensors")
+    pooling = "mean" if is_bidirectional else "last"
+    texts = ["a", "one short text", "and a longer one, " * 9]
+    vectors = forward(folder, backend, texts, pooling)
+    assert cosines(vectors, forward(folder, cpu(), texts, pooling)).min() >= 0.9999
+    assert not caplog.records, "it would say so if it had to use another dtype"

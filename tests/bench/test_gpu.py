@@ -1,17 +1,24 @@
 """What is told of a GPU, its published peak, and how much arithmetic a model needs."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.compute.backend import cuda
+from akidb_embeddings.compute.runtime import mx
+from akidb_embeddings.engine.forward_pass import ForwardPass
+from akidb_embeddings.engine.planner import pad
 from bench.arithmetic import needed_flops
 from bench.expand import expand_folder
 from bench.gpu import Gpu, device_memory, find_gpu, make_gpu
 from bench.gpu_plan import Plan, make_steps
+from bench.gpu_variants import CompiledForwardPass
 from bench.random_models import GEMMA3, QWEN3, Recipe, write_model
 from tests.conftest import REPOSITORY
 from tests.fixtures import BUNDLED, cosines, model_path
@@ -87,6 +94,16 @@ def test_every_step_of_the_measurement_has_a_name_of_its_own() -> None:
     names = [step.name for step in steps]
     assert len(set(names)) == len(names)
     assert names[:2] == ["about", "make qwen3-0.6b-4bit"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU, MLX compiles with the machine's compiler")
+def test_a_compiled_encoder_computes_the_same() -> None:
+    checkpoint, backend = read_checkpoint(model_path("tiny-qwen3")), cuda(mx.Device(mx.cpu), strict=True)
+    plain, compiled = (made(checkpoint, backend, backend.dtype) for made in (ForwardPass, CompiledForwardPass))
+    for rows in ([[5, 6, 7]], [[8, 9, 10, 11]], [[5, 6, 7], [9, 10, 11, 12]], [[1, 2, 3, 4, 5], [9, 10]]):
+        batch = pad([np.array(row, dtype=np.int32) for row in rows], "last", (2048,))
+        np.testing.assert_array_equal(np.array(compiled(batch)), np.array(plain(batch)))
 
 
 @pytest.mark.long

@@ -6,11 +6,12 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
 from akidb_embeddings.checkpoint.safetensors import Location
 from akidb_embeddings.engine import table as engine_table
@@ -57,7 +58,10 @@ def model_in(folder: Path, content: bytes = b"weights") -> Any:
     folder.mkdir(exist_ok=True)
     (folder / "model.safetensors").write_bytes(content)
     tensors = {"a": Location(folder / "model.safetensors", "a", (1,), "F32")}
-    return SimpleNamespace(path=folder, tensors=tensors, config={}, after_encoder=(), adapter=None)
+    made = SimpleNamespace(path=folder, tensors=tensors, config={}, after_encoder=(), adapter=None)
+    made.file_versions = MethodType(BaseCheckpoint.file_versions, made)
+    made.check_versions = MethodType(BaseCheckpoint.check_versions, made)
+    return made
 
 
 def test_equal_configurations_share_an_engine(loader: Loader, checkpoint: Any) -> None:
@@ -147,6 +151,20 @@ def test_a_failed_load_is_told_to_all_who_wait_and_tried_anew(
     assert (engine_table._engines, engine_table._users) == ({}, {})
     loader.error = None
     check(submit(acquire_engine(checkpoint, "fast"), [1]), [1])
+
+
+def test_a_dead_thread_does_not_load_what_was_written_meanwhile(loader: Loader, checkpoint: Any) -> None:
+    """Its vectors would be another model's, under the first one's name."""
+    engine = acquire_engine(checkpoint, "fast")
+    loader.models[0].faults[13] = SystemExit()
+    model_in(checkpoint.path, b"other weights")
+    with pytest.raises(WorkerError):
+        submit(engine, [13]).result(LONG)
+    assert eventually(lambda: not engine.alive)
+    with pytest.raises(WorkerError, match="have changed since the model was opened"):
+        submit(engine, [1])
+    assert len(loader.models) == 1
+    release_engine(engine)
 
 
 def test_many_threads_acquire_and_release(loader: Loader, checkpoint: Any) -> None:
