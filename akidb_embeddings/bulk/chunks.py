@@ -1,6 +1,6 @@
 """Grouping rows into chunks, which are embedded together, and parts, which are finished together.
 
-Both depend on the rows alone.
+Parts depend on the rows alone, chunks also on the kind of the device.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from akidb_embeddings.bulk.journal import JobDescription
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 
-# A chunk is one window of the service: enough to sort by length, and about a second of work on a CPU.
+# A chunk is one window of the service on a CPU: enough to sort by length, and about a second of work.
 CHUNK_ROWS = WINDOW_TEXTS
 CHUNK_CHARACTERS = WINDOW_CHARACTERS
 
@@ -37,17 +37,22 @@ class Chunk:
 
 
 def make_chunks(
-    items: Iterable[RowOrReject], job: JobDescription, position: Callable[[], int | None], first_row: int = 0
+    items: Iterable[RowOrReject],
+    job: JobDescription,
+    position: Callable[[], int | None],
+    first_row: int = 0,
+    scale: int = 1,
 ) -> Iterator[Chunk]:
-    """Group rows into chunks of at most ``CHUNK_ROWS`` rows and ``CHUNK_CHARACTERS``, each within one part.
+    """Group rows into chunks, each within one part, of at most ``scale`` windows of a CPU in rows and characters.
 
-    A text longer than ``CHUNK_CHARACTERS`` is a chunk of its own.
+    A text with more characters is a chunk of its own.
 
     Args:
         items: Rows and rejects in the input's order.
         job: Gives the size of parts (``part_rows``, ``part_characters``).
         position: Returns how many bytes of the input were read so far.
         first_row: Number of the row with which a part begins.
+        scale: By which factor the device's windows are larger than a CPU's (``EmbeddingService.window_scale``).
 
     Yields:
         The chunks in the input's order.
@@ -58,7 +63,7 @@ def make_chunks(
     for item in items:
         is_long = item.number - first_row >= job["part_rows"] or characters >= job["part_characters"]
         part_ends = is_long and item.number != last_row
-        if chunk is not None and (part_ends or _is_full(chunk, item)):
+        if chunk is not None and (part_ends or _is_full(chunk, item, scale)):
             chunk.next_row = item.number if part_ends else None
             yield chunk
             chunk = None
@@ -99,9 +104,10 @@ class _Ends:
         return self._end - (self._end - self._begin) * item.behind // length if length else self._end
 
 
-def _is_full(chunk: Chunk, item: RowOrReject) -> bool:
+def _is_full(chunk: Chunk, item: RowOrReject, scale: int) -> bool:
     if not chunk.rows:
         return len(chunk.rejects) >= FIRST_ROWS  # which may be the end of the job; the rows' chunks stay the same
     if isinstance(item, Reject):
         return False
-    return len(chunk.rows) == CHUNK_ROWS or chunk.characters + len(item.text) > CHUNK_CHARACTERS
+    is_long = chunk.characters + len(item.text) > scale * CHUNK_CHARACTERS
+    return is_long or len(chunk.rows) == scale * CHUNK_ROWS

@@ -78,6 +78,7 @@ def embed_remaining(
     progress: Progress,
     policy: RejectPolicy = RejectPolicy(),
     position: Callable[[], int | None] = lambda: None,
+    scale: int = 1,
 ) -> None:
     """Embed the rows that are not in the journal yet.
 
@@ -89,6 +90,7 @@ def embed_remaining(
         progress: Reports them.
         policy: How rejects are handled.
         position: Returns how many bytes of the input were read so far; None if unknown.
+        scale: See ``make_chunks``.
 
     Raises:
         InputError: The input ends before row ``journal.rows_done``, or is damaged.
@@ -102,7 +104,7 @@ def embed_remaining(
     if journal.complete:
         return
     begun = _check_not_shortened(items, journal, progress, position)
-    chunks = progress.watch(make_chunks(begun, journal.job, position, journal.rows_done))
+    chunks = progress.watch(make_chunks(begun, journal.job, position, journal.rows_done, scale))
     progress.start(journal.counts.vectors)
     with (
         contextlib.closing(PartsWriter(output, journal)) as parts,

@@ -93,7 +93,8 @@ def _embed_rows(
             _embedding(options, service, prompt, journal, progress) as embed,
         ):
             items = _passages(options, service, prompt, source)
-            embed_remaining(items, embed, output, journal, progress, policy, lambda: source.read_bytes)
+            read = (lambda: source.read_bytes, service.window_scale)
+            embed_remaining(items, embed, output, journal, progress, policy, *read)
             progress.sample_memory()
         service.close()  # the last step needs its own memory
         assemble_output(output, journal, progress)

@@ -43,6 +43,11 @@ class OpenModel(Closing):
         return self._engine.weight_bytes + tokenizer_bytes(self._folder)
 
     @property
+    def window_scale(self) -> int:
+        """By which factor the windows of a long list, each sorted by length, are larger than a CPU's."""
+        return self._engine.window_scale
+
+    @property
     def alive(self) -> bool:
         """Whether it takes texts: not closed, its MLX thread not dead for good, and in the process that made it."""
         return self._release.alive and self._engine.alive

@@ -13,7 +13,7 @@ from akidb_embeddings import EmbeddingService
 from akidb_embeddings.bulk import OUTPUT_FORMATS, chunks
 from akidb_embeddings.bulk import run as module
 from akidb_embeddings.bulk.chunks import make_chunks
-from akidb_embeddings.bulk.journal import RowCounts
+from akidb_embeddings.bulk.journal import JobDescription, RowCounts
 from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.bulk.rows import Reject, Row, RowOrReject
 from akidb_embeddings.errors import InputError, WorkerError
@@ -123,6 +123,20 @@ def test_chunks_depend_on_nothing_but_their_part(monkeypatch: pytest.MonkeyPatch
     for skipped in (10, 20, 30):
         begin = 1 + [chunk.next_row for chunk in whole].index(skipped)
         assert list(make_chunks(items[skipped:], JOB, lambda: None, skipped)) == whole[begin:]
+
+
+def test_chunks_of_a_device_with_larger_windows_are_as_much_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, 512 texts fill one micro-batch, of which a quarter would be padding."""
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 30)
+    items = [Row(n, str(n), "x" * 10) for n in range(10)]
+
+    def sizes(job: JobDescription, scale: int) -> list[int]:
+        return [len(chunk.rows) for chunk in make_chunks(items, job, lambda: None, scale=scale)]
+
+    assert sizes(JOB, 1) == [2, 2, 2, 2, 2]
+    assert sizes(JOB, 2) == [4, 4, 2]
+    assert sizes(JOB | {"part_rows": 3}, 2) == [3, 3, 3, 1]
 
 
 def test_parts_end_before_they_have_too_much_text_and_never_within_a_row() -> None:
