@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from akidb_embeddings.server.sockets.connections import Connection, Connections
@@ -45,6 +46,13 @@ class _JoinedWrites(asyncio.Transport):
         self._transport.close()
 
 
+def _new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    """A parser like uvicorn's own: requests that come behind one that closes the connection are no error."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection, of which ``Connections`` learns when it waits for its client.
 
@@ -77,10 +85,41 @@ class HttpProtocol(HttpToolsProtocol):
             if self.transport.is_closing():
                 return
             part, before = data[begin : begin + _SLICE_BYTES], self._events
-            super().data_received(part)
+            self._parse(part)
             self._head_bytes = self._head_bytes + len(part) if self._events == before else 0
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes. The other protocols that a request offers are ignored, as RFC 9110 (7.8) allows."""
+        self._unset_keepalive_if_required()
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as offer:
+                    if self.parser.get_method() == b"CONNECT":
+                        self.send_400_response("CONNECT is for proxies; this is none.")
+                        return
+                    # The parser has ended with the head, and takes what follows for another protocol's.
+                    data = self._head_without_offer() + data[offer.args[0] :]
+                    self.parser = _new_parser(self)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _head_without_offer(self) -> bytes:
+        """The head of the request that is being parsed."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"\r\n"])
+
+    @property
+    def _is_offer(self) -> bool:
+        """Whether the head that is being parsed offers another protocol; it is parsed again without the offer."""
+        return bool(self.parser.should_upgrade())
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -92,6 +131,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head is complete."""
         self._events += 1
+        if self._is_offer:
+            return
         self._is_in_head = False
         if len(self.pipeline) >= _MAX_PIPELINED:
             self.transport.abort()
@@ -116,6 +157,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is complete."""
         self._events += 1
+        if self._is_offer:
+            return
         if not self.cycle.response_complete:
             self._in_flight += 1
             if self._connection:
