@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from akidb_embeddings.engine import threads
 from akidb_embeddings.engine.idle import IdleWork
-from akidb_embeddings.engine.pipeline import Model, Pipeline
+from akidb_embeddings.engine.pipeline import Model, Pipeline, budgets_of
 from akidb_embeddings.engine.scheduler import Item, Request, Scheduler, VectorsFuture
 from akidb_embeddings.engine.statistics import Counts, Statistics
 from akidb_embeddings.errors import OverloadError, WorkerError
@@ -242,9 +242,10 @@ class Engine:
                 self._idle_work.do(model)
 
     def _next_round(self, model: Model) -> list[Item]:
-        return self._scheduler.next_round(
-            model.tokens_per_batch, time.monotonic(), model.streams, bounded_rows=model.obeys_batch_size
-        )
+        most, now = model.tokens_per_batch, time.monotonic()
+        if model.obeys_batch_size:
+            return self._scheduler.next_round(most, now, model.streams)
+        return self._scheduler.next_round(most, now, bounded_rows=False, budgets=budgets_of(model))
 
     def _handle_death(self, error: BaseException) -> None:
         if self._ready.done():  # otherwise ``wait_until_loaded`` raises the error

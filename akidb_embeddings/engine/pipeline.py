@@ -63,6 +63,11 @@ class Model(Protocol):
         ...
 
 
+def budgets_of(model: Model) -> tuple[int, ...]:
+    """The sizes in tokens of a model's full micro-batches, if their number of texts is to be one of a few."""
+    return (BUSY_TOKENS, model.tokens_per_batch) if model.few_shapes else ()
+
+
 def _pad(items: list[Item], budgets: Sequence[int]) -> MicroBatch:
     first = items[0].request
     # All requests to one model have token types, or none.
@@ -130,8 +135,7 @@ class Pipeline:
             deliver(group, rows)
 
     def _start(self, groups: list[list[Item]]) -> None:
-        budgets = (BUSY_TOKENS, self._model.tokens_per_batch) if self._model.few_shapes else ()
-        batches = [_pad(group, budgets) for group in groups]
+        batches = [_pad(group, budgets_of(self._model)) for group in groups]
         started_at = time.monotonic()
         try:
             finish = self._model.start(batches)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from akidb_embeddings.engine.planner import Packer, padded_length
+from akidb_embeddings.engine.planner import Packer, padded_length, similar
 from akidb_embeddings.errors import DeadlineError, NonFiniteVectorError
 from akidb_embeddings.registry.outputs import RAGGED
 from akidb_embeddings.vectors.ragged import Row, Rows, unusable_rows
@@ -25,6 +25,8 @@ from akidb_embeddings.vectors.ragged import Row, Rows, unusable_rows
 _MAX_CONSECUTIVE_SMALL_ROUNDS = 8
 BUSY_TOKENS = 8192
 """The largest micro-batch, in tokens, of large requests while small ones come, which would wait for a larger one."""
+# Texts for a GPU's micro-batch are chosen from so many times its tokens.
+_CANDIDATES = 2
 # So long after a small request others are expected.
 _BUSY_SECONDS = 1.0
 
@@ -155,27 +157,44 @@ class Scheduler:
         (self._small if is_small else self._large).append(request)
         self.waiting_tokens += request.waiting_tokens
 
-    def next_round(self, max_tokens: int, now: float, streams: int = 1, *, bounded_rows: bool = True) -> list[Item]:
+    def next_round(
+        self,
+        max_tokens: int,
+        now: float,
+        streams: int = 1,
+        *,
+        bounded_rows: bool = True,
+        budgets: Sequence[int] = (),
+    ) -> list[Item]:
         """Take the texts of the next round out of the queue.
 
         Args:
             max_tokens: The largest micro-batch, in tokens including padding. A single text may have more.
             now: The current time, in ``time.monotonic`` seconds.
             streams: The number of micro-batches in a round.
-            bounded_rows: Whether the requests' ``max_rows`` limits micro-batches.
+            bounded_rows: Whether the requests' ``max_rows`` limits micro-batches, as on CPUs. If not, a round is one
+                micro-batch of texts of similar length, from as many requests as have some.
+            budgets: See ``planner.pad``.
 
         Returns:
             Texts with the same pooling; empty if none is queued.
         """
         large_first = self._large and self._small_rounds >= _MAX_CONSECUTIVE_SMALL_ROUNDS
         for lane in (self._large, self._small) if large_first else (self._small, self._large):
-            if lane is self._large and now - self._last_small < _BUSY_SECONDS:
-                max_tokens = min(max_tokens, BUSY_TOKENS)
-            if items := list(self._take(lane, max_tokens, now, streams, bounded_rows)):
-                self._small_rounds = self._small_rounds + 1 if lane is self._small and self._large else 0
-                if lane is self._large and lane and lane[0] is items[-1].request:
-                    lane.rotate(-1)  # not done yet: other large requests run before its next round
-                return items
+            if not self._drop_ended(lane, now):
+                continue
+            first, most = lane[0], max_tokens
+            # What is alone must be divided in the same way whatever else comes.
+            if lane is self._large and now - self._last_small < _BUSY_SECONDS and not first.alone:
+                most = min(max_tokens, BUSY_TOKENS)
+            if bounded_rows:
+                items = list(self._take(lane, most, now, streams))
+            else:
+                items = self._take_similar(lane, most, now, budgets)
+            self._small_rounds = self._small_rounds + 1 if lane is self._small and self._large else 0
+            if lane is self._large and lane and lane[0] is (items[-1].request if bounded_rows else first):
+                lane.rotate(-1)  # not done yet: other large requests run before its next round
+            return items
         return []
 
     def oldest(self) -> float | None:
@@ -201,30 +220,74 @@ class Scheduler:
             if not request.future.done():
                 self.add(request)
 
-    def _take(
-        self, lane: deque[Request], max_tokens: int, now: float, streams: int, bounded_rows: bool
-    ) -> Iterator[Item]:
-        packer, first = Packer(max_tokens, sys.maxsize), None
+    def _drop_ended(self, lane: deque[Request], now: float) -> bool:
+        """Drop what remains of requests that were cancelled, failed or expired, up to the first other one, if any."""
         while lane:
+            lane[0].expire(now)
+            if not lane[0].future.done():
+                return True
+            self.waiting_tokens -= lane.popleft().waiting_tokens
+        return False
+
+    def _take(self, lane: deque[Request], max_tokens: int, now: float, streams: int) -> Iterator[Item]:
+        packer, first = Packer(max_tokens, sys.maxsize), lane[0]
+        while self._drop_ended(lane, now) and _may_share(lane[0], first):
             request = lane[0]
-            request.expire(now)
-            if request.future.done():  # cancelled, failed or expired: its remaining texts are dropped
-                self.waiting_tokens -= request.waiting_tokens
-                lane.popleft()
-                continue
-            first = first or request
-            if request.pooling != first.pooling or (request is not first and (request.alone or first.alone)):
-                return
-            if bounded_rows:
-                packer.max_rows = min(packer.max_rows, request.max_rows)
+            packer.max_rows = min(packer.max_rows, request.max_rows)
             while request.waiting:
-                size = request.rows[request.waiting[0]].size
-                if packer.count == streams and packer.needs_another(padded_length(size)):
+                padded = padded_length(Item(request, request.waiting[0]).row.size)
+                if packer.count == streams and packer.needs_another(padded):
                     return
-                packer.add(padded_length(size))
-                if request.future.begun is None:
-                    request.future.begun = now
-                request.waiting_tokens -= size
-                self.waiting_tokens -= size
-                yield Item(request, request.waiting.popleft())
+                packer.add(padded)
+                yield self._taken(Item(request, request.waiting.popleft()), now)
             lane.popleft()
+
+    def _take_similar(self, lane: deque[Request], max_tokens: int, now: float, budgets: Sequence[int]) -> list[Item]:
+        """The first request's longest text and others of about its length, so that little is padding."""
+        first = Item(lane[0], lane[0].waiting[0])
+        items = sorted(_candidates(lane, _CANDIDATES * max_tokens, now), key=lambda item: -item.row.size)
+        lengths, begin = [item.row.size for item in items], 0
+        end, place = similar(lengths, begin, max_tokens, budgets), items.index(first)
+        if place >= end:
+            begin, end = place, similar(lengths, place, max_tokens, budgets)
+        taken = items[begin:end]
+        positions: dict[Request, set[int]] = {}
+        for request, position in taken:
+            positions.setdefault(request, set()).add(position)
+        for request, gone in positions.items():
+            request.waiting = deque(position for position in request.waiting if position not in gone)
+            if not request.waiting:
+                lane.remove(request)
+        return [self._taken(item, now) for item in taken]
+
+    def _taken(self, item: Item, now: float) -> Item:
+        """Count a text that has left the queue."""
+        request, size = item.request, item.row.size
+        if request.future.begun is None:
+            request.future.begun = now
+        request.waiting_tokens -= size
+        self.waiting_tokens -= size
+        return item
+
+
+def _may_share(request: Request, first: Request) -> bool:
+    """Whether two requests may be in one round."""
+    return request is first or (request.pooling == first.pooling and not request.alone and not first.alone)
+
+
+def _candidates(lane: Iterable[Request], max_tokens: int, now: float) -> Iterator[Item]:
+    """The longest texts of the first request, and of those behind it that may share its round; so many tokens."""
+    first, tokens = None, 0
+    for request in lane:
+        first = first or request
+        if not _may_share(request, first):
+            return
+        request.expire(now)
+        if request.future.done():  # it is dropped when it is the first
+            continue
+        for position in request.waiting:
+            if tokens >= max_tokens:
+                return
+            item = Item(request, position)
+            tokens += item.row.size
+            yield item
