@@ -20,10 +20,10 @@ _ENCODER = "compiled_encoder"
 
 
 def change(backend: Backend, changes: Mapping[str, Any]) -> Backend:
-    """The backend with changes: its fields by name, ``dtype`` for every model, ``storage`` by its value in words."""
+    """The backend with changes: fields by name, ``dtype`` of what fits float16, ``storage`` by its value in words."""
     fields = dict(changes)
     if name := fields.pop(_DTYPE, None):
-        fields |= {"dtype": getattr(mx, name), "safe_dtype": getattr(mx, name), "small_dtype": None}
+        fields |= {"dtype": getattr(mx, name), "small_dtype": None}
     if storage := fields.pop(_STORAGE, None):
         fields["storage"] = WeightStorage(storage)
     if not fields.pop(_ACTIVATIONS, True):

@@ -89,7 +89,7 @@ def embed_remaining(
         journal: Saves them.
         progress: Reports them.
         policy: How rejects are handled.
-        position: Returns how many bytes of the input were read so far; None if unknown.
+        position: See ``make_chunks``.
         scale: See ``make_chunks``.
 
     Raises:
@@ -98,9 +98,7 @@ def embed_remaining(
         EmbeddingError: A row was rejected and ``policy.strict`` is set; or the disk cannot be written to, for example
             because it is full. Finished parts are kept, and the same job resumes after them.
     """
-    if policy.strict:
-        for earlier in journal.rejects():
-            raise _strict_error(earlier["reason"], earlier["number"], earlier["line"], earlier["id"])
+    _check_earlier_rejects(policy, journal)
     if journal.complete:
         return
     begun = _check_not_shortened(items, journal, progress, position)
@@ -122,6 +120,12 @@ def embed_remaining(
         writing.call(parts.end)
         writing.finish()
     progress.complete()
+
+
+def _check_earlier_rejects(policy: RejectPolicy, journal: Journal) -> None:
+    """Raise at the first reject that an earlier run has saved, if that is the rule."""
+    for earlier in journal.rejects() if policy.strict else ():
+        raise _strict_error(earlier["reason"], earlier["number"], earlier["line"], earlier["id"])
 
 
 @contextlib.contextmanager

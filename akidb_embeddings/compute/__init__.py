@@ -5,5 +5,6 @@ the processor's and ``core_sharing`` divides them, by ``thread_choice`` where ot
 device's products. ``kernels`` are the functions whose fastest form depends on the
 device: ``fused`` for GPUs, ``polynomial`` for CPUs. ``masks`` says which keys a query sees. ``layers`` hold weights,
 ``weights`` loads them from a checkpoint, ``low_rank`` adds an adapter's changes to them, ``footprint`` says what they
-take, ``heap`` keeps them apart from what comes and goes. ``pooling`` reduces a text's hidden states to one vector.
+take, ``heap`` keeps them apart from what comes and goes, and ``buffer_cache`` limits how much of that MLX keeps.
+``pooling`` reduces a text's hidden states to one vector.
 """

@@ -15,7 +15,6 @@ from akidb_embeddings.compute.runtime import mx
 # With the windows of CPUs, 512 texts, the last micro-batch of a window would often be half empty.
 _GPU_WINDOW_SCALE = 16
 _LARGEST_FUSED_HEAD = 128  # cuDNN's attention, in 16 bits
-_FIRST_CHIP_WITH_BFLOAT16 = 5  # Apple M5; earlier GPUs emulate it
 
 
 class WeightStorage(Enum):
@@ -39,10 +38,9 @@ class Backend:
     Attributes:
         name: "metal", "cuda" or "cpu".
         device: The MLX device.
-        dtype: The compute dtype.
-        safe_dtype: The compute dtype of models that overflow float16.
-        small_dtype: The compute dtype of such models whose weights do not fit the device's memory otherwise; None for
-            no other.
+        dtype: The compute dtype of models whose activations fit float16; that of all others is float32.
+        small_dtype: The compute dtype of others whose weights do not fit the device's memory otherwise; None for no
+            other.
         storage: How weights are kept.
         kernels: The functions that depend on the device.
         streams: The number of micro-batches that run in parallel.
@@ -58,7 +56,6 @@ class Backend:
     name: str
     device: mx.Device
     dtype: mx.Dtype
-    safe_dtype: mx.Dtype
     storage: WeightStorage
     kernels: Kernels
     streams: int
@@ -73,32 +70,33 @@ class Backend:
 
     def compute_dtype(self, fits_float16: bool) -> mx.Dtype:
         """The compute dtype of a model, by whether its activations fit float16."""
-        return self.dtype if fits_float16 else self.safe_dtype
+        return self.dtype if fits_float16 else mx.float32
 
 
-def metal(device: mx.Device, memory: str = "fast", *, strict: bool = False, chip: int = 1) -> Backend:
-    """Apple GPUs: packed weights, float16.
+def metal(device: mx.Device, memory: str = "fast", *, strict: bool = False) -> Backend:
+    """Apple GPUs: packed weights, float16; float32 for models that overflow it.
+
+    Not bfloat16, which moves the vectors of the tests' models by up to 0.007 in cosine, not even from the M5 on, which
+    has it. The M5 rounds products in float32 to TF32, which moves them by 0.00003.
 
     Args:
         device: The device.
         memory: "fast" or "compact": smaller micro-batches.
         strict: Whether everything is computed in float32.
-        chip: The generation, 5 for an M5. Models that overflow float16 use bfloat16 from the M5 on, else float32.
     """
     # Long texts are computed in blocks of queries, so that no kernel runs until the display's watchdog ends it.
     kernels = fused_kernels(compiled=device.type == mx.gpu)
-    safe = mx.bfloat16 if chip >= _FIRST_CHIP_WITH_BFLOAT16 and not strict else mx.float32
     dtype = mx.float32 if strict else mx.float16
     tokens = 8192 if memory == "fast" else 2048
-    return _gpu("metal", device, dtype, safe, WeightStorage.PACKED, kernels, tokens, 1 << 29)
+    return _gpu("metal", device, dtype, WeightStorage.PACKED, kernels, tokens, 1 << 29)
 
 
 def cuda(device: mx.Device, memory: str = "fast", *, strict: bool = False) -> Backend:
     """NVIDIA GPUs: expanded weights, float16; float32 with products in TF32 for models that overflow it.
 
     Expanded, because products of packed weights are many times slower there. TF32, because bfloat16 moves the vectors
-    of the tests' Gemma models by up to 0.003 in cosine and TF32 by 0.00003, at three quarters of the speed. ``sizing``
-    gives bfloat16 or packed weights to models that the card has no room for.
+    of the tests' models by up to 0.007 in cosine and TF32 by 0.00003, at three quarters of the speed. ``sizing`` gives
+    bfloat16 or packed weights to models that the card has no room for.
 
     Args:
         device: The device.
@@ -113,7 +111,7 @@ def cuda(device: mx.Device, memory: str = "fast", *, strict: bool = False) -> Ba
     dtype, small = (mx.float32, None) if strict else (mx.float16, mx.bfloat16)
     is_fast = memory == "fast"
     storage = WeightStorage.EXPANDED if is_fast else WeightStorage.PACKED
-    backend = _gpu("cuda", device, dtype, mx.float32, storage, kernels, 65536 if is_fast else 8192, 1 << 30)
+    backend = _gpu("cuda", device, dtype, storage, kernels, 65536 if is_fast else 8192, 1 << 30)
     return replace(backend, small_dtype=small)
 
 
@@ -121,7 +119,6 @@ def _gpu(
     name: str,
     device: mx.Device,
     dtype: mx.Dtype,
-    safe_dtype: mx.Dtype,
     storage: WeightStorage,
     kernels: Kernels,
     tokens: int,
@@ -131,7 +128,6 @@ def _gpu(
         name,
         device,
         dtype,
-        safe_dtype,
         storage,
         kernels,
         streams=1,
@@ -158,4 +154,4 @@ def cpu(memory: str = "fast") -> Backend:
     is_compact = memory == "compact"
     storage = WeightStorage.PER_LAYER if is_compact else WeightStorage.EXPANDED
     streams = 1 if is_compact else min(available_cores(), 8)
-    return Backend("cpu", mx.Device(mx.cpu), mx.float32, mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 26)
+    return Backend("cpu", mx.Device(mx.cpu), mx.float32, storage, POLYNOMIAL, streams, 512, 1 << 26)

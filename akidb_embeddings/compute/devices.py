@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from akidb_embeddings.extras import install_command
 
 _log = logging.getLogger(__name__)
 
+_TF32 = "MLX_ENABLE_TF32"
 _CHOICES = ("auto", "cpu", "cuda", "metal")
 
 
@@ -48,7 +48,7 @@ def select_backend(memory: str = "fast", compute: str = "fast") -> Backend:
     if strict:
         _require_exact_products(device)
     if found == "metal":
-        return metal(device, memory, strict=strict, chip=apple_chip(device_info(device)))
+        return metal(device, memory, strict=strict)
     _tell_of_compilation()
     return cuda(device, memory, strict=strict)
 
@@ -82,12 +82,6 @@ def wire_memory(backend: Backend) -> None:
             mx.set_wired_limit(int(limit))
 
 
-def apple_chip(info: dict[str, Any]) -> int:
-    """The generation of an Apple chip, 5 for "Apple M5 Pro"; 1 if it has another name."""
-    name = re.match(r"Apple M(\d+)", str(info.get("device_name", "")))
-    return int(name[1]) if name else 1
-
-
 def has_exact_products(device: mx.Device) -> bool:
     """Whether float32 products keep all bits of their factors. GPUs round them to TF32's eleven, unless told not to."""
     with mx.stream(device):
@@ -96,8 +90,13 @@ def has_exact_products(device: mx.Device) -> bool:
 
 
 def _require_exact_products(device: mx.Device) -> None:
-    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at its first product
+    before = os.environ.get(_TF32)
+    os.environ[_TF32] = "0"  # MLX reads it at its first product
     if not has_exact_products(device):
+        if before is None:  # programs that this one starts must not compute so unasked
+            del os.environ[_TF32]
+        else:
+            os.environ[_TF32] = before
         raise ConfigurationError(
             field="compute",
             reason="is 'strict', but this process has already computed on the GPU with rounded float32 products.",

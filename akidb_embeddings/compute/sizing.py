@@ -1,6 +1,7 @@
 """What fits the memory of a CUDA GPU: expanded weights, and how many tokens a micro-batch may have."""
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
@@ -25,28 +26,40 @@ class Demand(NamedTuple):
     Attributes:
         weights: The number of weights.
         hidden_size: The number of values of a hidden state.
+        quantized: How many of the weights are quantized.
+        bits: The bits of a quantized weight.
     """
 
     weights: int
     hidden_size: int
+    quantized: int = 0
+    bits: int = 4
+
+    def weight_bytes(self, storage: WeightStorage, dtype: mx.Dtype) -> int:
+        """What the weights take. Those that are not quantized are kept in the compute dtype in any case."""
+        if storage is not WeightStorage.PACKED:
+            return self.weights * dtype.size
+        # One bit for the scale and the bias of each group.
+        return (self.weights - self.quantized) * dtype.size + self.quantized * (self.bits + 1) // 8
 
 
-def count_weights(shapes: Iterable[tuple[str, tuple[int, ...]]], bits: int) -> int:
-    """The number of weights of a checkpoint.
+def demand_of(shapes: Iterable[tuple[str, tuple[int, ...]]], bits: int, hidden_size: int) -> Demand:
+    """What a checkpoint needs.
 
     Args:
         shapes: The tensors' names and shapes.
         bits: The bits of a quantized weight, of which 32 / bits are in one element.
+        hidden_size: The number of values of a hidden state.
     """
     named = dict(shapes)
-    count = 0
+    plain = quantized = 0
     for name, shape in named.items():
-        size = 1
-        for dimension in shape:
-            size *= dimension
-        is_quantized = f"{name.removesuffix('.weight')}.scales" in named
-        count += size * 32 // bits if is_quantized and name.endswith(".weight") else size
-    return count
+        layer, _, role = name.rpartition(".")
+        if f"{layer}.scales" not in named:
+            plain += math.prod(shape)
+        elif role == "weight":  # the scales are part of what it stands for
+            quantized += math.prod(shape) * 32 // bits
+    return Demand(plain + quantized, hidden_size, quantized, bits)
 
 
 def fit(backend: Backend, demand: Demand, dtype: mx.Dtype, free: int | None) -> tuple[Backend, mx.Dtype]:
@@ -63,32 +76,34 @@ def fit(backend: Backend, demand: Demand, dtype: mx.Dtype, free: int | None) -> 
     """
     if free is None or not backend.is_gpu:
         return backend, dtype
-    weights = demand.weights * dtype.size
-    if backend.storage is WeightStorage.EXPANDED and weights > _WEIGHTS_SHARE * free:
-        needed = weights
+    wanted = needed = demand.weight_bytes(backend.storage, dtype)
+    if backend.storage is WeightStorage.EXPANDED and wanted > _WEIGHTS_SHARE * free:
         if dtype == mx.float32 and backend.small_dtype is not None:
-            dtype, weights = backend.small_dtype, weights // 2
-        if weights > _WEIGHTS_SHARE * free:
-            backend, weights = replace(backend, storage=WeightStorage.PACKED), weights // 4
-        _warn(backend, dtype, needed, free)
+            dtype = backend.small_dtype
+            needed = demand.weight_bytes(backend.storage, dtype)
+        if needed > _WEIGHTS_SHARE * free and demand.quantized:
+            backend = replace(backend, storage=WeightStorage.PACKED)
+            needed = demand.weight_bytes(backend.storage, dtype)
+        _warn(backend, dtype, wanted, needed, free)
     token = _VALUES_PER_TOKEN * demand.hidden_size * dtype.size
-    affordable = int(_BATCH_SHARE * max(0, free - weights)) // token
+    affordable = int(_BATCH_SHARE * max(0, free - needed)) // token
     tokens = min(backend.tokens_per_batch, max(_FEWEST_TOKENS, 1 << affordable.bit_length() - 1 if affordable else 0))
     # What one micro-batch needs is kept for the next, or each would allocate it again.
     return replace(backend, tokens_per_batch=tokens, cache_limit=tokens * token), dtype
 
 
-def _warn(backend: Backend, dtype: mx.Dtype, needed: int, free: int) -> None:
-    is_packed = backend.storage is WeightStorage.PACKED
-    consequence = (
-        "the weights stay as stored, and products take many times as long"
-        if is_packed
-        else f"the model is computed in {str(dtype).rpartition('.')[2]}, which is less exact"
-    )
+def _warn(backend: Backend, dtype: mx.Dtype, wanted: int, needed: int, free: int) -> None:
+    consequences = []
+    if backend.storage is WeightStorage.PACKED:
+        consequences.append("the weights stay as stored, and products take many times as long")
+    elif needed < wanted:
+        consequences.append(f"the model is computed in {str(dtype).rpartition('.')[2]}, which is less exact")
+    if needed > _WEIGHTS_SHARE * free:
+        consequences.append(f"with the {needed / 1e9:.1f} GB that they take now the memory may not suffice")
     _log.warning(
-        "The weights would take %.1f of %.1f GB that are free on the GPU, so %s. Free memory on it, or choose a "
-        "smaller model.",
-        needed / 1e9,
+        "The weights would take %.1f of %.1f GB that are free on the GPU: %s. Free memory on it, or choose a smaller "
+        "model.",
+        wanted / 1e9,
         free / 1e9,
-        consequence,
+        "; ".join(consequences),
     )

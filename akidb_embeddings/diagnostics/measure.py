@@ -174,7 +174,6 @@ def _run_plain(texts: int, tokens: int) -> dict[str, object]:
         name="plain",
         device=mx.Device(mx.cpu),
         dtype=mx.float32,
-        safe_dtype=mx.float32,
         storage=WeightStorage.PACKED,
         kernels=FUSED,
         streams=1,

@@ -7,11 +7,12 @@ from typing import Any
 
 from akidb_embeddings.checkpoint.base import BaseCheckpoint, FileVersions
 from akidb_embeddings.compute.backend import Backend
+from akidb_embeddings.compute.buffer_cache import limit_cache, release_cache
 from akidb_embeddings.compute.core_sharing import CoreSharing
 from akidb_embeddings.compute.devices import free_memory, wire_memory
 from akidb_embeddings.compute.heap import trim_heap, weights_apart
 from akidb_embeddings.compute.runtime import mx, thread_streams
-from akidb_embeddings.compute.sizing import Demand, count_weights, fit
+from akidb_embeddings.compute.sizing import demand_of, fit
 from akidb_embeddings.engine.forward_pass import ForwardPass
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.errors import EmbeddingError
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 class MLXModel:
     """The forward pass of a checkpoint, from token ids to what a readout makes of the hidden states.
 
-    What overflows float16 is computed again, and from then on everything is computed, in the backend's ``safe_dtype``.
+    What overflows float16 is computed again, and from then on everything is computed, in float32.
 
     Raises:
         CheckpointError: A tensor or a setting does not fit the architecture.
@@ -41,7 +42,7 @@ class MLXModel:
     def _load(self, dtype: mx.Dtype) -> None:
         """Load the weights in a compute dtype, or another if those of that one do not fit the device's memory."""
         backend, dtype = _fit(self._checkpoint, self._whole_backend, dtype)
-        mx.set_cache_limit(backend.cache_limit)
+        limit_cache(self, backend.cache_limit)
         with mx.stream(self._streams[0]), weights_apart():
             self._forward = ForwardPass(self._checkpoint, backend, dtype)
         mx.clear_cache()
@@ -79,7 +80,7 @@ class MLXModel:
         if self._cores is not None:
             self._cores.close()
         del self._forward
-        mx.clear_cache()
+        release_cache(self)
         trim_heap()
 
     @property
@@ -98,7 +99,7 @@ class MLXModel:
         return self._cores.share(len(batches), batches[0].ids.size, fixed=batches[0].alone)
 
     def _replace_unusable(self, rows: Any, batch: MicroBatch) -> None:
-        """Compute again, in a dtype of wider range, the rows of texts that float16 made NaN or infinite."""
+        """Compute again, in float32, the rows of texts that float16 made NaN or infinite."""
         unusable = unusable_rows(rows)
         if not unusable or not self._widen():
             return
@@ -120,9 +121,9 @@ class MLXModel:
         path, before = self._checkpoint.path, self.weight_bytes
         try:
             self._checkpoint.check_versions(self._versions)
-            self._load(self._whole_backend.safe_dtype)
+            self._load(mx.float32)
         except (EmbeddingError, OSError, RuntimeError):  # the files are gone, or the memory is full
-            _log.exception("Activations of %s overflow float16, and it cannot be loaded in a wider dtype", path)
+            _log.exception("Activations of %s overflow float16, and it cannot be loaded in float32", path)
             self._versions = None
             return False
         _log.warning(
@@ -142,5 +143,5 @@ def _fit(checkpoint: BaseCheckpoint, backend: Backend, dtype: mx.Dtype) -> tuple
     if not backend.is_gpu or not isinstance(hidden_size, int):
         return backend, dtype
     shapes = ((name, location.shape) for name, location in checkpoint.tensors.items())
-    demand = Demand(count_weights(shapes, bits if isinstance(bits, int) else 32), hidden_size)
+    demand = demand_of(shapes, bits if isinstance(bits, int) else 4, hidden_size)
     return fit(backend, demand, dtype, free_memory(backend.device))

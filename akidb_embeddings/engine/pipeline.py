@@ -168,5 +168,6 @@ class Pipeline:
         tokens = sum(item.row.size for group in step.groups for item in group)
         counts.texts += sum(map(len, step.groups))
         counts.tokens += tokens
-        if tokens >= self._model.tokens_per_batch * self._model.streams // 2:
+        # While queries come, a GPU's micro-batches of other texts are smaller.
+        if tokens >= min(self._model.tokens_per_batch * self._model.streams, BUSY_TOKENS) // 2:
             counts.speed.add(tokens, seconds, now)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.engine.planner import MicroBatch
+from akidb_embeddings.engine.scheduler import BUSY_TOKENS
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import LONG, FakeModel, Start, check, eventually, row, submit, vector_of
@@ -46,6 +47,15 @@ def three_batches(start: Start, model: Device) -> list[tuple[str, int]]:
 def test_the_next_micro_batch_starts_before_the_last_is_read(start: Start) -> None:
     log = three_batches(start, Device())
     assert log == [("start", 1), ("start", 2), ("read", 1), ("start", 3), ("read", 2), ("read", 3)]
+
+
+def test_the_speed_is_known_while_queries_come(start: Start) -> None:
+    """They make the micro-batches of lists as small as ``BUSY_TOKENS``."""
+    engine = start(Device(tokens_per_batch=8 * BUSY_TOKENS))
+    for _ in range(3):
+        submit(engine, [1]).result(LONG)
+        submit(engine, *[[2] * 512] * (2 * BUSY_TOKENS // 512)).result(LONG)
+    assert engine.statistics.tokens_per_second
 
 
 def test_without_ahead_each_is_read_before_the_next(start: Start) -> None:

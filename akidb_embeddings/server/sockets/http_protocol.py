@@ -103,7 +103,8 @@ class HttpProtocol(HttpToolsProtocol):
                         self.send_400_response("CONNECT is for proxies; this is none.")
                         return
                     # The parser has ended with the head, and takes what follows for another protocol's.
-                    data = self._head_without_offer() + data[offer.args[0] :]
+                    (end,) = offer.args  # of the head, in these bytes
+                    data = self._head_without_offer() + data[end:]
                     self.parser = _new_parser(self)
         except httptools.HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
