@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 
 from akidb_embeddings.compute.heap import limit_arenas, trim_heap
@@ -13,7 +12,7 @@ from akidb_embeddings.errors import DeadlineError, WorkerError
 from akidb_embeddings.pool.closer import Closer
 from akidb_embeddings.pool.loader import Loader, Loading
 from akidb_embeddings.pool.model import ModelState, PooledModel, Service
-from akidb_embeddings.pool.slot import Slot
+from akidb_embeddings.pool.slot import Slot, Waiter
 from akidb_embeddings.pool.slots import Slots, closed, fail, take_waiters, unknown
 
 
@@ -42,31 +41,32 @@ class Keeper:
         """Have other models, or another limit."""
         with self._locked() as condition:
             self._slots.check_open()
-            lost = self._slots.replace(models)
+            wanted, lost = self._slots.replace(models)
             self._slots.limit = math.inf if limit is None else limit
             self._slots.shrink()
+            for slot in wanted:
+                self._loader.start(slot)
             condition.notify_all()
-        for waiting in lost:
-            fail([waiting], unknown(waiting[0], models))
+        for waiter in lost:
+            fail([waiter], unknown(waiter.slot.name, models))
 
-    def enter(self, name: str) -> tuple[Slot, Future[Service]]:
+    def enter(self, name: str) -> Waiter:
         """Begin a call that uses a model. Unless it is loaded, it will be.
 
         Returns:
-            The slot, and the future of the service. Each call must ``leave``, or ``give_up`` if it gets no service.
+            The future of the service. Each call must ``leave`` its slot, or ``give_up`` if it gets no service.
         """
-        future: Future[Service] = Future()
         with self._locked():
             slot = self._slots.slot(name)
-            service = slot.service
+            waiter, service = Waiter(slot), slot.service
             if slot.state != "loaded" or service is None:
-                slot.waiters.append(future)
+                slot.waiters.append(waiter)
                 if slot.state == "unloaded":
                     self._loader.start(slot)
-                return slot, future
+                return waiter
             slot.begin()
-        future.set_result(service)
-        return slot, future
+        waiter.set_result(service)
+        return waiter
 
     def look(self, name: str) -> tuple[Slot, Service] | None:
         """Begin to look at a model, which is no use of it; None if it is not loaded. End it with ``look_away``."""
@@ -93,13 +93,13 @@ class Keeper:
             if slot.state == "unloading" or self._loader.is_waiting or expires_at < self._slots.wakes_at:
                 condition.notify_all()
 
-    def give_up(self, slot: Slot, future: Future[Service]) -> None:
+    def give_up(self, waiter: Waiter) -> None:
         """End a call that did not wait for its model, or whose model could not be loaded."""
         with self._locked():
-            if future in slot.waiters:
-                slot.waiters.remove(future)
-        if not future.cancel() and future.exception() is None:
-            self.leave(slot, None)
+            if waiter in waiter.slot.waiters:
+                waiter.slot.waiters.remove(waiter)
+        if not waiter.cancel() and waiter.exception() is None:
+            self.leave(waiter.slot, None)
 
     def unload(self, name: str, timeout: float | None) -> bool:
         """Unload a model once the calls that use it are done. Returns whether it was loaded."""

@@ -135,7 +135,7 @@ class Loader:
             else:
                 slot.loaded(service, size)
                 waiting = take_waiters(slot)
-                entered = [future for _, future in waiting if future.set_running_or_notify_cancel()]
+                entered = [waiter for waiter in waiting if waiter.set_running_or_notify_cancel()]
                 for _ in entered:
                     slot.begin()
                 self._slots.shrink()
@@ -146,8 +146,8 @@ class Loader:
             trim_heap()
             self._failed(slot, closed())
             return
-        for future in entered:
-            future.set_result(service)
+        for waiter in entered:
+            waiter.set_result(service)
 
     def _failed(self, slot: Slot, error: BaseException) -> None:
         failure = error if isinstance(error, Exception) else WorkerError(f"Loading was interrupted: {error!r}")

@@ -10,7 +10,7 @@ from akidb_embeddings.pool.keeper import Keeper
 from akidb_embeddings.pool.loader import Loading, Open
 from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive, check_limit
 from akidb_embeddings.pool.opening import expected_bytes, open_service
-from akidb_embeddings.pool.slot import Slot
+from akidb_embeddings.pool.slot import Waiter
 from akidb_embeddings.service.closing import Closing
 
 
@@ -76,12 +76,12 @@ class ModelPool(Closing):
             WorkerError: The pool is closed.
         """
         keep_alive = None if keep_alive is None else check_keep_alive(keep_alive)
-        with self._entering(name, timeout) as (slot, future):
-            service = future.result(timeout)
+        with self._entering(name, timeout) as waiter:
+            service = waiter.result(timeout)
         try:
             yield service
         finally:
-            self._keeper.leave(slot, keep_alive)
+            self._keeper.leave(waiter.slot, keep_alive)
 
     @asynccontextmanager
     async def ause(
@@ -89,25 +89,25 @@ class ModelPool(Closing):
     ) -> AsyncIterator[Service]:
         """``use`` for event loops: loading does not block the loop."""
         keep_alive = None if keep_alive is None else check_keep_alive(keep_alive)
-        with self._entering(name, timeout) as (slot, future):
-            service = await _result(future, timeout)
+        with self._entering(name, timeout) as waiter:
+            service = await _result(waiter, timeout)
         try:
             yield service
         finally:
-            self._keeper.leave(slot, keep_alive)
+            self._keeper.leave(waiter.slot, keep_alive)
 
     @contextmanager
-    def _entering(self, name: str, timeout: float | None) -> Iterator[tuple[Slot, Future[Service]]]:
+    def _entering(self, name: str, timeout: float | None) -> Iterator[Waiter]:
         """A call's wait for its model; it is given up if it ends with an error."""
-        slot, future = self._keeper.enter(name)
+        waiter = self._keeper.enter(name)
         try:
-            yield slot, future
+            yield waiter
         except TimeoutError:
-            self._keeper.give_up(slot, future)
-            failure = None if future.cancelled() else future.exception()
+            self._keeper.give_up(waiter)
+            failure = None if waiter.cancelled() else waiter.exception()
             raise failure or _late(name, timeout) from None  # loading may have failed at the last moment
         except BaseException:  # KeyboardInterrupt and a cancelled task included
-            self._keeper.give_up(slot, future)
+            self._keeper.give_up(waiter)
             raise
 
     @contextmanager
@@ -171,7 +171,8 @@ class ModelPool(Closing):
     def replace(self, models: Mapping[str, PooledModel | AnyConfig], *, max_memory: int | None = None) -> None:
         """Have other models, or another limit. Those with an unchanged configuration stay as they are.
 
-        Models that are no longer there leave once the calls that use them are done.
+        Models that are no longer there leave once the calls that use them are done. Calls that wait for a model get the
+        one of its name, if it is of the same kind; others fail with ModelNotFoundError.
 
         Raises:
             ConfigurationError: As in the constructor; nothing has changed then.

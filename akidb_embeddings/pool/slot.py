@@ -6,6 +6,18 @@ from concurrent.futures import Future
 from akidb_embeddings.pool.model import FOREVER, ModelState, PooledModel, Service, State
 
 
+class Waiter(Future[Service]):
+    """A call's wait for a model: the future of its service.
+
+    Attributes:
+        slot: The model, or the one that has taken its place.
+    """
+
+    def __init__(self, slot: "Slot") -> None:
+        super().__init__()
+        self.slot = slot
+
+
 class Slot:
     """A model and what it does.
 
@@ -29,7 +41,7 @@ class Slot:
         self.state: State = "unloaded"
         self.service: Service | None = None
         self.users = self.reserved = self.loads = self.unloads = 0
-        self.waiters: list[Future[Service]] = []
+        self.waiters: list[Waiter] = []
         self.size: int | None = None
         self.problem = ""
         self.is_removed = False

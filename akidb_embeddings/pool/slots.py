@@ -6,14 +6,10 @@ Names that begin without an underscore are for the other modules of this package
 import math
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 
 from akidb_embeddings.errors import ModelNotFoundError, WorkerError
 from akidb_embeddings.pool.model import ModelState, PooledModel, Service
-from akidb_embeddings.pool.slot import Slot
-
-Waiting = tuple[str, Future[Service]]
-"""A call that waits for a model: the model's name, and the future of its service."""
+from akidb_embeddings.pool.slot import Slot, Waiter
 
 
 class Slots:
@@ -95,8 +91,14 @@ class Slots:
             excess -= slot.reserved
             self.expel(slot)
 
-    def replace(self, models: Mapping[str, PooledModel]) -> list[Waiting]:
-        """Have other models; those with an unchanged configuration stay. Returns the calls that wait for others."""
+    def replace(self, models: Mapping[str, PooledModel]) -> tuple[list[Slot], list[Waiter]]:
+        """Have other models; those with an unchanged configuration stay.
+
+        Calls that wait for a model wait for the one of its name and kind from now on.
+
+        Returns:
+            The models that are to be loaded for such calls, and the calls whose model has no successor.
+        """
         before, self._slots = self._slots, {}
         for name, model in models.items():
             slot = before.get(name)
@@ -106,14 +108,24 @@ class Slots:
                 self._slots[name] = slot
             else:
                 self._slots[name] = Slot(name, model)
-        return [waiting for slot in before.values() for waiting in self._remove(slot)]
+        lost = [waiter for slot in before.values() for waiter in self._remove(slot) if not self._move(waiter)]
+        return [slot for slot in self._slots.values() if slot.waiters and slot.state == "unloaded"], lost
 
     def forget_removed(self, slot: Slot) -> None:
         """Forget a model that has left, if the pool has it no longer."""
         if slot.state == "unloaded" and slot in self._removed:
             self._removed.remove(slot)
 
-    def _remove(self, slot: Slot) -> list[Waiting]:
+    def _move(self, waiter: Waiter) -> bool:
+        """Let a call wait for the model that has taken the place of its own. Returns whether there is one."""
+        successor = self._slots.get(waiter.slot.name)
+        if successor is None or type(successor.model.config) is not type(waiter.slot.model.config):
+            return False
+        waiter.slot = successor
+        successor.waiters.append(waiter)
+        return True
+
+    def _remove(self, slot: Slot) -> list[Waiter]:
         slot.is_removed = True
         if slot.state != "unloaded":
             self._removed.append(slot)
@@ -121,17 +133,17 @@ class Slots:
         return take_waiters(slot)
 
 
-def take_waiters(slot: Slot) -> list[Waiting]:
+def take_waiters(slot: Slot) -> list[Waiter]:
     """Take the calls that wait for a model."""
-    waiting, slot.waiters = [(slot.name, future) for future in slot.waiters], []
-    return waiting
+    waiters, slot.waiters = slot.waiters, []
+    return waiters
 
 
-def fail(waiting: Iterable[Waiting], error: Exception) -> None:
+def fail(waiters: Iterable[Waiter], error: Exception) -> None:
     """Fail calls that wait. The lock must not be held: a future may call its users' functions."""
-    for _, future in waiting:
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error)
+    for waiter in waiters:
+        if waiter.set_running_or_notify_cancel():
+            waiter.set_exception(error)
 
 
 def closed() -> WorkerError:

@@ -18,8 +18,8 @@ from akidb_embeddings.errors import (
     WorkerError,
 )
 from akidb_embeddings.pool.model import Service
-from tests.conftest import LONG, eventually, mlx_threads, run_python
-from tests.pool.conftest import NAMES, Opening, configs, embed, state
+from tests.conftest import LONG, background, eventually, mlx_threads, run_python
+from tests.pool.conftest import NAMES, Opening, config, configs, embed, reranker_config, state
 
 
 def test_unloading_waits_for_those_who_use_the_model(pool: ModelPool) -> None:
@@ -74,6 +74,37 @@ def test_a_call_that_waits_for_a_model_that_is_removed(pool: ModelPool, opening:
     assert errors
     opening.gate.set()
     assert eventually(lambda: opening.opened == [NAMES[0]] and mlx_threads() == before)
+
+
+def test_who_waits_for_a_model_gets_the_one_that_takes_its_place(opening: Opening) -> None:
+    """As after SIGHUP, while a model loads whose section in the file has changed."""
+    other = config(NAMES[1])
+    with ModelPool(configs(NAMES[0]), open_service=opening) as pool:
+        opening.gate.clear()
+
+        def use() -> object:
+            with pool.use(NAMES[0]) as service:
+                assert pool.states()[NAMES[0]].users
+                return service.config
+
+        waiting = [background(use) for _ in range(3)]
+        assert eventually(lambda: state(pool) == "loading")
+        pool.replace({NAMES[0]: other})
+        opening.gate.set()
+        assert [one.result(LONG) for one in waiting] == [other] * 3
+        assert pool.states()[NAMES[0]].users == 0
+        assert opening.opened == [NAMES[0]] * 2
+
+
+def test_who_waits_for_embeddings_does_not_get_a_reranker(opening: Opening) -> None:
+    with ModelPool(configs(NAMES[0]), open_service=opening) as pool:
+        opening.gate.clear()
+        waiting = background(lambda: pool.load(NAMES[0]))
+        assert eventually(lambda: state(pool) == "loading")
+        pool.replace({NAMES[0]: reranker_config()})
+        with pytest.raises(ModelNotFoundError):
+            waiting.result(LONG)
+        opening.gate.set()
 
 
 def test_closing_ends_everything(opening: Opening) -> None:
