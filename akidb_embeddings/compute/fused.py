@@ -5,6 +5,8 @@ What is said of MLX's kernels is from its sources (0.32.4, ``scaled_dot_product_
 
 import math
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from akidb_embeddings.compute.kernels import Activation, AttentionMask, Kernels, alibi_bias
@@ -14,6 +16,8 @@ from akidb_embeddings.compute.runtime import mx
 Function = Callable[[mx.array], mx.array]
 # The scores [B, heads, rows, L] of one block of queries, at most: 1 GiB in float32, and as much again for the softmax.
 _MAX_BLOCK_SCORES = 1 << 28
+# A bias [B or 1, heads, L, L] with more values is made for one block of queries after another.
+_MAX_WHOLE_BIAS = 1 << 25
 # Of longer texts, layers with a window compute blocks of queries with the keys that those see.
 _MAX_WINDOW_LENGTH = 1024
 _MIN_WINDOW_ROWS = 512
@@ -21,13 +25,13 @@ _CAUSAL = "causal"
 
 
 class _Block(NamedTuple):
-    """Queries, the keys that they see, and the mask between them."""
+    """Queries, the keys that they see, and the mask between them, or what makes it of the queries when they are."""
 
     start: int
     end: int
     first_key: int
     last_key: int
-    mask: AttentionMask | None
+    mask: AttentionMask | Callable[[mx.array], AttentionMask] | None
 
 
 def fused_kernels(
@@ -105,8 +109,17 @@ def _bias(bias: mx.array, visibility: Visibility) -> AttentionMask:
 
 
 def _alibi(slopes: mx.array, visibility: Visibility, dtype: mx.Dtype) -> AttentionMask:
-    length = visibility.length
-    return _bias(alibi_bias(slopes, mx.arange(length), length).astype(dtype), visibility)
+    texts, heads, length = visibility.lengths.size if visibility.padded else 1, slopes.size, visibility.length
+
+    def rows(start: int, end: int, queries: mx.array | None = None) -> AttentionMask:
+        given = slopes if queries is None else mx.depends(slopes, queries)
+        return _bias(alibi_bias(given, mx.arange(start, end), length).astype(dtype), visibility)
+
+    most = max(1, _MAX_WHOLE_BIAS // (texts * heads * length))
+    if most >= length:
+        return rows(0, length)
+    starts = range(0, length, most)
+    return tuple(_Block(start, end, 0, length, partial(rows, start, end)) for start, end in pairwise([*starts, length]))
 
 
 def _hidden(dtype: mx.Dtype) -> float:
@@ -151,9 +164,10 @@ def _window_block(visibility: Visibility, start: int, rows: int, dtype: mx.Dtype
 def _attention_in_blocks(q: mx.array, k: mx.array, v: mx.array, scale: float, blocks: tuple[_Block, ...]) -> mx.array:
     """Attention of one block of queries after another, so that no two blocks' scores exist at once."""
     outputs: list[mx.array] = []
-    for start, end, first, last, mask in blocks:
+    for start, end, first, last, given in blocks:
         queries = mx.depends(q[:, :, start:end], outputs[-1]) if outputs else q[:, :, start:end]
         keys, values = k[:, :, first:last], v[:, :, first:last]
+        mask = given(queries) if callable(given) else given
         outputs.append(mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask))
     return mx.concatenate(outputs, axis=2)
 

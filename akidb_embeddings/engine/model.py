@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from akidb_embeddings.checkpoint.base import BaseCheckpoint, FileVersions
@@ -17,6 +18,9 @@ from akidb_embeddings.engine.forward_pass import ForwardPass
 from akidb_embeddings.engine.planner import MicroBatch
 from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.vectors.ragged import unusable_rows
+
+# The largest micro-batch, in tokens, of models that another library computes.
+_MOST_TOKENS_OF_OTHERS = 8192
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +146,8 @@ def _fit(checkpoint: BaseCheckpoint, backend: Backend, dtype: mx.Dtype) -> tuple
     bits, hidden_size = checkpoint.quantization.get("bits"), checkpoint.config.get("hidden_size")
     if not backend.is_gpu or not isinstance(hidden_size, int):
         return backend, dtype
+    if checkpoint.architecture.computed_by:  # mlx-lm's attention in float32 holds all scores, [B, heads, L, L]
+        backend = replace(backend, tokens_per_batch=min(backend.tokens_per_batch, _MOST_TOKENS_OF_OTHERS))
     shapes = ((name, location.shape) for name, location in checkpoint.tensors.items())
     demand = demand_of(shapes, bits if isinstance(bits, int) else 4, hidden_size)
     return fit(backend, demand, dtype, free_memory(backend.device))

@@ -148,6 +148,16 @@ def test_both_memory_settings_give_the_same_vectors(tmp_path: Path) -> None:
     assert cpu("compact").storage is WeightStorage.PER_LAYER
 
 
+def test_what_mlx_lm_computes_has_small_micro_batches_on_gpus() -> None:
+    """Its attention holds all scores."""
+    sizes = {}
+    for name in ("tiny-llama", "tiny-qwen3"):
+        model = MLXModel(read_checkpoint(model_path(name)), cuda(DEVICE))
+        sizes[name] = model.tokens_per_batch
+        model.close()
+    assert sizes == {"tiny-llama": 8192, "tiny-qwen3": 65536}
+
+
 def test_micro_batches_run_side_by_side_and_alone_alike() -> None:
     checkpoint = read_checkpoint(model_path("tiny-bert"))
     ids = Tokenizer(checkpoint, 512).encode(["one text", counted_text(100)]).ids
