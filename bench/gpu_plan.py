@@ -111,8 +111,10 @@ def _pytest(plan: Plan, name: str, limit: float, *flags: str) -> Step:
 
 
 def _corpus(plan: Plan, name: str, model: str, texts: int, limit: float, told: Mapping[str, Any] | None = None) -> Step:
-    reference = str(plan.models / f"strict-{model}.npy")
-    whole = {"model": plan.folder(model), "texts": plan.scaled(texts, 6), "rounds": 2, "reference": reference}
+    whole = {
+        "model": plan.folder(model), "texts": plan.scaled(texts, 6), "rounds": 2,
+        "references": str(plan.models), "is_reference": False,
+    }  # fmt: skip
     return _worker(plan, name, "corpus", limit, {**whole, **(told or {})})
 
 
@@ -167,7 +169,7 @@ def _variants(plan: Plan) -> Iterator[Step]:
 
     for model in (QWEN3, GEMMA):
         settings = {"compute": "strict", "warm_up": False}
-        told = {"rounds": 1, "save": str(plan.models / f"strict-{model}.npy"), "settings": settings}
+        told = {"rounds": 1, "is_reference": True, "settings": settings}
         yield _corpus(plan, f"strict {model}", model, 512, 25, told)
     for model in (QWEN3, GEMMA):
         for dtype in ("bfloat16", "float32", "float16"):

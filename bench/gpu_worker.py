@@ -5,6 +5,7 @@ is ended for taking too long has told what it knew.
 """
 
 import asyncio
+import hashlib
 import itertools
 import json
 import random
@@ -18,7 +19,7 @@ from bench.gpu_kernels import packed, shapes, thousand
 from bench.summary import percentile
 
 _PASSAGE_TOKENS = 256
-_KEPT = 64  # vectors that are compared between dtypes
+_KEPT = 64  # vectors that are compared with the strict ones
 _SEED = 7
 
 
@@ -105,8 +106,6 @@ def load(task: Mapping[str, Any]) -> Any:
 
 def corpus(task: Mapping[str, Any]) -> None:
     """Throughput, memory, padding and the share of the card's peak."""
-    import numpy as np
-
     from bench import padding
     from bench.arithmetic import needed_flops
     from bench.gpu import device_memory, find_gpu
@@ -137,20 +136,31 @@ def corpus(task: Mapping[str, Any]) -> None:
                 peak_mb=memory.peak >> 20,
                 cache_mb=memory.cache >> 20,
             )
-        if task.get("save"):
-            np.save(task["save"], result.vectors[:_KEPT])
-        _compare(result.vectors[:_KEPT], task)
+        _compare(result.vectors[:_KEPT], texts, task)
 
 
-def _compare(vectors: Any, task: Mapping[str, Any]) -> None:
+def _compare(vectors: Any, texts: Sequence[str], task: Mapping[str, Any]) -> None:
+    """Keep the first vectors as the reference, or say how close they are to it; null where there is none."""
     import numpy as np
 
     from akidb_embeddings.vectors.finish import row_cosines
 
-    reference = task.get("reference")
-    if reference and Path(reference).is_file():
-        found = row_cosines(vectors, np.load(reference)[: len(vectors)])
+    file = reference_file(texts, task)
+    if task["is_reference"]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, vectors)
+    elif file.is_file():
+        found = row_cosines(vectors, np.load(file))
         say(lowest_cosine_to_strict=round(float(found.min()), 7), mean_cosine=round(float(found.mean()), 7))
+    else:
+        say(lowest_cosine_to_strict=None)
+
+
+def reference_file(texts: Sequence[str], task: Mapping[str, Any]) -> Path:
+    """The strict vectors: a digest of what they come from is in the name, so that no others are compared."""
+    sources = json.dumps([task["model"], _PASSAGE_TOKENS, list(texts[:_KEPT])])
+    digest = hashlib.sha256(sources.encode()).hexdigest()[:16]
+    return Path(task["references"]) / f"strict-{Path(task['model']).name}-{digest}.npy"
 
 
 def single(task: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What is told of a GPU, its published peak, and how much arithmetic a model needs."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from bench.expand import expand_folder
 from bench.gpu import Gpu, device_memory, find_gpu, make_gpu
 from bench.gpu_plan import Plan, make_steps
 from bench.gpu_variants import CompiledForwardPass
+from bench.gpu_worker import corpus, reference_file
 from bench.random_models import GEMMA3, QWEN3, Recipe, write_model
 from tests.conftest import REPOSITORY
 from tests.fixtures import BUNDLED, cosines, model_path
@@ -94,6 +96,35 @@ def test_every_step_of_the_measurement_has_a_name_of_its_own() -> None:
     names = [step.name for step in steps]
     assert len(set(names)) == len(names)
     assert names[:2] == ["about", "make qwen3-0.6b-4bit"]
+
+
+def test_strict_vectors_are_kept_for_one_model_and_one_list_of_texts() -> None:
+    task = {"references": "models", "model": "models/qwen3"}
+    texts = [str(number) for number in range(100)]
+    file = reference_file(texts, task)
+    assert file.parent == Path("models")
+    assert reference_file([*texts, "one more"], task) == file  # only the first are compared
+    others = [reference_file(["another", *texts], task), reference_file(texts[:6], task)]
+    others += [reference_file(texts, {**task, "model": f"models/{name}"}) for name in ("qwen3-tiny", "gemma")]
+    assert len({file, *others}) == 5
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("minilm")
+def test_only_vectors_of_the_same_texts_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The strict vectors are not compared with themselves either."""
+
+    def cosines_said(name: str, *, is_reference: bool) -> list[float | None]:
+        (tmp_path / name).write_text(f"The {name} corpus\nhas two passages", encoding="utf-8")
+        task = {"model": "minilm-l6-v2", "corpus": str(tmp_path / name), "texts": 2, "rounds": 1, "settings": {}}
+        corpus({**task, "references": str(tmp_path / "references"), "is_reference": is_reference})
+        said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line for line in said if "texts_s" in line]
+        return [line["lowest_cosine_to_strict"] for line in said if "lowest_cosine_to_strict" in line]
+
+    assert cosines_said("first", is_reference=True) == []
+    assert cosines_said("first", is_reference=False) == [pytest.approx(1)]
+    assert cosines_said("second", is_reference=False) == [None]
 
 
 @pytest.mark.long
