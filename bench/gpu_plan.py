@@ -60,6 +60,7 @@ def make_steps(plan: Plan) -> Iterator[Step]:
     yield from _models(plan)
     yield _pytest(plan, "goldens", 100, "-k", _GOLDENS)
     for model, texts in ((QWEN3, 6000), (MINILM, 20_000), (GEMMA, 6000)):
+        yield _strict(plan, model)
         yield _corpus(plan, f"table {model}", model, texts, 45)
     for model in (QWEN3, MINILM):
         told = {"model": plan.folder(model), "queries": plan.scaled(2000, 10)}
@@ -118,6 +119,12 @@ def _corpus(plan: Plan, name: str, model: str, texts: int, limit: float, told: M
     return _worker(plan, name, "corpus", limit, {**whole, **(told or {})})
 
 
+def _strict(plan: Plan, model: str) -> Step:
+    """What the vectors of every later step are compared with."""
+    told = {"rounds": 1, "is_reference": True, "settings": {"compute": "strict", "warm_up": False}}
+    return _corpus(plan, f"strict {model}", model, 512, 25, told)
+
+
 def _open_loop(plan: Plan, model: str) -> Step:
     rates = (5, 10) if plan.quick else (50, 200, 1000)
     told = {"model": plan.folder(model), "rates": rates, "seconds": plan.scaled(4, 1)}
@@ -167,10 +174,6 @@ def _variants(plan: Plan) -> Iterator[Step]:
     def changed(name: str, model: str, texts: int, changes: Mapping[str, Any]) -> Step:
         return _corpus(plan, f"{name} {model}", model, texts, 25, {"changes": changes})
 
-    for model in (QWEN3, GEMMA):
-        settings = {"compute": "strict", "warm_up": False}
-        told = {"rounds": 1, "is_reference": True, "settings": settings}
-        yield _corpus(plan, f"strict {model}", model, 512, 25, told)
     for model in (QWEN3, GEMMA):
         for dtype in ("bfloat16", "float32", "float16"):
             yield changed(dtype, model, 3000, {"dtype": dtype})

@@ -15,6 +15,7 @@ from akidb_embeddings.compute.backend import cuda
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.engine.forward_pass import ForwardPass
 from akidb_embeddings.engine.planner import pad
+from bench import gpu_plan
 from bench.arithmetic import needed_flops
 from bench.expand import expand_folder
 from bench.gpu import Gpu, device_memory, find_gpu, make_gpu
@@ -91,11 +92,25 @@ def test_every_architecture_can_be_counted(name: str) -> None:
     assert needed_flops(read_checkpoint(model_path(name)), [8]) > 0
 
 
+PLAN = Plan(Path("models"), None, "gpu", quick=False, python="python3")
+STEPS = list(make_steps(PLAN))
+NAMES = [step.name for step in STEPS]
+
+
 def test_every_step_of_the_measurement_has_a_name_of_its_own() -> None:
-    steps = list(make_steps(Plan(Path("models"), None, "gpu", quick=False, python="python3")))
-    names = [step.name for step in steps]
-    assert len(set(names)) == len(names)
-    assert names[:2] == ["about", "make qwen3-0.6b-4bit"]
+    assert len(set(NAMES)) == len(NAMES)
+    assert NAMES[:2] == ["about", "make qwen3-0.6b-4bit"]
+
+
+def test_strict_vectors_are_made_before_any_others_are_compared_with_them() -> None:
+    made = set()
+    for step in STEPS:
+        if step.task.get("is_reference"):
+            assert step.task["settings"]["compute"] == "strict"
+            made.add(step.task["model"])
+        elif "references" in step.task:
+            assert step.task["model"] in made, step.name
+    assert made == {PLAN.folder(model) for model in (gpu_plan.QWEN3, gpu_plan.GEMMA, gpu_plan.MINILM)}
 
 
 def test_strict_vectors_are_kept_for_one_model_and_one_list_of_texts() -> None:
