@@ -20,6 +20,7 @@ from bench.summary import percentile
 
 _PASSAGE_TOKENS = 256
 _KEPT = 64  # vectors that are compared with the strict ones
+_SAID_EVERY = 250  # queries
 _SEED = 7
 
 
@@ -164,18 +165,22 @@ def reference_file(texts: Sequence[str], task: Mapping[str, Any]) -> Path:
 
 
 def single(task: Mapping[str, Any]) -> None:
-    """Single queries, one after the other, all different; then some once more, which have no new shape."""
+    """Single queries, one after the other, all different; then some once more, which have no new shape.
+
+    The figures are those of all queries so far.
+    """
     with load(task) as service:
         everything = queries(task["queries"])
         for visit, asked in (("first", everything), ("second", everything[:300])):
-            seconds = []
+            seconds: list[float] = []
             for query in asked:
                 start = time.perf_counter()
                 service.embed_query(query)
                 seconds.append(time.perf_counter() - start)
-            slow = sorted(range(len(asked)), key=lambda place: -seconds[place])[:10]
-            words = [(len(asked[place].split()), round(seconds[place] * 1e3, 1)) for place in slow]
-            say(visit=visit, queries=len(asked), **tails(seconds), slowest_words_ms=words)
+                if len(seconds) % _SAID_EVERY == 0 or len(seconds) == len(asked):
+                    slow = sorted(zip(seconds, asked, strict=False), reverse=True)[:10]
+                    words = [(len(query.split()), round(taken * 1e3, 1)) for taken, query in slow]
+                    say(visit=visit, queries=len(seconds), **tails(seconds), slowest_words_ms=words)
 
 
 def open_loop(task: Mapping[str, Any]) -> None:

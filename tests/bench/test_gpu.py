@@ -1,10 +1,12 @@
 """What is told of a GPU, its published peak, and how much arithmetic a model needs."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,13 +17,12 @@ from akidb_embeddings.compute.backend import cuda
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.engine.forward_pass import ForwardPass
 from akidb_embeddings.engine.planner import pad
-from bench import gpu_plan
+from bench import gpu_plan, gpu_worker
 from bench.arithmetic import needed_flops
 from bench.expand import expand_folder
 from bench.gpu import Gpu, device_memory, find_gpu, make_gpu
 from bench.gpu_plan import Plan, make_steps
 from bench.gpu_variants import CompiledForwardPass
-from bench.gpu_worker import corpus, reference_file
 from bench.random_models import GEMMA3, QWEN3, Recipe, write_model
 from tests.conftest import REPOSITORY
 from tests.fixtures import BUNDLED, cosines, model_path
@@ -116,12 +117,33 @@ def test_strict_vectors_are_made_before_any_others_are_compared_with_them() -> N
 def test_strict_vectors_are_kept_for_one_model_and_one_list_of_texts() -> None:
     task = {"references": "models", "model": "models/qwen3"}
     texts = [str(number) for number in range(100)]
-    file = reference_file(texts, task)
+    file = gpu_worker.reference_file(texts, task)
     assert file.parent == Path("models")
-    assert reference_file([*texts, "one more"], task) == file  # only the first are compared
-    others = [reference_file(["another", *texts], task), reference_file(texts[:6], task)]
-    others += [reference_file(texts, {**task, "model": f"models/{name}"}) for name in ("qwen3-tiny", "gemma")]
+    assert gpu_worker.reference_file([*texts, "one more"], task) == file  # only the first are compared
+    others = [gpu_worker.reference_file(["another", *texts], task), gpu_worker.reference_file(texts[:6], task)]
+    others += [
+        gpu_worker.reference_file(texts, {**task, "model": f"models/{name}"}) for name in ("qwen3-tiny", "gemma")
+    ]
     assert len({file, *others}) == 5
+
+
+def test_queries_that_are_stopped_have_told_what_they_knew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All queries so far, every few hundred."""
+    service = Mock()
+    service.embed_query.side_effect = [*[None] * 600, InterruptedError]
+    monkeypatch.setattr(gpu_worker, "load", lambda task: contextlib.nullcontext(service))
+    with pytest.raises(InterruptedError):
+        gpu_worker.single({"queries": 2000})
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["visit"], line["queries"]) for line in said] == [("first", 250), ("first", 500)]
+    service.embed_query.side_effect = None
+    gpu_worker.single({"queries": 600})
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    visits = [("first", 250), ("first", 500), ("first", 600), ("second", 250), ("second", 300)]
+    assert [(line["visit"], line["queries"]) for line in said] == visits
+    assert [len(line["slowest_words_ms"]) for line in said] == [10] * len(visits)
 
 
 @pytest.mark.long
@@ -132,7 +154,7 @@ def test_only_vectors_of_the_same_texts_are_compared(tmp_path: Path, capsys: pyt
     def cosines_said(name: str, *, is_reference: bool) -> list[float | None]:
         (tmp_path / name).write_text(f"The {name} corpus\nhas two passages", encoding="utf-8")
         task = {"model": "minilm-l6-v2", "corpus": str(tmp_path / name), "texts": 2, "rounds": 1, "settings": {}}
-        corpus({**task, "references": str(tmp_path / "references"), "is_reference": is_reference})
+        gpu_worker.corpus({**task, "references": str(tmp_path / "references"), "is_reference": is_reference})
         said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [line for line in said if "texts_s" in line]
         return [line["lowest_cosine_to_strict"] for line in said if "lowest_cosine_to_strict" in line]
