@@ -2,13 +2,15 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 # Random models by the name of their recipe; the bundled one is real.
 QWEN3, GEMMA, MINILM = "qwen3-0.6b-4bit", "gemma-300m-4bit", "minilm-l6-v2"
+# Under these names a task of ``gpu_worker`` is told which models it reads: ours, and the peers' form of it.
+_MODEL_KEYS = ("model", "plain")
 _TINY = {"num_hidden_layers": 2, "vocab_size": 16_000, "intermediate_size": 512}
 _PYTEST = (
     *(sys.executable, "-m", "pytest", "-v", "--tb=short", "-rs", "-m", "gpu"),
@@ -42,16 +44,32 @@ class Plan:
 
 @dataclass(frozen=True)
 class Step:
-    """One process: its command, what it is told on stdin, and how many seconds it may take."""
+    """One process: its command, what it is told on stdin, and how many seconds it may take.
+
+    ``needs`` has the models it reads, ``makes`` the one it writes. Those that make models need no GPU and run together.
+    """
 
     name: str
     command: Sequence[str]
     limit: float
     task: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: Sequence[str] = ()
+    makes: str = ""
     is_first: bool = False
-    is_parallel: bool = False
     is_pytest: bool = False
+
+
+def choose(steps: Iterable[Step], only: Sequence[str], skip: Sequence[str]) -> list[Step]:
+    """The first step, those whose names have a word of ``only`` and none of ``skip``, and what makes their models."""
+
+    def is_asked_for(step: Step) -> bool:
+        return (not only or any(word in step.name for word in only)) and not any(word in step.name for word in skip)
+
+    steps = list(steps)
+    chosen = [step for step in steps if step.is_first or (not step.makes and is_asked_for(step))]
+    needed = {folder for step in chosen for folder in step.needs}
+    return [step for step in steps if step in chosen or step.makes in needed]
 
 
 def make_steps(plan: Plan) -> Iterator[Step]:
@@ -91,7 +109,8 @@ def _worker(
     settings = {"warm_up": False} if plan.quick else {}
     whole = {"device": plan.device, "corpus": plan.corpus, "changes": {}, "settings": settings, **(told or {})}
     command = (sys.executable, "-m", "bench.gpu_worker", task)
-    return Step(name, command, limit, whole, {"AKIDB_BACKEND": "auto", **(environment or {})})
+    needs = [whole[key] for key in _MODEL_KEYS if key in whole]
+    return Step(name, command, limit, whole, {"AKIDB_BACKEND": "auto", **(environment or {})}, needs)
 
 
 def _models(plan: Plan) -> Iterator[Step]:
@@ -102,8 +121,7 @@ def _models(plan: Plan) -> Iterator[Step]:
         if model != MINILM or expanded:
             folder = plan.folder(model, expanded=expanded)
             told = {"folder": folder, "recipe": model, "config": config, "expanded": expanded}
-            made = _worker(plan, f"make {Path(folder).name}", "prepare", 60, told)
-            yield replace(made, is_first=True, is_parallel=True)
+            yield replace(_worker(plan, f"make {Path(folder).name}", "prepare", 60, told), makes=folder)
 
 
 def _pytest(plan: Plan, name: str, limit: float, *flags: str) -> Step:

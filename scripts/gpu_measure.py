@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from bench.gpu_plan import Plan, Step, make_steps
+from bench.gpu_plan import Plan, Step, choose, make_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 # A step that would have less than this is not begun.
@@ -126,9 +126,9 @@ def _figures(line: str, step: Step) -> Iterator[dict[str, Any]]:
         yield {"said": line.strip()[:300]}
 
 
-def run_together(steps: list[Step], output: Output, limit: float) -> None:
+def run_together(steps: list[Step], output: Output) -> None:
     """Steps that need no GPU, at the same time."""
-    threads = [threading.Thread(target=run_step, args=(step, output, limit)) for step in steps]
+    threads = [threading.Thread(target=run_step, args=(step, output, step.limit)) for step in steps]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -167,22 +167,17 @@ def main() -> None:
     python = options.peers_python if has_peer else ""
     plan = Plan(options.models.resolve(), corpus, options.device, options.quick, python)
     only, skip = ([word for word in words.split(",") if word] for words in (options.only, options.skip))
-    steps = [
-        step
-        for step in make_steps(plan)
-        if step.is_first
-        or ((not only or any(word in step.name for word in only)) and not any(word in step.name for word in skip))
-    ]
+    steps = choose(make_steps(plan), only, skip)
     if options.list:
         for step in steps:
             print(f"{step.limit:5.0f} s  {step.name}")
         return
     output = Output(options.out)
-    for step in [step for step in steps if step.is_first and not step.is_parallel]:
+    for step in [step for step in steps if step.is_first]:
         run_step(step, output, step.limit)
         read_card(output, options.out)
-    run_together([step for step in steps if step.is_parallel], output, options.budget / 3)
-    for step in [step for step in steps if not step.is_first]:
+    run_together([step for step in steps if step.makes], output)
+    for step in [step for step in steps if not step.is_first and not step.makes]:
         left = options.budget - output.seconds
         if left < _LEAST_SECONDS:
             output.write(step.name, skipped="no time left")

@@ -21,7 +21,7 @@ from bench import gpu_plan, gpu_worker
 from bench.arithmetic import needed_flops
 from bench.expand import expand_folder
 from bench.gpu import Gpu, device_memory, find_gpu, make_gpu
-from bench.gpu_plan import Plan, make_steps
+from bench.gpu_plan import Plan, choose, make_steps
 from bench.gpu_variants import CompiledForwardPass
 from bench.random_models import GEMMA3, QWEN3, Recipe, write_model
 from tests.conftest import REPOSITORY
@@ -112,6 +112,37 @@ def test_strict_vectors_are_made_before_any_others_are_compared_with_them() -> N
         elif "references" in step.task:
             assert step.task["model"] in made, step.name
     assert made == {PLAN.folder(model) for model in (gpu_plan.QWEN3, gpu_plan.GEMMA, gpu_plan.MINILM)}
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "models"),
+    [
+        (["goldens", "minilm"], ["peer", "bfloat16", "float32"], []),
+        (["queries qwen3"], [], ["qwen3-0.6b-4bit"]),
+        (["peer gemma", "table qwen3"], [], ["qwen3-0.6b-4bit", "gemma-300m-4bit", "gemma-300m-4bit-float32"]),
+        (["peer"], ["qwen3", "gemma"], ["minilm-l6-v2-float32"]),
+        ([], ["peer"], ["qwen3-0.6b-4bit", "gemma-300m-4bit"]),
+        (["make"], [], []),
+    ],
+)
+def test_only_models_that_a_chosen_step_needs_are_made(only: list[str], skip: list[str], models: list[str]) -> None:
+    chosen = choose(STEPS, only, skip)
+    assert [Path(step.makes).name for step in chosen if step.makes] == models
+    assert chosen[0].name == "about"
+    for step in chosen[1:]:
+        assert step.makes or not only or any(word in step.name for word in only)
+        assert not any(word in step.name for word in skip)
+
+
+def test_every_model_is_made_before_the_steps_that_need_it() -> None:
+    assert choose(STEPS, [], []) == STEPS
+    made = {gpu_plan.MINILM}
+    for step in STEPS:
+        assert made.issuperset(step.needs), step.name
+        made.add(step.makes)
+    needed = {folder for step in STEPS for folder in step.needs}
+    assert made - {""} == needed
+    assert {Path(folder).name for folder in needed} >= {"qwen3-0.6b-4bit", "minilm-l6-v2-float32"}
 
 
 def test_strict_vectors_are_kept_for_one_model_and_one_list_of_texts() -> None:
