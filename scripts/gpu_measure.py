@@ -5,9 +5,10 @@ Run from the repository's root, where MLX with CUDA is installed (and PyTorch wi
     PYTHONPATH=. python3 scripts/gpu_measure.py --out "$OUT/gpu.jsonl" --corpus corpus.jsonl
 
 Each step is a process of its own with a limit in seconds, so that one that hangs costs little; ``bench.gpu_plan`` has
-them in the order of their importance. What no longer fits into ``--budget`` is named and left out; for a second call::
+them in the order of their importance. What no longer fits into ``--budget`` is named and left out; for a second call,
+with words of these names::
 
-    … --only float,micro-batch,ahead,compiled,packed,tests
+    … --only new,few,compiled,float,micro-batch,ahead,packed
 
 To try the script without a GPU: ``--device cpu --quick``.
 """
@@ -27,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from bench.gpu_plan import Plan, Step, choose, make_steps
+from bench.gpu_plan import Plan, Step, choose, make_steps, sum_of_limits
 
 ROOT = Path(__file__).resolve().parent.parent
 # A step that would have less than this is not begun.
@@ -154,7 +155,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny models and few texts, to try the script")
     parser.add_argument("--only", default="", metavar="WORDS", help="steps whose names have one of these, with commas")
     parser.add_argument("--skip", default="", metavar="WORDS", help="leave these out")
-    parser.add_argument("--list", action="store_true", help="name the steps and their limits")
+    parser.add_argument("--list", action="store_true", help="name the steps, their limits and the sum")
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "gpu-measure-models")
     parser.add_argument("--peers-python", default=sys.executable, help="the interpreter of sentence-transformers")
     return parser.parse_args()
@@ -171,6 +172,7 @@ def main() -> None:
     if options.list:
         for step in steps:
             print(f"{step.limit:5.0f} s  {step.name}")
+        print(f"{sum_of_limits(steps):5.0f} s  in all; models are made at the same time")
         return
     output = Output(options.out)
     for step in [step for step in steps if step.is_first]:

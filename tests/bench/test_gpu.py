@@ -100,7 +100,36 @@ NAMES = [step.name for step in STEPS]
 
 def test_every_step_of_the_measurement_has_a_name_of_its_own() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    assert NAMES[:2] == ["about", "make qwen3-0.6b-4bit"]
+
+
+def test_what_must_hold_comes_before_experiments() -> None:
+    """Whether vectors are right, the defaults' speed beside the peers', the other tests; then other settings."""
+    beginnings = (
+        *("about", "make qwen3", "goldens", "strict qwen3", "table qwen3", "strict minilm", "table minilm"),
+        *("strict gemma", "table gemma", "queries qwen3", "queries minilm", "open loop"),
+        *(
+            "peer qwen3",
+            "peer minilm",
+            "peer gemma",
+            "first vector fresh",
+            "strict tests",
+            "other tests",
+            "server tests",
+        ),
+        *("new shapes", "queries, few", "bfloat16", "packed"),
+    )
+    places = [next(i for i, name in enumerate(NAMES) if name.startswith(beginning)) for beginning in beginnings]
+    assert places == sorted(places)
+
+
+def test_the_limits_are_added_up() -> None:
+    options = ("--quick", "--list", "--only", "table qwen3,peer qwen3", "--peers-python", "python3")
+    command = [sys.executable, "scripts/gpu_measure.py", *options]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    *listed, whole = [float(line.split()[0]) for line in done.stdout.splitlines()]
+    about, making, also_making, *others = listed
+    assert len(others) == 2
+    assert whole == about + max(making, also_making) + sum(others)
 
 
 def test_strict_vectors_are_made_before_any_others_are_compared_with_them() -> None:
