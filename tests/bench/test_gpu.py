@@ -122,6 +122,20 @@ def test_what_must_hold_comes_before_experiments() -> None:
     assert places == sorted(places)
 
 
+def test_variants_differ_from_the_table_in_one_setting_that_is_no_default() -> None:
+    backend = cuda(mx.Device(mx.cpu))
+    assert backend.dtype == mx.float16
+    defaults = {**vars(backend), "dtype": "float16", "compiled_activations": True, "compiled_encoder": False}
+    texts = {step.task["model"]: step.task["texts"] for step in STEPS if step.name.startswith("table")}
+    variants = [step for step in STEPS if step.task.get("changes")]
+    for step in variants:
+        [(name, value)] = step.task["changes"].items()
+        assert value != defaults[name], step.name
+        if "texts" in step.task:
+            assert step.task["texts"] == texts[step.task["model"]], step.name
+    assert len(variants) > 10
+
+
 def test_the_limits_are_added_up() -> None:
     options = ("--quick", "--list", "--only", "table qwen3,peer qwen3", "--peers-python", "python3")
     command = [sys.executable, "scripts/gpu_measure.py", *options]
