@@ -227,10 +227,11 @@ def test_only_vectors_of_the_same_texts_are_compared(tmp_path: Path, capsys: pyt
 
     def cosines_said(name: str, *, is_reference: bool) -> list[float | None]:
         (tmp_path / name).write_text(f"The {name} corpus\nhas two passages", encoding="utf-8")
-        task = {"model": "minilm-l6-v2", "corpus": str(tmp_path / name), "texts": 2, "rounds": 1, "settings": {}}
+        task = {"model": "minilm-l6-v2", "corpus": str(tmp_path / name), "texts": 2, "rounds": 2, "settings": {}}
         gpu_worker.corpus({**task, "references": str(tmp_path / "references"), "is_reference": is_reference})
         said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [line for line in said if "texts_s" in line]
+        assert [line["round"] for line in said if "texts_s" in line] == [0, 1]
+        assert "round" in said[-1]  # a step that is stopped in its second round has told the cosine
         return [line["lowest_cosine_to_strict"] for line in said if "lowest_cosine_to_strict" in line]
 
     assert cosines_said("first", is_reference=True) == []
