@@ -35,6 +35,11 @@ class Plan:
     quick: bool
     python: str
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What tells ``tests.gpu`` that the CPU stands in for the GPU, and so to embed fewer and shorter texts."""
+        return {"AKIDB_TESTS_GPU": "cpu"} if self.device == "cpu" else {}
+
     def scaled(self, full: int, quick: int) -> int:
         """One number for the quick form, another for the full one."""
         return quick if self.quick else full
@@ -121,7 +126,9 @@ def _worker(
     whole = {"device": plan.device, "corpus": plan.corpus, "changes": {}, "settings": settings, **(told or {})}
     command = (sys.executable, "-m", "bench.gpu_worker", task)
     needs = [whole[key] for key in _MODEL_KEYS if key in whole]
-    return Step(name, command, limit, whole, {"AKIDB_BACKEND": "auto", **(environment or {})}, needs)
+    return Step(
+        name, command, limit, whole, {"AKIDB_BACKEND": "auto", **plan.environment, **(environment or {})}, needs
+    )
 
 
 def _models(plan: Plan) -> Iterator[Step]:
@@ -136,8 +143,7 @@ def _models(plan: Plan) -> Iterator[Step]:
 
 
 def _pytest(plan: Plan, name: str, limit: float, tests: str) -> Step:
-    environment = {"AKIDB_TESTS_GPU": "cpu"} if plan.device == "cpu" else {}
-    return Step(name, (*_PYTEST, "tests/gpu", "-k", tests), limit, environment=environment, is_pytest=True)
+    return Step(name, (*_PYTEST, "tests/gpu", "-k", tests), limit, environment=plan.environment, is_pytest=True)
 
 
 def _corpus(plan: Plan, name: str, model: str, limit: float, told: Mapping[str, Any] | None = None) -> Step:

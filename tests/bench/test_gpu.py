@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -100,6 +101,12 @@ NAMES = [step.name for step in STEPS]
 
 def test_every_step_of_the_measurement_has_a_name_of_its_own() -> None:
     assert len(set(NAMES)) == len(NAMES)
+
+
+def test_on_a_cpu_every_step_has_the_tests_take_few_texts() -> None:
+    on_cpu = make_steps(replace(PLAN, device="cpu"))
+    assert {step.environment.get("AKIDB_TESTS_GPU") for step in on_cpu} == {"cpu"}
+    assert not [step for step in STEPS if "AKIDB_TESTS_GPU" in step.environment]
 
 
 def test_what_must_hold_comes_before_experiments() -> None:
