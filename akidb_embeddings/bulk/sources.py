@@ -6,7 +6,7 @@ from pathlib import Path
 
 from akidb_embeddings.bulk import INPUT_FORMATS
 from akidb_embeddings.bulk.row_source import Fields, RowSource
-from akidb_embeddings.bulk.streams import COMPRESSED, STDIN, ByteLines
+from akidb_embeddings.bulk.streams import STDIN, ByteLines, compression
 from akidb_embeddings.bulk.table_sources import CsvSource, ParquetSource
 from akidb_embeddings.bulk.text_sources import FolderSource, JsonLinesSource, PlainLinesSource
 from akidb_embeddings.errors import InputError
@@ -45,7 +45,7 @@ def open_source(
     if chosen == "folder":
         return FolderSource(Path(path))
     fields = Fields(text_field, id_field)
-    if chosen == "parquet" and (path == STDIN or path.endswith(COMPRESSED)):
+    if chosen == "parquet" and (path == STDIN or compression(path)):
         raise InputError(f"Parquet cannot be read from {path}: its index is at the end. Give an uncompressed file.")
     file = ByteLines(path)
     try:
@@ -113,5 +113,5 @@ def _format(path: str, asked: str | None) -> str | None:
 
 
 def format_by_name(path: str) -> str | None:
-    """Return the format that a file's name stands for; None if it stands for none."""
-    return _SUFFIXES.get(Path(path.removesuffix(".gz").removesuffix(".zst")).suffix.lower())
+    """Return the format that a file's name stands for, in upper or lower case; None if it stands for none."""
+    return _SUFFIXES.get(Path(path[: len(path) - len(compression(path))]).suffix.lower())

@@ -54,6 +54,11 @@ def pyarrow(what: str) -> Any:
     return module
 
 
+def compression(path: str) -> str:
+    """Return the suffix of COMPRESSED that a file's name ends in, in upper or lower case; "" if it ends in none."""
+    return next((suffix for suffix in COMPRESSED if path.lower().endswith(suffix)), "")
+
+
 def too_long_reason() -> str:
     """Return the reason for rejecting a line, file or value that is too long."""
     return f"longer than {MAX_BYTES} bytes; split it"
@@ -136,9 +141,10 @@ class ByteLines:
 
     def _decompressed(self, raw: io.FileIO) -> io.BufferedReader:
         packed = _Counted(raw, _COMPRESSED_BUFFER)
-        if self.path.endswith(".gz"):
+        kind = compression(self.path)
+        if kind == ".gz":
             unpacked: Any = gzip.GzipFile(fileobj=packed)
-        elif self.path.endswith(".zst"):
+        elif kind == ".zst":
             # Unlike the package zstandard, it reports a file that ends within a frame.
             arrow = pyarrow("Reading .zst")
             unpacked = arrow.CompressedInputStream(arrow.PythonFile(packed, mode="r"), "zstd")

@@ -98,7 +98,8 @@ def _json_problem(error: Exception) -> tuple[str, Problem]:
 class FolderSource(RowSource):
     """One text per .txt or .md file, subfolders included, sorted by name within each folder; ids are relative paths.
 
-    Names that begin with a dot are left out, and links to folders are not followed.
+    Suffixes count in upper and lower case. Names that begin with a dot are left out, and links to folders are not
+    followed.
 
     Raises:
         InputError: The folder cannot be read, or has no such files.
@@ -141,7 +142,7 @@ class FolderSource(RowSource):
                 continue
             if os.path.isdir(path) and not os.path.islink(path):
                 yield from self._found(path, f"{prefix}{name}/")
-            elif name.endswith(_TEXT_FILES) and os.path.isfile(path):
+            elif name.lower().endswith(_TEXT_FILES) and os.path.isfile(path):
                 yield str(path), prefix + name
 
     def __iter__(self) -> Iterator[RowOrReject]:

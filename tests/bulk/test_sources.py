@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from akidb_embeddings.bulk.rows import RowOrReject
+from akidb_embeddings.bulk.rows import Row, RowOrReject
 from akidb_embeddings.bulk.sources import open_source
 from akidb_embeddings.errors import EmbeddingError, InputError
 from tests.bulk.inputs import compressed, read, table, texts, write
@@ -68,6 +68,19 @@ def test_a_file_that_is_something_else_is_an_error(tmp_path: Path, content: byte
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.jsonl is {match}"):
         read(path)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".parquet"])
+def test_suffixes_in_upper_case_are_those_in_lower_case(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        path = table(tmp_path / "a.parquet", text=["one"])
+    else:
+        path = write(tmp_path / f"a{suffix}", [{"text": "one"}] if "json" in suffix else "one\n")
+    for other in (suffix.upper(), suffix.title()):
+        assert read(path.replace(tmp_path / f"b{other}")) == [Row(0, "0", "one")]
+        path = tmp_path / f"b{other}"
+    with pytest.raises(InputError, match=r"Parquet cannot be read from B\.PARQUET\.GZ"):
+        read("B.PARQUET.GZ", "parquet")
 
 
 def test_what_the_name_and_format_do_not_tell_is_an_error(tmp_path: Path) -> None:

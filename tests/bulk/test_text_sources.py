@@ -130,6 +130,12 @@ def test_a_folder_is_read_in_order_with_paths_as_ids(tmp_path: Path) -> None:
         assert read(tmp_path, skip=skip) == items[skip:]
 
 
+def test_a_folder_s_files_have_suffixes_in_upper_case_too(tmp_path: Path) -> None:
+    for name in ("B.TXT", "README.MD", "a.Txt", "c.JSON", "d.txt.GZ"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    assert [item.id for item in read(tmp_path)] == ["B.TXT", "README.MD", "a.Txt"]
+
+
 def test_files_that_cannot_be_read_or_named_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "MAX_BYTES", 5)
     (tmp_path / "a.txt").write_text("123456")
