@@ -21,9 +21,12 @@ _BUFFER = 1 << 18
 # Compressed files are read in small pieces: what was read and is not decompressed yet counts as done.
 _COMPRESSED_BUFFER = 1 << 14
 _PEEKED_LINES = 100
+# So many bytes tell UTF-16 from UTF-8. An even number, because those of UTF-16 come in pairs.
+_BEGINNING = 256
 _BOM = b"\xef\xbb\xbf"
 # Beginnings of files that are not text, whatever their name says.
-_UTF16 = "UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8"
+_UTF16 = "UTF-16; convert it to UTF-8: iconv -f {} -t UTF-8"
+_MARKED = _UTF16.format("UTF-16")
 _NOT_TEXT = {  # and what to do about it, with a file and at standard input
     b"\x1f\x8b": (
         "compressed with gzip; let its name end in .gz, or decompress it",
@@ -34,8 +37,8 @@ _NOT_TEXT = {  # and what to do about it, with a file and at standard input
         "compressed with zstd; decompress it: zstd -dc FILE | akidb-embed file -",
     ),
     b"PAR1\x15": ("Parquet; give its format as parquet", "Parquet, whose index is at the end; give a file"),
-    b"\xff\xfe": (_UTF16, _UTF16),
-    b"\xfe\xff": (_UTF16, _UTF16),
+    b"\xff\xfe": (_MARKED, _MARKED),
+    b"\xfe\xff": (_MARKED, _MARKED),
 }
 
 
@@ -67,6 +70,25 @@ def too_long_reason() -> str:
 def invalid_utf8_reason(error: UnicodeDecodeError) -> str:
     """Return the reason for rejecting bytes, with the position of the first bad one, from 1."""
     return f"not valid UTF-8: byte 0x{error.object[error.start]:02x} at {error.start + 1}"
+
+
+def utf16_reason(content: bytes) -> str | None:
+    """Return the reason for refusing UTF-16 without a byte order mark; None if bytes do not begin like that.
+
+    In UTF-16, every second byte of most letters is a small number. In UTF-8, these bytes are control characters; a text
+    may have some, and some may be NUL, but never in three of four places.
+
+    Args:
+        content: All bytes, or at least the first 256.
+    """
+    beginning = content[:_BEGINNING]
+    halves = (beginning[1::2], "UTF-16LE"), (beginning[::2], "UTF-16BE")
+    controls = [sum(byte < ord("\t") for byte in half) for half, _ in halves]
+    for (half, encoding), high, low in zip(halves, controls, reversed(controls), strict=True):
+        is_whole = len(beginning) == 2 * len(half) and b"\n" not in half
+        if is_whole and high > 1 and 4 * high >= 3 * len(half) and 4 * low < len(half):
+            return _UTF16.format(encoding)
+    return None
 
 
 def size_and_mtime(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -175,11 +197,11 @@ class ByteLines:
         """
         number = 0
         try:
+            self._check()
             while line := self._read_line(MAX_BYTES + 1):
                 number += 1
                 is_long = len(line) > MAX_BYTES and not line.endswith(b"\n")
                 if number == 1:
-                    self._check(line)
                     line = line.removeprefix(_BOM)
                 if is_long:
                     while (rest := self._read_line(MAX_BYTES)) and not rest.endswith(b"\n"):
@@ -198,23 +220,30 @@ class ByteLines:
         Raises:
             InputError: It is not a text file.
         """
-        while len(self._peeked) < _PEEKED_LINES and (line := self._stream.readline(MAX_BYTES + 1)):
-            self._peeked.append(line)
-            if len(self._peeked) == 1:
-                self._check(line)
+        self._check()
+        for index in range(_PEEKED_LINES):
+            line = self._peeked[index] if index < len(self._peeked) else self._read_ahead()
+            if index == 0:
                 line = line.removeprefix(_BOM)
-            if line.strip():
+            if not line or line.strip():
                 return line
         return b""
 
     def _read_line(self, most: int) -> bytes:
-        if self._peeked:
-            line = self._peeked.popleft()
-        else:
-            self._is_waiting = True
-            line = self._stream.readline(most)
-            self._is_waiting = False
+        line = self._peeked.popleft() if self._peeked else self._wait_for_line(most)
         self._taken += len(line)
+        return line
+
+    def _read_ahead(self) -> bytes:
+        """Read a line that the iteration has, too; b"" at the end."""
+        if line := self._wait_for_line(MAX_BYTES + 1):
+            self._peeked.append(line)
+        return line
+
+    def _wait_for_line(self, most: int) -> bytes:
+        self._is_waiting = True
+        line = self._stream.readline(most)
+        self._is_waiting = False
         return line
 
     @property
@@ -222,10 +251,17 @@ class ByteLines:
         """Whether the file was replaced or written to."""
         return self.total_bytes is not None and size_and_mtime(self.path) != (self.total_bytes, self.mtime_ns)
 
-    def _check(self, line: bytes) -> None:
+    def _check(self) -> None:
+        """Check that the input begins like a text. Beyond its first line it is read only if that may be UTF-16."""
+        first = self._peeked[0] if self._peeked else self._read_ahead()
         for beginning, (kind, at_stdin) in _NOT_TEXT.items():
-            if line.startswith(beginning):
+            if first.startswith(beginning):
                 raise InputError(f"{self.path} is {kind}." if self.path != STDIN else f"Standard input is {at_stdin}.")
+        if first and (not first.strip() or min(first[:_BEGINNING]) < ord("\t")):
+            while sum(map(len, self._peeked)) < _BEGINNING and self._read_ahead():
+                pass
+            if reason := utf16_reason(b"".join(line[:_BEGINNING] for line in self._peeked)):
+                raise InputError(f"{'Standard input' if self.path == STDIN else self.path} is {reason}.")
 
     def close(self) -> None:
         """Close the file.

@@ -12,7 +12,13 @@ from typing import Any
 from akidb_embeddings.bulk import streams
 from akidb_embeddings.bulk.row_source import BLANK, Fields, RowSource, get_field, number_records
 from akidb_embeddings.bulk.rows import Problem, Reject, Row, RowOrReject
-from akidb_embeddings.bulk.streams import ByteLines, invalid_utf8_reason, size_and_mtime, too_long_reason
+from akidb_embeddings.bulk.streams import (
+    ByteLines,
+    invalid_utf8_reason,
+    size_and_mtime,
+    too_long_reason,
+    utf16_reason,
+)
 from akidb_embeddings.errors import InputError
 
 _TEXT_FILES = (".txt", ".md")
@@ -161,6 +167,8 @@ class FolderSource(RowSource):
                 content = file.read(streams.MAX_BYTES + 1)
             if len(content) > streams.MAX_BYTES:
                 return Reject(number, None, name, too_long_reason(), Problem.TOO_LONG)
+            if reason := utf16_reason(content):
+                return Reject(number, None, name, reason)
             return Row(number, name, content.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             return Reject(number, None, name, invalid_utf8_reason(error), Problem.ENCODING)
