@@ -127,6 +127,8 @@ class ByteLines:
         path: The file.
         total_bytes: Size of the file itself, compressed or not, in bytes; None if unknown.
         mtime_ns: Modification time in nanoseconds; None if unknown.
+        has_only_cr: Whether the first line, once it was read, is all there is, and has CR between its characters: not
+            LF, but CR seems to end the lines.
 
     Raises:
         InputError: The file cannot be opened.
@@ -136,6 +138,7 @@ class ByteLines:
         self.path = path
         self.total_bytes: int | None = None
         self.mtime_ns: int | None = None
+        self.has_only_cr = False
         self._raw: io.FileIO | None = None
         self._peeked = deque[bytes]()
         self._packed: _Counted | None = None  # of a compressed file, before and after
@@ -203,9 +206,12 @@ class ByteLines:
                 is_long = len(line) > MAX_BYTES and not line.endswith(b"\n")
                 if number == 1:
                     line = line.removeprefix(_BOM)
+                end = line
                 if is_long:
-                    while (rest := self._read_line(MAX_BYTES)) and not rest.endswith(b"\n"):
+                    while (end := self._read_line(MAX_BYTES)) and not end.endswith(b"\n"):
                         pass
+                if number == 1 and not end.endswith(b"\n"):
+                    self.has_only_cr = -1 < line.find(b"\r") < len(line) - 1
                 yield number, None if is_long else line
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(

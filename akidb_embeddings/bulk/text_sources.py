@@ -47,11 +47,21 @@ class LineSource(RowSource):
 
 
 class PlainLinesSource(LineSource):
-    """One text per line, without the line's end. A blank line is a text, as in ``akidb-embed -``."""
+    """One text per line, without the line's end. A blank line is a text, as in ``akidb-embed -``.
+
+    Lines end with LF or CR LF. CR alone is a character like others, but an input with CR and no LF is an error: all its
+    lines would be one text.
+    """
 
     def __iter__(self) -> Iterator[RowOrReject]:
         for line, raw in islice(self._file, self.skip, None):
             number = line - 1
+            if self._file.has_only_cr:
+                name = "Standard input" if self._file.path == streams.STDIN else self._file.path
+                raise InputError(
+                    f"{name} has no line feeds (LF) but carriage returns (CR), which alone do not end a line here. "
+                    "Convert them: tr '\\r' '\\n' < OLD > NEW"
+                )
             try:
                 if raw is None:
                     yield Reject(number, line, str(number), too_long_reason(), Problem.TOO_LONG)

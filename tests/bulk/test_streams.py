@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from akidb_embeddings.bulk import streams
 from akidb_embeddings.bulk.rows import Reject, Row
 from akidb_embeddings.errors import InputError
 from tests.bulk.inputs import read, texts, write
@@ -68,6 +69,40 @@ def test_utf16_in_a_folder_is_a_reject(tmp_path: Path) -> None:
 def test_nul_and_other_control_characters_in_utf8_stay(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "a.txt", content)
     assert texts(read(path)) == content.decode().removesuffix("\n").split("\n")
+
+
+CR_ONLY = [b"one\rtwo\rthree\r", b"one\rtwo", b"\r\r", b"\xef\xbb\xbfone\rtwo", b"one\r" + b"x" * 200]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz", ".txt.zst"])
+@pytest.mark.parametrize("content", CR_ONLY)
+def test_lines_that_end_with_cr_alone_are_an_error_with_the_way_out(
+    tmp_path: Path, content: bytes, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MAX_BYTES", 100)  # also of a line that is too long to be held
+    path = write(tmp_path / f"a{suffix}", content)
+    with pytest.raises(InputError, match=r"a\.txt.* has no line feeds .* Convert them: tr '\\r' '\\n' < OLD > NEW"):
+        read(path)
+
+
+def test_lines_that_end_with_cr_alone_at_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\rtwo\r")))
+    with pytest.raises(InputError, match="Standard input has no line feeds"):
+        read("-")
+
+
+@pytest.mark.parametrize("content", [b"one\rstill one\ntwo", b"one\r\ntwo\rstill two", b"one\r", b"\r", b"one", b""])
+def test_cr_in_a_line_or_at_the_end_stays(tmp_path: Path, content: bytes) -> None:
+    lines = content.decode().replace("\r\n", "\n").removesuffix("\r").split("\n")
+    assert texts(read(write(tmp_path / "a.txt", content))) == (lines if content else [])
+
+
+def test_a_first_line_that_is_too_long_and_has_cr_is_a_reject_if_others_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MAX_BYTES", 100)
+    first, second = read(write(tmp_path / "a.txt", b"one\r" + b"x" * 200 + b"\ntwo\r!\n"))
+    assert (isinstance(first, Reject), second) == (True, Row(1, "1", "two\r!"))
 
 
 def test_a_pipe_s_first_line_is_there_before_a_second_comes(tmp_path: Path) -> None:
