@@ -125,13 +125,35 @@ class PassageSplitter:
         room = self.text_tokens
         while True:
             end = window.passage_end(begin, room)
-            try:
-                excess = self.count(text[begin : _trim(text, begin, end)]) - self.size
-            except InputError:  # as above
+            excess = self._excess(text, begin, end)
+            if excess <= 0:
                 return end
-            if excess <= 0 or room == 1:
-                return end
+            if room == 1:
+                return self._end_within_token(text, begin, end)
             room = max(1, room - excess)
+
+    def _end_within_token(self, text: str, begin: int, end: int) -> int:
+        """The end of a passage that is too long up to ``end``, although its tokens in the whole text are a single one.
+
+        So it is if it begins within a token, as in a word that is unknown as a whole and known in parts: WordPiece
+        drops control characters, so that words on both sides of one that is white space (form feed, U+001F) are one
+        word. The passage gets as many characters as fit; one character that is too long alone cannot be split.
+        """
+        fitting = begin + 1
+        while end - fitting > 1:
+            middle = (fitting + end) // 2
+            if self._excess(text, begin, middle) > 0:
+                end = middle
+            else:
+                fitting = middle
+        return fitting
+
+    def _excess(self, text: str, begin: int, end: int) -> int:
+        """By how many tokens a passage is too long; 0 or less if it fits, or if embedding will report it."""
+        try:
+            return self.count(text[begin : _trim(text, begin, end)]) - self.size
+        except InputError:  # as in split
+            return 0
 
 
 class _Window:

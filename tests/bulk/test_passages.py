@@ -93,6 +93,51 @@ def test_narrow_windows_lose_nothing(text: str) -> None:
         check(splitter(30, 7), text)
 
 
+def joined(generator: random.Random) -> str:
+    """Long words, with unknown characters and control characters that some tokenizers drop, which joins words."""
+    parts = []
+    for _ in range(generator.randint(1, 4)):
+        parts += ["日" * generator.randint(20, 45), generator.choice(["", " ", "\n"])]
+        parts += generator.choices("\ufdfa\U0001f600\u0378ᚠ日", k=generator.randint(0, 2))
+        parts += generator.choices("\x0b\x0c\x1c\x1d\x1e\x1f\x85", k=generator.randint(0, 2))
+        parts += [generator.choice(["xqzjvkw" * 13, "q" * 95, "ab1" * 33, "q" * 150, "the", "xqzjvkw"])]
+        parts += generator.choices("\x0b\x0c\x1c\x1d\x1e\x1f\x85 ", k=generator.randint(0, 1))
+    return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    "name", ["bundled", "tiny-bert", "tiny-mpnet", "tiny-qwen3", "tiny-xlm-roberta", "tiny-gemma3", "tiny-modernbert"]
+)
+def test_words_that_control_characters_join_are_within_the_size(name: str) -> None:
+    generator = random.Random(5)
+    splitters = [splitter(40, 0, name), splitter(40, 15, name), splitter(50, 0, name, PROMPT)]
+    for _ in range(20):
+        text = joined(generator)
+        for each in splitters:
+            check(each, text)
+
+
+@pytest.mark.parametrize("space", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\x85"])
+def test_the_rest_of_an_unknown_word_is_split_if_it_is_known_in_parts(space: str) -> None:
+    word = "xqzjvkw" * 13
+    text = "日" * 30 + f" \ufdfa{space}" + word + "日" * 40
+    assert tokenizer("bundled").offsets(text)[30] == (31, 33 + len(word))
+    check(splitter(), text)
+
+
+def test_a_character_that_is_too_long_alone_is_a_passage_alone() -> None:
+    """No tokenizer with 20 tokens for text is known to have one; it is cut and flagged as any text is."""
+
+    def count(text: str) -> int:
+        return sum(30 if character == "X" else 1 for character in text) + 2
+
+    each = PassageSplitter(22, 0, lambda text: [(place, place + 1) for place in range(len(text))], count)
+    text = "a" * 30 + "XX" + "b" * 30
+    found = [text[begin:end] for begin, end in each.split(text)]
+    assert "".join(found) == text
+    assert [passage for passage in found if count(passage) > 22] == ["X", "X"]
+
+
 def test_a_text_that_fits_is_one_passage_and_stays_as_it_is() -> None:
     for text in ("", "   ", "  short \n", " ".join(["cat"] * 38)):
         assert list(splitter().split(text)) == [(0, len(text))]
