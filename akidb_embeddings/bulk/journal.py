@@ -122,12 +122,13 @@ class Journal:
         final.unlink(missing_ok=True)
         for path in files.values():
             flush_file(path)
+        sizes = {_name_suffix(suffix): path.stat().st_size for suffix, path in sorted(files.items())}
         for suffix in set(_SIDE_FILES) - files.keys():  # left by an earlier output
-            append_suffix(self.out, f".{suffix}").unlink(missing_ok=True)
+            append_suffix(self.out, _name_suffix(suffix)).unlink(missing_ok=True)
         for suffix in sorted(files, reverse=True):  # "" last: if OUT exists, its side files do
-            files[suffix].replace(append_suffix(self.out, f".{suffix}" if suffix else ""))
+            files[suffix].replace(append_suffix(self.out, _name_suffix(suffix)))
         flush_folder(self.out.parent)
-        write_json_atomically(final, {**summary, "counts": asdict(self.counts), "job": self.job})
+        write_json_atomically(final, {**summary, "counts": asdict(self.counts), "sizes": sizes, "job": self.job})
         self.finished = True
 
     def discard(self) -> None:
@@ -197,6 +198,11 @@ class PartWriter:
             with contextlib.suppress(OSError):
                 stream.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _name_suffix(suffix: str) -> str:
+    """What is appended to the output's name: "" or ".ids.jsonl"."""
+    return f".{suffix}" if suffix else ""
 
 
 def _read_counts(part: Path) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from akidb_embeddings.bulk.differences import describe_differences
 from akidb_embeddings.bulk.disk import (
@@ -50,7 +51,8 @@ def open_journal(out: Path, job: JobDescription, *, overwrite: bool = False) -> 
     Raises:
         InputError: Another process holds the lock; or there are an output or parts of another job, or a file that is
             not an output, and ``overwrite`` is False (the message names the options that differ); or ``OUT.parts``
-            holds other files, is a link, or is on another disk.
+            holds other files, is a link, or is on another disk; or the same job's output is finished, but a file of it
+            is missing or has another size, and ``overwrite`` is False.
     """
     parts = {"version": VERSION, "part_rows": PART_ROWS, "part_characters": PART_CHARACTERS}
     job = json.loads(json.dumps({**parts, **job}))  # as it will be read from the file
@@ -97,8 +99,16 @@ def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
     if begun == job and not restart:
         journal.load()
     if done and done.get("job") == job and not restart:
-        # It has parts if it was restarted and interrupted, or killed just after it wrote its description.
-        return journal if journal.parts else Journal(out, job, RowCounts(**done["counts"]))
+        if journal.parts:  # it was restarted and interrupted, or killed just after it wrote its description
+            return journal
+        damage = _damage(out, done)
+        if not damage:
+            return Journal(out, job, RowCounts(**done["counts"]))
+        if not overwrite:
+            raise InputError(
+                f"{out} was finished by this command, but {damage}. Restore it, or give --overwrite to compute "
+                "it again."
+            )
     description = append_suffix(out, ".json")
     existing = {path.name: [*size_and_mtime(path)] for path in (out, description) if path.exists()}
     may_replace = overwrite or (begun == job and existing == read_json_object(folder / _REPLACED))
@@ -109,13 +119,29 @@ def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
     if begun != job or restart:
         if begun is not None and any(folder.glob(f"{PART_PREFIX}*")) and not overwrite:
             raise _other_job_error(folder, begun, job, is_finished=False)
-        _remove_job_file(folder)
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-        write_json_atomically(folder / _REPLACED, existing)
-        write_json_atomically(folder / _JOB, job)
+        _begin(folder, job, existing)
     return journal
+
+
+def _begin(folder: Path, job: JobDescription, replaced: Mapping[str, Any]) -> None:
+    """Begin a job in place of the one in the folder."""
+    _remove_job_file(folder)
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+    write_json_atomically(folder / _REPLACED, replaced)
+    write_json_atomically(folder / _JOB, job)
+
+
+def _damage(out: Path, description: Mapping[str, Any]) -> str | None:
+    """What is missing of a finished output, or has another size; None if nothing. Earlier versions kept no sizes."""
+    for suffix, size in description.get("sizes", {}).items():
+        path = append_suffix(out, suffix)
+        if not path.exists():
+            return f"{path} is missing"
+        if path.stat().st_size != size:
+            return f"{path} has {path.stat().st_size:,} bytes now, not {size:,}"
+    return None
 
 
 def _remove_job_file(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -114,10 +115,13 @@ def finish_part(journal: Journal, content: bytes, end: bool = False) -> None:
     )
 
 
-def publish(journal: Journal, content: str) -> None:
+def publish(journal: Journal, content: str, sides: Mapping[str, str] = MappingProxyType({})) -> None:
+    """An output; ``sides`` are the files beside it, by the suffixes of their names."""
     with journal.assembly_folder() as folder:
-        (folder / "out").write_text(content, encoding="utf-8")
-        journal.publish({"": folder / "out"}, {})
+        files = {suffix: folder / (suffix or "out") for suffix in ("", *sides)}
+        for suffix, path in files.items():
+            path.write_text(sides.get(suffix, content), encoding="utf-8")
+        journal.publish(files, {})
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

@@ -80,7 +80,8 @@ def test_a_finished_job_leaves_its_output_and_nothing_else(tmp_path: Path) -> No
         finish_part(journal, b"x", end=True)
         publish(journal, "whole")
     assert names(tmp_path) == ["out.jsonl", "out.jsonl.json"]
-    assert json.loads((tmp_path / "out.jsonl.json").read_bytes())["job"]["fingerprint"] == "space-1"
+    description = json.loads((tmp_path / "out.jsonl.json").read_bytes())
+    assert (description["job"]["fingerprint"], description["sizes"]) == ("space-1", {"": 5})
     with open_journal(out, JOB) as journal:
         assert journal.finished
         assert journal.counts == RowCounts(rows=10, vectors=10, tokens=1)

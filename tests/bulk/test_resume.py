@@ -1,6 +1,7 @@
 """Jobs that go on only as the same, for one process at a time, and never over what is somebody else's."""
 
 import fcntl
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,54 @@ def test_leave_to_overwrite_is_for_what_was_there_when_it_was_given(name: str, t
     assert (tmp_path / name).read_text(encoding="utf-8") == "precious"
     with open_journal(tmp_path / "out", JOB, overwrite=True) as journal:
         assert journal.rows_done == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("out", "", "out has 0 bytes now, not 5"),
+        ("out", "whole and more", "out has 14 bytes now, not 5"),
+        ("out.ids.jsonl", None, "out.ids.jsonl is missing"),
+        ("out.ids.jsonl", "", "out.ids.jsonl has 0 bytes now, not 3"),
+        ("out.rejects.jsonl", None, "out.rejects.jsonl is missing"),
+    ],
+)
+def test_a_finished_output_that_is_damaged_is_told_of(
+    name: str, content: str | None, told: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sides = {"ids.jsonl": "{}\n", "rejects.jsonl": "{}\n"}
+    with open_journal(out, JOB) as journal:
+        finish_part(journal, b"x", end=True)
+        publish(journal, "whole", sides)
+    with open_journal(out, JOB) as journal:
+        assert journal.finished
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    before = names(tmp_path)
+    with pytest.raises(InputError, match=f"{told}. Restore it, or give --overwrite to compute"), open_journal(out, JOB):
+        pass
+    assert names(tmp_path) == before
+    with open_journal(out, JOB, overwrite=True) as journal:
+        assert not journal.finished
+        finish_part(journal, b"x", end=True)
+    with open_journal(out, JOB) as journal:  # the leave to replace it was given
+        assert (journal.complete, journal.finished) == (True, False)
+        publish(journal, "whole", sides)
+    with open_journal(out, JOB) as journal:
+        assert journal.finished
+
+
+def test_a_description_of_an_earlier_version_has_no_sizes(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "out", JOB) as journal:
+        finish_part(journal, b"x", end=True)
+        publish(journal, "whole")
+    description = json.loads((tmp_path / "out.json").read_bytes())
+    assert description.pop("sizes") == {"": 5}
+    (tmp_path / "out.json").write_text(json.dumps(description), encoding="utf-8")
+    with open_journal(tmp_path / "out", JOB) as journal:
+        assert journal.finished
 
 
 def test_a_pipe_that_may_replace_another_job_s_output_is_gone_on_with(tmp_path: Path) -> None:

@@ -79,6 +79,27 @@ def test_another_model_or_option_on_an_output_is_refused_with_both_fingerprints(
     assert np.load("out.npy").shape == (4, 384)
 
 
+def test_a_finished_output_that_lost_a_file_is_told_of(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["file", str(source), *FIELDS, "--out", "out.npy", *TINY]
+    assert main(command) == 0
+    whole = every_file(Path())
+    assert main(command) == 0
+    assert "out.npy is finished already" in capsys.readouterr().err
+    Path("out.npy").write_bytes(b"")
+    Path("out.npy.ids.jsonl").unlink()
+    assert main(command) == 2
+    size = len(whole["out.npy"])
+    assert capsys.readouterr().err == (
+        f"akidb-embed: error: out.npy was finished by this command, but out.npy has 0 bytes now, not {size}. "
+        "Restore it, or give --overwrite to compute it again.\n"
+    )
+    Path("out.npy").write_bytes(whole["out.npy"])
+    assert main(command) == 2
+    assert "but out.npy.ids.jsonl is missing. Restore it" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert every_file(Path()) == whole
+
+
 @pytest.mark.parametrize("name", ["out.npy.json", "out.npy.rejects.jsonl", "out.npy.ids.jsonl"])
 def test_the_input_is_never_written_over(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path(name).write_text('{"text": "one"}\n', encoding="utf-8")
