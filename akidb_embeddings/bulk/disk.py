@@ -40,9 +40,15 @@ def _flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def write_json_atomically(path: Path, content: object) -> None:
-    """Write ``content`` as JSON atomically: ``path`` never holds an incomplete file."""
-    partial = append_suffix(path, ".partial")
+def write_json_atomically(path: Path, content: object, partial: Path | None = None) -> None:
+    """Write ``content`` as JSON atomically: ``path`` never holds an incomplete file.
+
+    Args:
+        path: The file.
+        content: Its content.
+        partial: The name it has until it is complete, on the same disk; None for the final name with ``.partial``.
+    """
+    partial = partial or append_suffix(path, ".partial")
     # File names that are not valid UTF-8 are written with JSON escapes.
     text = json.dumps(content, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
     partial.write_bytes(text + b"\n")

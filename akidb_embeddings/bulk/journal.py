@@ -21,7 +21,9 @@ PART_PREFIX = "part-"
 OPEN_PART = "open"
 ASSEMBLY = "final"
 _COUNTS = "counts.json"
-_SIDE_FILES = (REJECTS, "ids.jsonl")
+IDS = "ids.jsonl"
+SIDE_FILES = (IDS, REJECTS)
+"""What may follow the output's name and a dot in the names of the files beside it."""
 
 JobDescription = Mapping[str, Any]
 """Everything that the output's bytes depend on: fingerprint, options, the input's identity, the size of parts."""
@@ -115,7 +117,7 @@ class Journal:
         """Move complete files to their final names, then write ``OUT.json``, which marks the output as complete.
 
         Args:
-            files: Suffix of the final name -> file; ``""`` for ``OUT`` itself.
+            files: Suffix of the final name -> file in the ``assembly_folder``; ``""`` for ``OUT`` itself.
             summary: Further entries of ``OUT.json``.
         """
         final = append_suffix(self.out, ".json")
@@ -123,12 +125,15 @@ class Journal:
         for path in files.values():
             flush_file(path)
         sizes = {_name_suffix(suffix): path.stat().st_size for suffix, path in sorted(files.items())}
-        for suffix in set(_SIDE_FILES) - files.keys():  # left by an earlier output
+        for suffix in (
+            set(SIDE_FILES) - files.keys()
+        ):  # left by an earlier output; ``open_journal`` checked whose they are
             append_suffix(self.out, _name_suffix(suffix)).unlink(missing_ok=True)
         for suffix in sorted(files, reverse=True):  # "" last: if OUT exists, its side files do
             files[suffix].replace(append_suffix(self.out, _name_suffix(suffix)))
         flush_folder(self.out.parent)
-        write_json_atomically(final, {**summary, "counts": asdict(self.counts), "sizes": sizes, "job": self.job})
+        description = {**summary, "counts": asdict(self.counts), "sizes": sizes, "job": self.job}
+        write_json_atomically(final, description, self.folder / ASSEMBLY / "description")
         self.finished = True
 
     def discard(self) -> None:

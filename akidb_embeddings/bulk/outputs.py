@@ -17,12 +17,12 @@ import numpy as np
 
 from akidb_embeddings.bulk import OUTPUT_FORMATS
 from akidb_embeddings.bulk.arrow_columns import arrow_array, arrow_schema
+from akidb_embeddings.bulk.journal import IDS
 from akidb_embeddings.bulk.rows import Row
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.extras import require
 from akidb_embeddings.vectors.precision import Quantized, little_endian, quantize
 
-IDS = "ids.jsonl"
 _LINES = "lines.jsonl"
 _VECTORS = "vectors"
 _ROWS = "rows.jsonl"

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ from akidb_embeddings.bulk.disk import (
     read_json_object,
     write_json_atomically,
 )
-from akidb_embeddings.bulk.journal import ASSEMBLY, OPEN_PART, PART_PREFIX, JobDescription, Journal, RowCounts
+from akidb_embeddings.bulk.journal import (
+    ASSEMBLY,
+    IDS,
+    OPEN_PART,
+    PART_PREFIX,
+    SIDE_FILES,
+    JobDescription,
+    Journal,
+    RowCounts,
+)
 from akidb_embeddings.bulk.streams import size_and_mtime
 from akidb_embeddings.errors import InputError
 
@@ -30,8 +39,10 @@ PART_ROWS = int(os.environ.get("AKIDB_BULK_PART_ROWS", "8192"))
 PART_CHARACTERS = 4 << 20
 VERSION = 3
 _JOB = "job.json"
-# Size and modification time of the output that the job may replace, as it was when the job began with ``overwrite``.
+# Sizes and modification times of the files that the job may replace, as they were when it began with ``overwrite``.
 _REPLACED = "replaced.json"
+# Of the files beside the output.
+_SUFFIXES = (".json", *(f".{name}" for name in SIDE_FILES))
 _OWN_NAMES = re.compile(rf"lock|(?:job|replaced)\.json(?:\.partial)?|{OPEN_PART}|{ASSEMBLY}|{PART_PREFIX}\d{{6,}}")
 
 
@@ -50,9 +61,10 @@ def open_journal(out: Path, job: JobDescription, *, overwrite: bool = False) -> 
 
     Raises:
         InputError: Another process holds the lock; or there are an output or parts of another job, or a file that is
-            not an output, and ``overwrite`` is False (the message names the options that differ); or ``OUT.parts``
-            holds other files, is a link, or is on another disk; or the same job's output is finished, but a file of it
-            is missing or has another size, and ``overwrite`` is False.
+            not from this command but has the name of the output or of one beside it, and ``overwrite`` is False (the
+            message names the options that differ); or ``OUT.parts`` holds other files, is a link, or is on another
+            disk; or the same job's output is finished, but a file of it is missing or has another size, and
+            ``overwrite`` is False.
     """
     parts = {"version": VERSION, "part_rows": PART_ROWS, "part_characters": PART_CHARACTERS}
     job = json.loads(json.dumps({**parts, **job}))  # as it will be read from the file
@@ -109,18 +121,53 @@ def _load_or_begin(out: Path, job: JobDescription, overwrite: bool) -> Journal:
                 f"{out} was finished by this command, but {damage}. Restore it, or give --overwrite to compute "
                 "it again."
             )
-    description = append_suffix(out, ".json")
-    existing = {path.name: [*size_and_mtime(path)] for path in (out, description) if path.exists()}
-    may_replace = overwrite or (begun == job and existing == read_json_object(folder / _REPLACED))
-    if out.exists() and not may_replace and not journal.complete:  # complete: killed before it wrote its description
-        raise _other_job_error(out, (done or {}).get("job"), job)
-    if description.exists() and not may_replace and "job" not in (read_json_object(description) or ()):
-        raise _other_job_error(description, None, job)
+    paths = (out, *(append_suffix(out, suffix) for suffix in _SUFFIXES))
+    existing = {path.name: [*size_and_mtime(path)] for path in paths if os.path.lexists(path)}
+    if not overwrite:
+        leave = read_json_object(folder / _REPLACED) if begun == job else None
+        changed = [
+            path for path in paths if path.name in existing and existing[path.name] != (leave or {}).get(path.name)
+        ]
+        _check_replaceable(out, changed, job, is_complete=journal.complete)
     if begun != job or restart:
         if begun is not None and any(folder.glob(f"{PART_PREFIX}*")) and not overwrite:
             raise _other_job_error(folder, begun, job, is_finished=False)
         _begin(folder, job, existing)
     return journal
+
+
+def _check_replaceable(out: Path, existing: Iterable[Path], job: JobDescription, *, is_complete: bool) -> None:
+    """Check that files with the names of a job's output belong to an output that its description says may be replaced.
+
+    Args:
+        out: The output.
+        existing: Those of its files that exist, and that the job was not given leave to replace.
+        job: The job.
+        is_complete: Whether all its parts are finished. Then it may have been killed while it moved the files to these
+            names, before it wrote their description.
+    """
+    description = read_json_object(append_suffix(out, ".json")) or {}
+    for path in existing:
+        suffix = path.name.removeprefix(out.name)
+        if suffix == ".json":
+            if "job" not in description:
+                raise _other_job_error(path, None, job)
+        elif not is_complete and not suffix:
+            raise _other_job_error(path, description.get("job"), job)
+        elif not is_complete and not _has_side_file(description, suffix, path):
+            raise _other_job_error(path, None, job)
+
+
+def _has_side_file(description: Mapping[str, Any], suffix: str, path: Path) -> bool:
+    """Whether a file beside an output is the one that its description tells of."""
+    if "job" not in description:
+        return False
+    if "sizes" in description:
+        return bool(description["sizes"].get(suffix) == size_and_mtime(path)[0])
+    # Earlier versions kept no sizes.
+    if suffix == f".{IDS}":
+        return bool(description["job"].get("out_format") == "npy")
+    return bool(description["counts"]["rejects"])
 
 
 def _begin(folder: Path, job: JobDescription, replaced: Mapping[str, Any]) -> None:

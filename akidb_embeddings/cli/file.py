@@ -152,6 +152,8 @@ def _output_path(options: Namespace) -> Path:
         path = out.with_name(out.name + suffix)
         if options.input != "-" and path.exists() and Path(options.input).exists() and path.samefile(options.input):
             raise InputError(f"--out {out} would write to {path}, which is the input; give another file.")
+        if path.is_dir():
+            raise InputError(f"--out {out} would write to {path}, which is a folder; move it, or give another --out.")
     return out
 
 

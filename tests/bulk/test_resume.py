@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from akidb_embeddings.bulk.disk import exclusive_lock
+from akidb_embeddings.bulk.journal import RowCounts
 from akidb_embeddings.bulk.resume import open_journal
 from akidb_embeddings.errors import InputError
-from tests.bulk.jobs import JOB, finish_part, names, publish
+from tests.bulk.jobs import JOB, finish_part, names, publish, rows, run_job
+
+SIDES = ("out.ids.jsonl", "out.rejects.jsonl")
 
 
 def test_an_end_between_the_names_of_the_output_and_of_its_description_is_made_good(tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_overwriting_keeps_the_old_output_until_the_new_one_is_whole(tmp_path: P
     assert names(tmp_path) == ["out.jsonl", "out.jsonl.json"]
 
 
-@pytest.mark.parametrize("name", ["out", "out.json"])
+@pytest.mark.parametrize("name", ["out", "out.json", *SIDES])
 def test_leave_to_overwrite_is_for_what_was_there_when_it_was_given(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("1", encoding="utf-8")
     with open_journal(tmp_path / "out", JOB, overwrite=True) as journal:
@@ -99,6 +102,78 @@ def test_leave_to_overwrite_is_for_what_was_there_when_it_was_given(name: str, t
     assert (tmp_path / name).read_text(encoding="utf-8") == "precious"
     with open_journal(tmp_path / "out", JOB, overwrite=True) as journal:
         assert journal.rows_done == 10
+
+
+@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("own", [{}, {"ids.jsonl": "{}\n"}])
+def test_a_file_of_somebody_else_beside_the_output_is_refused(name: str, own: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_journal(out, JOB) as journal:  # what an output tells of is its own, even if it is removed
+        finish_part(journal, b"x", end=True)
+        publish(journal, "old", own)
+    out.unlink()
+    (tmp_path / name).write_text("precious", encoding="utf-8")
+    before = names(tmp_path)
+    with pytest.raises(InputError, match=f"{name} exists and is not an output of this command.*--overwrite to replace"):
+        run_job(rows(9), out)
+    assert names(tmp_path) == before
+    assert (tmp_path / name).read_text(encoding="utf-8") == "precious"
+    with open_journal(out, JOB, overwrite=True) as journal:
+        finish_part(journal, b"x", end=True)
+    run_job(rows(9), out)  # the leave to replace it was given
+    assert names(tmp_path) == ["out", "out.json"]
+
+
+@pytest.mark.parametrize("has_sizes", [True, False])
+def test_what_an_earlier_run_left_beside_the_output_is_replaced(has_sizes: bool, tmp_path: Path) -> None:
+    out, job = tmp_path / "out", JOB | {"out_format": "npy"}
+    with open_journal(out, job) as journal:
+        part = journal.begin_part()
+        part.write({"rejects.jsonl": b"{}\n"})
+        journal.finish_part(part, RowCounts(rows=10, vectors=10, rejects=1), None)
+        publish(journal, "old", {"ids.jsonl": "{}\n", "rejects.jsonl": "{}\n"})
+    description = json.loads((tmp_path / "out.json").read_bytes())
+    if not has_sizes:  # as in an earlier version
+        del description["sizes"]
+    (tmp_path / "out.json").write_text(json.dumps(description), encoding="utf-8")
+    out.unlink()
+    with open_journal(out, job) as journal:
+        finish_part(journal, b"new")
+    with open_journal(out, job) as journal:
+        assert journal.rows_done == 10
+        publish(journal, "new")
+    assert names(tmp_path) == ["out", "out.json"]
+
+
+@pytest.mark.parametrize("moved", [["out.rejects.jsonl"], [*SIDES], [*SIDES, "out"]])
+def test_an_end_between_the_names_of_the_files_is_made_good(moved: list[str], tmp_path: Path) -> None:
+    with open_journal(tmp_path / "out", JOB) as journal:
+        finish_part(journal, b"x", end=True)
+    for name in moved:
+        (tmp_path / name).write_text("new", encoding="utf-8")
+    with open_journal(tmp_path / "out", JOB) as journal:
+        assert journal.complete
+        publish(journal, "new", {"ids.jsonl": "new"})
+    assert names(tmp_path) == ["out", "out.ids.jsonl", "out.json"]
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_a_file_that_came_while_the_job_was_interrupted_is_refused(name: str, tmp_path: Path) -> None:
+    with open_journal(tmp_path / "out", JOB) as journal:
+        finish_part(journal, b"x")
+    (tmp_path / name).write_text("precious", encoding="utf-8")
+    with pytest.raises(InputError, match=f"{name} exists and is not an output"), open_journal(tmp_path / "out", JOB):
+        pass
+    (tmp_path / name).unlink()
+    with open_journal(tmp_path / "out", JOB) as journal:
+        assert journal.rows_done == 10
+
+
+def test_a_file_with_the_name_of_an_incomplete_description_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.json.partial").write_text("precious", encoding="utf-8")
+    run_job(rows(9), tmp_path / "out")
+    assert (tmp_path / "out.json.partial").read_text(encoding="utf-8") == "precious"
+    assert names(tmp_path) == ["out", "out.json", "out.json.partial"]
 
 
 @pytest.mark.parametrize(

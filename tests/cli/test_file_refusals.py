@@ -79,6 +79,35 @@ def test_another_model_or_option_on_an_output_is_refused_with_both_fingerprints(
     assert np.load("out.npy").shape == (4, 384)
 
 
+@pytest.mark.parametrize("out", ["out.parquet", "out.npy", "out.jsonl"])
+@pytest.mark.parametrize("suffix", ["ids.jsonl", "rejects.jsonl"])
+def test_files_of_somebody_else_beside_the_output_are_kept(
+    out: str, suffix: str, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(f"{out}.{suffix}")
+    path.write_text("precious", encoding="utf-8")
+    command = ["file", str(source), *FIELDS, "--out", out, *TINY]
+    before = every_file(Path())
+    assert main(command) == 2
+    assert capsys.readouterr().err == (
+        f"akidb-embed: error: {path} exists and is not an output of this command. Give another --out, or "
+        "--overwrite to replace it.\n"
+    )
+    assert every_file(Path()) == before
+    assert main([*command, "--overwrite"]) == 0
+    assert path.exists() == (path.name == "out.npy.ids.jsonl")
+
+
+@pytest.mark.parametrize("suffix", ["json", "ids.jsonl", "rejects.jsonl"])
+def test_a_folder_in_place_of_a_file_beside_the_output_is_told_of_first(
+    suffix: str, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(f"out.npy.{suffix}").mkdir()
+    assert main(["file", str(source), *FIELDS, "--out", "out.npy", "--overwrite", *TINY]) == 2
+    assert f"--out out.npy would write to out.npy.{suffix}, which is a folder; move it" in capsys.readouterr().err
+    assert list(every_file(Path())) == ["in.jsonl"]
+
+
 def test_a_finished_output_that_lost_a_file_is_told_of(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["file", str(source), *FIELDS, "--out", "out.npy", *TINY]
     assert main(command) == 0
