@@ -125,9 +125,8 @@ class Journal:
         for path in files.values():
             flush_file(path)
         sizes = {_name_suffix(suffix): path.stat().st_size for suffix, path in sorted(files.items())}
-        for suffix in (
-            set(SIDE_FILES) - files.keys()
-        ):  # left by an earlier output; ``open_journal`` checked whose they are
+        # Left by an earlier output; ``open_journal`` has checked whose they are.
+        for suffix in set(SIDE_FILES) - files.keys():
             append_suffix(self.out, _name_suffix(suffix)).unlink(missing_ok=True)
         for suffix in sorted(files, reverse=True):  # "" last: if OUT exists, its side files do
             files[suffix].replace(append_suffix(self.out, _name_suffix(suffix)))
