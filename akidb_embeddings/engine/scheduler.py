@@ -256,8 +256,9 @@ class Scheduler:
             positions.setdefault(request, set()).add(position)
         for request, gone in positions.items():
             request.waiting = deque(position for position in request.waiting if position not in gone)
-            if not request.waiting:
-                lane.remove(request)
+        unfinished = [request for request in lane if request.waiting]
+        lane.clear()
+        lane.extend(unfinished)
         return [self._taken(item, now) for item in taken]
 
     def _taken(self, item: Item, now: float) -> Item:
