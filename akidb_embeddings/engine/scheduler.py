@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -244,13 +245,15 @@ class Scheduler:
 
     def _take_similar(self, lane: deque[Request], max_tokens: int, now: float, budgets: Sequence[int]) -> list[Item]:
         """The first request's longest text and others of about its length, so that little is padding."""
-        first = Item(lane[0], lane[0].waiting[0])
-        items = sorted(_candidates(lane, _CANDIDATES * max_tokens, now), key=lambda item: -item.row.size)
-        lengths, begin = [item.row.size for item in items], 0
-        end, place = similar(lengths, begin, max_tokens, budgets), items.index(first)
-        if place >= end:
-            begin, end = place, similar(lengths, place, max_tokens, budgets)
-        taken = items[begin:end]
+        found = list(_candidates(lane, _CANDIDATES * max_tokens, now))
+        first = found[0]
+        found.sort(key=itemgetter(0), reverse=True)  # of the same length, the first come first
+        lengths, begin = [length for length, _ in found], 0
+        end = similar(lengths, begin, max_tokens, budgets)
+        if first not in found[:end]:
+            begin = found.index(first)
+            end = similar(lengths, begin, max_tokens, budgets)
+        taken = [item for _, item in found[begin:end]]
         positions: dict[Request, set[int]] = {}
         for request, position in taken:
             positions.setdefault(request, set()).add(position)
@@ -276,8 +279,11 @@ def _may_share(request: Request, first: Request) -> bool:
     return request is first or (request.pooling == first.pooling and not request.alone and not first.alone)
 
 
-def _candidates(lane: Iterable[Request], max_tokens: int, now: float) -> Iterator[Item]:
-    """The longest texts of the first request, and of those behind it that may share its round; so many tokens."""
+def _candidates(lane: Iterable[Request], max_tokens: int, now: float) -> Iterator[tuple[int, Item]]:
+    """The longest texts of the first request, and of those behind it that may share its round, with their lengths.
+
+    They have ``max_tokens`` tokens in all, or a little more.
+    """
     first, tokens = None, 0
     for request in lane:
         first = first or request
@@ -289,6 +295,6 @@ def _candidates(lane: Iterable[Request], max_tokens: int, now: float) -> Iterato
         for position in request.waiting:
             if tokens >= max_tokens:
                 return
-            item = Item(request, position)
-            tokens += item.row.size
-            yield item
+            length = request.rows[position].size
+            tokens += length
+            yield length, Item(request, position)
