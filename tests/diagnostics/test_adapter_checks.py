@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from akidb_embeddings.checkpoint.adapter_config import AdapterConfig
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.diagnostics.verify import verify
-from akidb_embeddings.engine import model as engine_model
+from akidb_embeddings.engine import forward_pass
 from akidb_embeddings.errors import ConfigurationError
 from akidb_embeddings.registry import BUNDLED
 from tests.fixtures import adapter_path, copy_model, edit_json, model_path
@@ -85,7 +85,7 @@ def test_another_scaling_is_found(factor: float, monkeypatch: pytest.MonkeyPatch
 def test_an_adapter_that_is_not_added_is_found(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = fitting_adapter(tmp_path / "adapter")
     assert failed(base, adapter) == set()
-    monkeypatch.setattr(engine_model, "merge", lambda *arguments: None)
+    monkeypatch.setattr(forward_pass, "merge", lambda *arguments: None)
     assert failed(base, adapter) == {"adapter"}
 
 
