@@ -78,13 +78,13 @@ def fit(backend: Backend, demand: Demand, dtype: mx.Dtype, free: int | None) -> 
         return backend, dtype
     wanted = needed = demand.weight_bytes(backend.storage, dtype)
     if backend.storage is WeightStorage.EXPANDED and wanted > _WEIGHTS_SHARE * free:
-        if dtype == mx.float32 and backend.small_dtype is not None:
-            dtype = backend.small_dtype
-            needed = demand.weight_bytes(backend.storage, dtype)
+        small = backend.small_dtype if dtype == mx.float32 else None
+        dtype = small or dtype
+        needed = demand.weight_bytes(backend.storage, dtype)
         if needed > _WEIGHTS_SHARE * free and demand.quantized:
             backend = replace(backend, storage=WeightStorage.PACKED)
             needed = demand.weight_bytes(backend.storage, dtype)
-        _warn(backend, dtype, wanted, needed, free)
+        _warn(backend, small, wanted, needed, free)
     token = _VALUES_PER_TOKEN * demand.hidden_size * dtype.size
     affordable = int(_BATCH_SHARE * max(0, free - needed)) // token
     tokens = min(backend.tokens_per_batch, max(_FEWEST_TOKENS, 1 << affordable.bit_length() - 1 if affordable else 0))
@@ -92,12 +92,12 @@ def fit(backend: Backend, demand: Demand, dtype: mx.Dtype, free: int | None) -> 
     return replace(backend, tokens_per_batch=tokens, cache_limit=tokens * token), dtype
 
 
-def _warn(backend: Backend, dtype: mx.Dtype, wanted: int, needed: int, free: int) -> None:
+def _warn(backend: Backend, small: mx.Dtype | None, wanted: int, needed: int, free: int) -> None:
     consequences = []
     if backend.storage is WeightStorage.PACKED:
         consequences.append("the weights stay as stored, and products take many times as long")
-    elif needed < wanted:
-        consequences.append(f"the model is computed in {str(dtype).rpartition('.')[2]}, which is less exact")
+    if small is not None:
+        consequences.append(f"the model is computed in {str(small).rpartition('.')[2]}, which is less exact")
     if needed > _WEIGHTS_SHARE * free:
         consequences.append(f"with the {needed / 1e9:.1f} GB that they take now the memory may not suffice")
     _log.warning(

@@ -101,4 +101,5 @@ def _warm_up_batches(pooling: str, few_shapes: bool) -> Iterator[MicroBatch]:
 
 
 def _batch(rows: int, length: int, tokens: int, pooling: str) -> MicroBatch:
-    return MicroBatch(np.zeros((rows, length), dtype=np.int32), np.full(rows, tokens, dtype=np.int32), pooling)
+    ids, lengths = np.zeros((rows, length), dtype=np.int32), np.full(rows, tokens, dtype=np.int32)
+    return MicroBatch(ids, lengths, pooling, added=rows)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from akidb_embeddings.checkpoint.base import BaseCheckpoint, FileVersions
+from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.compute.backend import Backend
 from akidb_embeddings.compute.buffer_cache import limit_cache, release_cache
 from akidb_embeddings.compute.core_sharing import CoreSharing
@@ -16,7 +16,6 @@ from akidb_embeddings.compute.runtime import mx, thread_streams
 from akidb_embeddings.compute.sizing import demand_of, fit
 from akidb_embeddings.engine.forward_pass import ForwardPass
 from akidb_embeddings.engine.planner import MicroBatch
-from akidb_embeddings.errors import EmbeddingError
 from akidb_embeddings.vectors.ragged import unusable_rows
 
 # The largest micro-batch, in tokens, of models that another library computes.
@@ -35,13 +34,17 @@ class MLXModel:
     """
 
     def __init__(self, checkpoint: BaseCheckpoint, backend: Backend) -> None:
-        self._checkpoint = checkpoint
-        self._versions: FileVersions | None = checkpoint.file_versions()
+        self._checkpoint, self._versions = checkpoint, checkpoint.file_versions()
+        self._may_widen = True
         self._whole_backend = backend  # not fitted to the free memory
         self._cores = None if backend.is_gpu else CoreSharing()
         self._streams = thread_streams(backend.device, backend.streams)
         wire_memory(backend)
-        self._load(backend.compute_dtype(checkpoint.architecture.computes_in_float16(checkpoint.config)))
+        try:
+            self._load(backend.compute_dtype(checkpoint.architecture.computes_in_float16(checkpoint.config)))
+        except BaseException:
+            release_cache(self)
+            raise
 
     def _load(self, dtype: mx.Dtype) -> None:
         """Load the weights in a compute dtype, or another if those of that one do not fit the device's memory."""
@@ -104,41 +107,44 @@ class MLXModel:
 
     def _replace_unusable(self, rows: Any, batch: MicroBatch) -> None:
         """Compute again, in float32, the rows of texts that float16 made NaN or infinite."""
-        unusable = unusable_rows(rows)
-        if not unusable or not self._widen():
+        texts = len(batch.lengths) - batch.added
+        unusable = [row for row in unusable_rows(rows) if row < texts]
+        if not unusable or not self._may_widen:
             return
-        size = max(1, self.tokens_per_batch // batch.ids.shape[1])
-        for begin in range(0, len(unusable), size):
-            places = unusable[begin : begin + size]
-            part = batch.take(places)
-            with mx.stream(self._streams[0]):
-                again = self._forward.rows(self._forward(part), part)
-            for place, row in zip(places, again, strict=True):
-                rows[place] = row
-
-    def _widen(self) -> bool:
-        """Whether the weights are in a dtype whose range is float32's; they are loaded in one if they were not yet."""
-        if self._forward.dtype != mx.float16:
-            return True
-        if self._versions is None:
-            return False
-        path, before = self._checkpoint.path, self.weight_bytes
         try:
-            self._checkpoint.check_versions(self._versions)
-            self._load(mx.float32)
-        except (EmbeddingError, OSError, RuntimeError):  # the files are gone, or the memory is full
-            _log.exception("Activations of %s overflow float16, and it cannot be loaded in float32", path)
-            self._versions = None
-            return False
+            self._widen()
+            size = max(1, self.tokens_per_batch // batch.ids.shape[1])
+            for begin in range(0, len(unusable), size):
+                places = unusable[begin : begin + size]
+                part = batch.take(places)
+                with mx.stream(self._streams[0]):
+                    again = self._forward.rows(self._forward(part), part)
+                for place, row in zip(places, again, strict=True):
+                    rows[place] = row
+        except Exception:  # the files are gone, or the memory is full: other texts have their vectors
+            self._may_widen = False  # or each further text that overflows would have the weights read again
+            _log.exception("Activations of %s overflow float16, and float32 failed", self._checkpoint.path)
+
+    def _widen(self) -> None:
+        """Load the weights in float32, unless they are.
+
+        Raises:
+            CheckpointError: The files have changed.
+            Exception: They cannot be read, or the memory is full.
+        """
+        if self._forward.dtype != mx.float16:
+            return
+        before = self.weight_bytes
+        self._checkpoint.check_versions(self._versions)
+        self._load(mx.float32)
         _log.warning(
             "Activations of %s overflow float16: from now on it is computed in %s, with %.2f GB of weights (%.2f GB "
             "before).",
-            path,
+            self._checkpoint.path,
             str(self._forward.dtype).rpartition(".")[2],
             self.weight_bytes / 1e9,
             before / 1e9,
         )
-        return True
 
 
 def _fit(checkpoint: BaseCheckpoint, backend: Backend, dtype: mx.Dtype) -> tuple[Backend, mx.Dtype]:

@@ -1,7 +1,7 @@
 """Token ids to micro-batches: texts of similar length together, limited in tokens, in few distinct shapes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class MicroBatch:
         first_parts: The number of tokens of each pair's first part, whose type is 0, int32 [B]; those after it have
             type 1. None where every token has type 0.
         attended: The number of tokens of each text that others attend to, the first ones, int32 [B]; None for all.
+        added: The number of rows at the end that are no texts.
     """
 
     ids: NDArray[np.int32]
@@ -34,13 +35,14 @@ class MicroBatch:
     alone: bool = False
     first_parts: NDArray[np.int32] | None = None
     attended: NDArray[np.int32] | None = None
+    added: int = 0
 
     def take(self, places: Sequence[int]) -> "MicroBatch":
         """Some of its texts, with the same padding."""
         rows = np.array(places)
         parts = None if self.first_parts is None else self.first_parts[rows]
         attended = None if self.attended is None else self.attended[rows]
-        return replace(self, ids=self.ids[rows], lengths=self.lengths[rows], first_parts=parts, attended=attended)
+        return MicroBatch(self.ids[rows], self.lengths[rows], self.pooling, self.alone, parts, attended)
 
 
 def padded_length(length: int) -> int:
@@ -195,4 +197,4 @@ def pad(
     added = [1] * (count - len(rows))
     parts = None if first_parts is None else np.array([*first_parts, *added], dtype=np.int32)
     seen = None if attended is None else np.array([*attended, *added], dtype=np.int32)
-    return MicroBatch(ids, np.array(lengths + added, dtype=np.int32), pooling, alone, parts, seen)
+    return MicroBatch(ids, np.array(lengths + added, dtype=np.int32), pooling, alone, parts, seen, len(added))

@@ -28,6 +28,8 @@ BUSY_TOKENS = 8192
 """The largest micro-batch, in tokens, of large requests while small ones come, which would wait for a larger one."""
 # Texts for a GPU's micro-batch are chosen from so many times its tokens.
 _CANDIDATES = 2
+# And from at most so many texts: sorting more would keep the threads waiting that queue others meanwhile.
+_MOST_CANDIDATES = 4096
 # So long after a small request others are expected.
 _BUSY_SECONDS = 1.0
 
@@ -232,7 +234,8 @@ class Scheduler:
 
     def _take(self, lane: deque[Request], max_tokens: int, now: float, streams: int) -> Iterator[Item]:
         packer, first = Packer(max_tokens, sys.maxsize), lane[0]
-        while self._drop_ended(lane, now) and _may_share(lane[0], first):
+        # The first one is looked at once: another thread may cancel it at any moment.
+        while lane and (lane[0] is first or (self._drop_ended(lane, now) and _may_share(lane[0], first))):
             request = lane[0]
             packer.max_rows = min(packer.max_rows, request.max_rows)
             while request.waiting:
@@ -282,19 +285,20 @@ def _may_share(request: Request, first: Request) -> bool:
 def _candidates(lane: Iterable[Request], max_tokens: int, now: float) -> Iterator[tuple[int, Item]]:
     """The longest texts of the first request, and of those behind it that may share its round, with their lengths.
 
-    They have ``max_tokens`` tokens in all, or a little more.
+    They have ``max_tokens`` tokens in all, or a little more, or are ``_MOST_CANDIDATES`` texts.
     """
-    first, tokens = None, 0
+    first, tokens, count = None, 0, 0
     for request in lane:
         first = first or request
         if not _may_share(request, first):
             return
-        request.expire(now)
-        if request.future.done():  # it is dropped when it is the first
-            continue
+        if request is not first:  # which was looked at already, and another thread may cancel it at any moment
+            request.expire(now)
+            if request.future.done():  # it is dropped when it is the first
+                continue
         for position in request.waiting:
-            if tokens >= max_tokens:
+            if tokens >= max_tokens or count == _MOST_CANDIDATES:
                 return
             length = request.rows[position].size
-            tokens += length
+            tokens, count = tokens + length, count + 1
             yield length, Item(request, position)

@@ -87,6 +87,8 @@ class Keeper:
         """End a call that used a model."""
         with self._locked() as condition:
             slot.end(keep_alive)
+            if slot.measure():
+                self._slots.shrink()
             if slot.users:
                 return
             expires_at = time.monotonic() + slot.expires_in

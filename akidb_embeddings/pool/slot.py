@@ -92,6 +92,14 @@ class Slot:
         self._used_at = time.monotonic()
         self._keep_alive = self.model.keep_alive if keep_alive is None else keep_alive
 
+    def measure(self) -> bool:
+        """Note what it takes now. Returns whether that is more than before, as where float16 was too small for it."""
+        size = self.service.memory_bytes if self.service is not None and self.state == "loaded" else self.reserved
+        has_grown = size > self.reserved
+        if has_grown:
+            self.size = self.reserved = size
+        return has_grown
+
     def describe(self) -> ModelState:
         """What it does now."""
         now, shift = time.time(), time.time() - time.monotonic()

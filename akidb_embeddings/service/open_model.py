@@ -22,7 +22,8 @@ class OpenModel(Closing):
     """
 
     def __init__(self, engine: Engine, folder: Path, memory: str, compute: str) -> None:
-        self._engine, self._folder, self._computed = engine, folder, (memory, compute)
+        self._engine, self._computed = engine, (memory, compute)
+        self._tokenizer_bytes = tokenizer_bytes(folder)
         self._release = weakref.finalize(self, release_engine, engine)
 
     @property
@@ -40,7 +41,7 @@ class OpenModel(Closing):
     @property
     def memory_bytes(self) -> int:
         """The memory that the model takes while it is loaded: its weights', and about what its tokenizer's is."""
-        return self._engine.weight_bytes + tokenizer_bytes(self._folder)
+        return self._engine.weight_bytes + self._tokenizer_bytes
 
     @property
     def window_scale(self) -> int:

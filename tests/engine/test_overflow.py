@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from akidb_embeddings.checkpoint.checkpoint import read_checkpoint
+from akidb_embeddings.compute import buffer_cache
 from akidb_embeddings.compute.backend import Backend, cpu, cuda, metal
 from akidb_embeddings.compute.runtime import mx
 from akidb_embeddings.engine.engine import Engine
+from akidb_embeddings.engine.forward_pass import ForwardPass
+from akidb_embeddings.engine.idle import _warm_up_batches
 from akidb_embeddings.engine.model import MLXModel
 from akidb_embeddings.engine.planner import pad
-from akidb_embeddings.errors import NonFiniteVectorError
+from akidb_embeddings.errors import CheckpointError, NonFiniteVectorError
 from akidb_embeddings.vectors.ragged import unusable_rows
 from tests.fixtures import Array, copy_model, cosines, forward
 
@@ -134,3 +137,48 @@ def test_a_model_that_can_no_longer_be_read_fails_that_text_alone(folder: Path) 
         engine.submit(ids(OVERFLOWING), **limits).result()
     assert engine.submit(ids(FITTING), **limits).result().shape[0] == 1
     engine.close()
+
+
+def test_rows_that_are_no_texts_do_not_change_the_dtype(tmp_path: Path) -> None:
+    """They are of token 0, in the warm-up as where the number of texts is rounded up."""
+    folder = scale_embedding(copy_model("tiny-qwen3", tmp_path / "model"), 0, 1e6)
+    model = model_of(folder, BACKENDS["cuda"])
+    before = model.weight_bytes
+    for batch in (*_warm_up_batches("last", few_shapes=True), pad(ids(*[list(range(5, 13))] * 3), "last", (2048,))):
+        model.start([batch])()
+    assert model.weight_bytes == before
+    model.start([pad(ids([5, 0, 8]), "last")])()
+    assert model.weight_bytes > before
+    model.close()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("no memory")])
+@pytest.mark.parametrize("when", ["__init__", "__call__"])
+def test_neighbours_keep_their_vectors_where_computing_again_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, when: str, error: Exception
+) -> None:
+    model = model_of(folder, BACKENDS["cuda"])
+    real: Any = getattr(ForwardPass, when)
+    tries: list[object] = []
+
+    def failing(self: ForwardPass, *arguments: Any) -> Any:
+        if when == "__init__" or self.dtype == mx.float32:
+            tries.append(self)
+            raise error
+        return real(self, *arguments)
+
+    monkeypatch.setattr(ForwardPass, when, failing)
+    for _ in range(2 if when == "__init__" else 1):
+        [rows] = model.start([pad(ids(FITTING, OVERFLOWING, FITTING), "last")])()
+        assert unusable_rows(rows) == [1]
+    assert len(tries) == 1, "loading is tried once"
+    monkeypatch.undo()
+    model.close()
+
+
+def test_a_model_that_does_not_load_leaves_no_limit_of_the_cache(tmp_path: Path) -> None:
+    folder = copy_model("tiny-qwen3", tmp_path / "model", intermediate_size=63)
+    before = dict(buffer_cache._limits)
+    with pytest.raises(CheckpointError):
+        model_of(folder, BACKENDS["cuda"])
+    assert buffer_cache._limits == before

@@ -13,6 +13,7 @@ import pytest
 
 from akidb_embeddings.checkpoint.base import BaseCheckpoint
 from akidb_embeddings.checkpoint.checkpoint import Checkpoint
+from akidb_embeddings.checkpoint.digest import digest
 from akidb_embeddings.checkpoint.safetensors import Location
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.engine.pipeline import Model
@@ -59,6 +60,8 @@ def model_in(folder: Path, content: bytes = b"weights") -> Any:
     (folder / "model.safetensors").write_bytes(content)
     tensors = {"a": Location(folder / "model.safetensors", "a", (1,), "F32")}
     made = SimpleNamespace(path=folder, tensors=tensors, config={}, after_encoder=(), adapter=None)
+    made.folder = SimpleNamespace(path=folder, steps=[], adapter=None)
+    made._digest = digest(made.folder)
     made.file_versions = MethodType(BaseCheckpoint.file_versions, made)
     made.check_versions = MethodType(BaseCheckpoint.check_versions, made)
     return made
@@ -164,6 +167,27 @@ def test_a_dead_thread_does_not_load_what_was_written_meanwhile(loader: Loader, 
     with pytest.raises(WorkerError, match="have changed since the model was opened"):
         submit(engine, [1])
     assert len(loader.models) == 1
+    release_engine(engine)
+
+
+@pytest.mark.parametrize("change", ["touch", "chmod", "link", "copy"])
+def test_a_dead_thread_loads_equal_files_again(loader: Loader, checkpoint: Any, change: str) -> None:
+    """As after a backup, or another download of the same revision."""
+    engine, file = acquire_engine(checkpoint, "fast"), checkpoint.path / "model.safetensors"
+    if change == "touch":
+        os.utime(file)
+    elif change == "chmod":
+        file.chmod(0o640)
+    elif change == "link":
+        os.link(file, checkpoint.path / "other")
+    else:
+        (checkpoint.path / "other").write_bytes(file.read_bytes())
+        (checkpoint.path / "other").replace(file)
+    loader.models[0].faults[13] = SystemExit()
+    with pytest.raises(WorkerError):
+        submit(engine, [13]).result(LONG)
+    check(submit(engine, [1]), [1])
+    assert len(loader.models) == 2
     release_engine(engine)
 
 

@@ -47,6 +47,19 @@ def test_the_least_recently_used_one_leaves(small: ModelPool) -> None:
     assert taken(small) <= _TWO
 
 
+def test_a_model_that_takes_more_than_when_it_was_loaded_makes_another_leave(
+    small: ModelPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU where float16 is too small for it, so that its weights are loaded again in float32."""
+    small.load(A)
+    small.load(B)
+    with small.use(B) as service:
+        larger = service.memory_bytes + _TWO // 2
+        monkeypatch.setattr(type(service), "memory_bytes", larger)
+    assert eventually(lambda: loaded(small) == {B})
+    assert small.states()[B].memory_bytes == larger
+
+
 def test_a_model_in_use_stays_and_the_other_waits(small: ModelPool) -> None:
     small.load(B)
     with small.use(A):
