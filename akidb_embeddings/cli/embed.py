@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from akidb_embeddings.cli.command import Command
 from akidb_embeddings.cli.options import (
@@ -19,6 +19,7 @@ from akidb_embeddings.cli.options import (
     prompt_options,
 )
 from akidb_embeddings.cli.output import print_message, warn_about_cuts
+from akidb_embeddings.cli.output_file import check_is_not_input, open_output
 from akidb_embeddings.cli.texts import Texts, read_texts
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.registry.outputs import DENSE
@@ -60,6 +61,8 @@ def _run(options: Namespace) -> int:
     if options.base64 and options.format == "npy":
         raise InputError("--base64 is for JSON lines; npy is binary already")
     texts = read_texts(options.texts)
+    if options.texts in ([], ["-"]):
+        check_is_not_input(options.output)
     to_terminal = options.output == "-" and sys.stdout.isatty()
     if options.format == "npy" and to_terminal:
         raise InputError("npy is binary and cannot go to a terminal: give --output FILE, or redirect with > FILE")
@@ -73,7 +76,7 @@ def _run(options: Namespace) -> int:
         service.encode([], **arguments)  # a wrong option is an error before the output is opened
         embedding = _Embedding(service, texts, arguments, show_progress)
         write = _base64_lines if options.base64 else _FORMATS[options.format]
-        with _open_output(options.output) as stream, contextlib.closing(embedding):
+        with open_output(options.output) as stream, contextlib.closing(embedding):
             for piece in write(embedding.results(), embedding.empty):
                 stream.write(piece)
                 stream.flush()
@@ -152,19 +155,6 @@ def _report(options: Namespace, service: "EmbeddingService", embedding: _Embeddi
         fingerprint = service.fingerprint(prompt, precision=options.precision)
         print_message(f"{options.precision} [{embedding.count}, {embedding.empty.shape[1]}], fingerprint {fingerprint}")
     warn_about_cuts(service, embedding.truncated, embedding.count, output, options.prompt_name)
-
-
-@contextlib.contextmanager
-def _open_output(path: str) -> Iterator[BinaryIO]:
-    if path == "-":
-        yield sys.stdout.buffer
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(open(path, "wb"))
-        except OSError as error:
-            raise InputError(f"--output {path} cannot be written: {error.strerror}") from error
-        yield stream
 
 
 def _json_lines(results: Results, empty: "Quantized") -> Iterator[bytes]:

@@ -1,16 +1,16 @@
 """Downloads from the Hugging Face hub, and information about models, downloaded or not."""
 
 import glob
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from akidb_embeddings.checkpoint.integrity import check_model, missing_names
+from akidb_embeddings.checkpoint.integrity import check_model
 from akidb_embeddings.errors import CheckpointError, DownloadError, EmbeddingError, ModelNotFoundError
 from akidb_embeddings.hub import cache
-from akidb_embeddings.hub.missing import download_error, endpoint, is_offline, not_found_error, unusable_error
+from akidb_embeddings.hub.listing import list_files
+from akidb_embeddings.hub.missing import download_error, endpoint, is_offline, not_found_error
 from akidb_embeddings.hub.names import find_spec
 from akidb_embeddings.hub.resolve import (
     ModelFiles,
@@ -24,12 +24,8 @@ from akidb_embeddings.hub.resolve import (
     from_folder,
     local_folder,
 )
+from akidb_embeddings.hub.snapshots import whole_snapshot
 from akidb_embeddings.registry import AnySpec, ModelSpec, RerankerSpec, Spec
-
-_ALLOWED_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md")
-_ALLOWED_FILES_IN_FOLDERS = ("config.json", "model.safetensors", "tokenizer.json")
-_IGNORED_FOLDERS = (".*", "onnx*", "openvino*", "checkpoint-*")
-_TIMEOUT = 30.0  # seconds, for the metadata; huggingface_hub has its own timeout for files
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def _resolve(
     if folder is not None:
         return from_folder(name, folder, revision)
     source = find_source(name, revision, cache_dir, kind)
-    found = from_anywhere(source)
+    found = whole_snapshot(source, from_anywhere(source), may_ask=auto_download)
     if found is None and not auto_download:
         raise not_found_error(source, offline=is_offline())
     return found or _download(source, force=False)
@@ -180,7 +176,7 @@ def download_model(
     if folder is not None:
         return from_folder(name, folder, revision)
     source = find_source(name, revision, cache_dir, Spec)
-    found = from_bundle(source) if force else from_anywhere(source)
+    found = from_bundle(source) if force else whole_snapshot(source, from_anywhere(source), may_ask=True)
     return found or _download(source, force)
 
 
@@ -221,7 +217,7 @@ def find_download(
     if source.spec is not None:
         return Download(source.repo, endpoint(), source.spec.size_bytes, source.command)
     try:
-        sizes = _list_files(source)[1].values()
+        sizes = list_files(source)[1].values()
     except EmbeddingError:
         raise
     except Exception as error:  # as in download_model
@@ -234,7 +230,7 @@ def _fetch(source: Source[AnySpec], force: bool) -> ModelFiles[AnySpec]:
     from huggingface_hub import snapshot_download
 
     cache.check_ownership(source.folder)
-    commit, sizes = _list_files(source)
+    commit, sizes = list_files(source)
     staging = cache.staging_folder(source.folder, commit)
     snapshot_download(
         source.repo,
@@ -250,36 +246,6 @@ def _fetch(source: Source[AnySpec], force: bool) -> ModelFiles[AnySpec]:
     cache.Manifest(source.name, source.repo, source.revision, commit, files, date).write(staging)
     cache.publish(staging, source.folder)
     return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
-
-
-def _list_files(source: Source[AnySpec]) -> tuple[str, dict[str, int | None]]:
-    """The commit that a revision stands for, and the sizes of the files that are downloaded, where the hub tells."""
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=endpoint())
-    info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT)
-    commit = info.sha or ""
-    if not cache.COMMIT_HASH.fullmatch(commit):
-        raise DownloadError(f"{endpoint()} does not give a commit of {source.repo}; is HF_ENDPOINT a Hugging Face hub?")
-    sizes = {file.rfilename: file.size for file in info.siblings or () if _is_allowed(file.rfilename)}
-    _check_listing(source, sizes)
-    return commit, sizes
-
-
-def _is_allowed(name: str) -> bool:
-    folder, _, file = name.rpartition("/")
-    if "\\" in name or "/" in folder or name == cache.MANIFEST:
-        return False
-    if folder:
-        return file in _ALLOWED_FILES_IN_FOLDERS and not any(
-            fnmatchcase(folder, pattern) for pattern in _IGNORED_FOLDERS
-        )
-    return any(fnmatchcase(file, pattern) for pattern in _ALLOWED_FILES)
-
-
-def _check_listing(source: Source[AnySpec], names: Collection[str]) -> None:
-    if missing := missing_names(names):
-        raise unusable_error(source, missing)
 
 
 def _check_download(source: Source[AnySpec], staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:

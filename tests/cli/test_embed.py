@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,48 @@ def test_a_wrong_option_leaves_the_old_output_alone() -> None:
     Path("out.jsonl").write_text("precious", encoding="utf-8")
     assert main(["text", "--output", "out.jsonl", "--prompt", "poem", *TINY]) == 2
     assert Path("out.jsonl").read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize("name", ["v.jsonl", "v.npy"])
+def test_a_command_that_fails_leaves_the_old_output_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it fails after thousands of texts."""
+    (tmp_path / name).write_text("old")
+    (tmp_path / name).chmod(0o640)
+    monkeypatch.setattr(embed, "_CHUNK", 2)
+    feed(monkeypatch, b"one\ntwo\nthree\n\xff\n")
+    assert main(["--output", str(tmp_path / name), *TINY]) == 2
+    assert [file.name for file in tmp_path.glob("v*")] == [name]
+    assert (tmp_path / name).read_text() == "old"
+    feed(monkeypatch, b"one\ntwo\nthree\n")
+    assert main(["--output", str(tmp_path / name), *TINY]) == 0
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in tmp_path.glob("v*")] == [name]
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_the_input_is_not_the_output(
+    is_link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, output = tmp_path / "texts", tmp_path / "link.jsonl"
+    given.write_bytes(b"one\ntwo\n")
+    if is_link:
+        output.symlink_to(given)
+    with given.open("rb") as stream:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+        assert main(["--output", str(output if is_link else given), "--format", "jsonl", *TINY]) == 2
+    assert "is also the input" in capsys.readouterr().err
+    assert given.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_link_stays_a_link_and_a_device_one(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to("target.jsonl")
+    assert main(["one", "--output", str(tmp_path / "link.jsonl"), *TINY]) == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "target.jsonl").read_text().startswith('{"text": "one"')
+    assert main(["one", "--output", "/dev/null", *TINY]) == 0
+    assert not Path("/dev/null").is_file()
 
 
 def test_npy_does_not_go_to_a_terminal() -> None:

@@ -12,7 +12,7 @@ from akidb_embeddings.registry import MODELS
 from tests.hub_fixtures import BIG, KNOWN, REPO, SOCKETS_ARE_LEFT, snapshot
 from tests.hub_fixtures import own_home as own_home
 from tests.hub_fixtures import own_hub as own_hub
-from tests.hub_server import HubServer, commit_of, tiny_model
+from tests.hub_server import Files, HubServer, commit_of, tiny_model, write_files
 
 pytestmark = SOCKETS_ARE_LEFT
 
@@ -64,3 +64,58 @@ def test_a_damaged_snapshot_is_not_used_and_force_replaces_it(server: HubServer)
         download.download_model(REPO)
     found = download.download_model(REPO, force=True)
     assert (found.path / "model.safetensors").read_bytes() == BIG["model.safetensors"]
+
+
+SETTINGS = ("config_sentence_transformers.json", "sentence_bert_config.json", "tokenizer_config.json")
+WHOLE = tiny_model(**{"modules.json": b"[]", **dict.fromkeys(SETTINGS, b"{}")})
+
+
+def without(name: str, files: Files = WHOLE) -> Files:
+    return {other: content for other, content in files.items() if other != name}
+
+
+@pytest.mark.parametrize("missing", SETTINGS)
+def test_a_snapshot_without_settings_that_the_repository_has_is_completed(
+    server: HubServer, caplog: pytest.LogCaptureFixture, missing: str
+) -> None:
+    """As after a download that failed at one small file. It loads, but with other prompts or another activation."""
+    snapshot(REPO, without(missing), commit=server.add(REPO, WHOLE))
+    with caplog.at_level(logging.WARNING):
+        found = download.resolve_model(REPO)
+    assert found.origin == "cache"
+    assert (found.path / missing).read_bytes() == b"{}"
+    assert f"incomplete, without {missing}" in caplog.text
+    assert all(len(server.sent(name)) == (name == missing) for name in WHOLE), "only what is missing is fetched"
+
+
+@pytest.mark.parametrize("missing", SETTINGS)
+def test_a_snapshot_is_used_without_settings_that_no_one_has(
+    server: HubServer, caplog: pytest.LogCaptureFixture, missing: str
+) -> None:
+    files = without(missing)
+    folder = snapshot(REPO, files, commit=server.add(REPO, files))
+    assert download.resolve_model(REPO).path == folder
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("way", ["offline", "no download", "no answer"])
+def test_where_the_hub_does_not_tell_a_warning_does(
+    server: HubServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    folder = snapshot(REPO, without(SETTINGS[0]), commit=server.add(REPO, WHOLE))
+    if way == "offline":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    elif way == "no answer":
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with caplog.at_level(logging.WARNING):
+        assert download.resolve_model(REPO, auto_download=way != "no download").path == folder
+    [told] = [record.getMessage() for record in caplog.records if record.name.startswith("akidb")]
+    assert f"has no {SETTINGS[0]}" in told
+    assert "akidb-embed download org/name" in told
+
+
+def test_what_other_libraries_found_absent_is_not_asked_for(server: HubServer) -> None:
+    folder = snapshot(REPO, without(SETTINGS[0]), commit=server.add(REPO, WHOLE))
+    write_files(folder.parents[1] / ".no_exist" / folder.name, {SETTINGS[0]: b""})
+    assert download.resolve_model(REPO).path == folder
+    assert not server.requests
