@@ -2,7 +2,8 @@
 
 ``embed``, ``file`` (with ``file_arguments``), ``similarity``, ``rerank``, ``evaluate``, ``serve``, ``service`` (with
 ``service_checks``), ``models``, ``convert``, ``configuration``, ``diagnose`` and ``bench`` have the commands. They
-share ``command``, the ``options`` for models, ``texts``, ``output``, ``downloads``, ``kinds`` and ``near_misses``.
+share ``command``, the ``options`` for models, ``texts``, ``output``, ``output_file``, ``downloads``, ``kinds`` and
+``near_misses``.
 
 Nothing here imports MLX, a tokenizer or the hub's client before a command runs, so that ``--help`` is fast.
 """

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from akidb_embeddings.engine import threads
 from akidb_embeddings.engine.idle import IdleWork
 from akidb_embeddings.engine.pipeline import Model, Pipeline, budgets_of
-from akidb_embeddings.engine.scheduler import Item, Request, Scheduler, VectorsFuture
+from akidb_embeddings.engine.request import Item, Request, VectorsFuture
+from akidb_embeddings.engine.scheduler import Scheduler
 from akidb_embeddings.engine.statistics import Counts, Statistics
 from akidb_embeddings.errors import OverloadError, WorkerError
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from akidb_embeddings.engine.planner import MicroBatch, pad, plan
-from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Item, deliver
+from akidb_embeddings.engine.request import Item, deliver
+from akidb_embeddings.engine.scheduler import BUSY_TOKENS
 from akidb_embeddings.engine.statistics import Counts
 from akidb_embeddings.errors import WorkerError
 from akidb_embeddings.vectors.ragged import Rows

@@ -160,6 +160,7 @@ class RerankCalls(LoadedReranker):
             )
 
         def finish(job: ScoresJob) -> ScoreResult:
+            job.settle()
             logits = job.logits if all_labels else job.logits[:, 0]
             name = self._resources.fingerprint(job.prompt, activation)
             return ScoreResult(activate(logits, activation), logits, job.token_counts, job.truncated, name, job.timings)

@@ -33,6 +33,16 @@ class ScoresJob(Job):
         self.prompt, self._prefix = prompt, len(prompt)
         self.logits: Scores = np.empty((len(documents), len(resources.checkpoint.labels)), dtype=np.float32)
 
+    def settle(self) -> None:
+        """Give equal pairs the logits of the first one, once all are there.
+
+        Which row of a micro-batch a pair is in decides the last bits, and so would decide which of two equal documents
+        comes first.
+        """
+        firsts: dict[tuple[str, str], int] = {}
+        pairs = zip(self._queries, self._documents, strict=True)
+        self.logits = self.logits[[firsts.setdefault(pair, index) for index, pair in enumerate(pairs)]]
+
     def _length(self, index: int) -> int:
         return len(self._queries[index]) + len(self._documents[index])
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.rerank import RerankConfig
 from akidb_embeddings.engine.engine import Engine
-from akidb_embeddings.engine.scheduler import VectorsFuture
+from akidb_embeddings.engine.request import VectorsFuture
 from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
 from akidb_embeddings.service.forecast import Forecast

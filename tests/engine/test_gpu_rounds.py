@@ -5,7 +5,8 @@ import random
 import pytest
 
 from akidb_embeddings.engine.planner import pad, plan
-from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Scheduler, VectorsFuture
+from akidb_embeddings.engine.request import VectorsFuture
+from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Scheduler
 from tests.engine.test_scheduler import NOW, owners, request, scheduler
 
 FULL = 65536

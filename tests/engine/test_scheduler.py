@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from akidb_embeddings.engine.planner import padded_length, plan
-from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Item, Request, Scheduler, VectorsFuture
+from akidb_embeddings.engine.request import Item, Request, VectorsFuture
+from akidb_embeddings.engine.scheduler import BUSY_TOKENS, Scheduler
 from akidb_embeddings.errors import OverloadError, WorkerError
 from akidb_embeddings.vectors.finish import Vectors
 from tests.conftest import background

@@ -23,7 +23,7 @@ from tests.conftest import at_once
 from tests.fixtures import BUNDLED
 from tests.golden.pairs import PAIRS
 from tests.golden.texts import counted_text
-from tests.reranking.models import BERT, DOCUMENTS, LABELS, QUERY, QWEN3, XLM_ROBERTA, folder
+from tests.reranking.models import BERT, DOCUMENTS, LABELS, ONE_SCORE, QUERY, QWEN3, XLM_ROBERTA, folder
 
 LONG = counted_text(900)
 
@@ -49,6 +49,19 @@ def test_hits_are_ordered_by_score_and_name_the_documents(reranker: RerankServic
 
 def test_equal_documents_keep_their_order(reranker: RerankService) -> None:
     assert [hit.index for hit in reranker.rerank(QUERY, ["same"] * 7, alone=True)] == list(range(7))
+
+
+@pytest.mark.parametrize("name", ONE_SCORE)
+def test_equal_documents_get_equal_scores_wherever_they_are(name: str) -> None:
+    """Other rows of a micro-batch differ in the last bits."""
+    documents = [document for number in range(20) for document in (DOCUMENTS[number % 10], f"{number} of {QUERY}")]
+    with RerankService(folder(name)) as reranker:
+        for alone in (False, True):
+            hits = reranker.rerank(QUERY, documents, alone=alone)
+            for document in DOCUMENTS[:10]:
+                found = [hit for hit in hits if documents[hit.index] == document]
+                assert len({hit.score for hit in found}) == 1
+                assert [hit.index for hit in found] == sorted(hit.index for hit in found)
 
 
 def test_logits_decide_where_sigmoids_are_equal() -> None:

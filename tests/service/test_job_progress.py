@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from akidb_embeddings.engine import table as engine_table
-from akidb_embeddings.engine.scheduler import VectorsFuture
+from akidb_embeddings.engine.request import VectorsFuture
 from akidb_embeddings.errors import NonFiniteVectorError, OverloadError
 from akidb_embeddings.service import job as job_module
 from akidb_embeddings.vectors.finish import Vectors

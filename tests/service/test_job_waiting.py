@@ -11,7 +11,7 @@ import pytest
 
 from akidb_embeddings import EmbeddingService
 from akidb_embeddings.engine.engine import Engine
-from akidb_embeddings.engine.scheduler import VectorsFuture
+from akidb_embeddings.engine.request import VectorsFuture
 from akidb_embeddings.errors import OverloadError, WorkerError
 from akidb_embeddings.service import job as job_module
 from akidb_embeddings.vectors.finish import Vectors
