@@ -2,6 +2,6 @@
 
 import sys
 
-from akidb_embeddings.cli import main
+from akidb_embeddings.cli import run
 
-sys.exit(main())
+sys.exit(run())

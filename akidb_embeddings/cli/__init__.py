@@ -74,6 +74,20 @@ examples:
   akidb-embed doctor"""
 
 
+def run() -> int:
+    """Run the command line as a program. Returns the exit code.
+
+    After Ctrl-C it ends at once: Python would wait for the threads of a download.
+    """
+    code = main()
+    if code == _INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+                stream.flush()
+        os._exit(code)
+    return code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 

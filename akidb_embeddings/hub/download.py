@@ -1,9 +1,12 @@
 """Downloads from the Hugging Face hub, and information about models, downloaded or not."""
 
 import glob
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from akidb_embeddings.checkpoint.integrity import check_model
@@ -232,7 +235,8 @@ def _fetch(source: Source[AnySpec], force: bool) -> ModelFiles[AnySpec]:
     cache.check_ownership(source.folder)
     commit, sizes = list_files(source)
     staging = cache.staging_folder(source.folder, commit)
-    snapshot_download(
+    download = partial(
+        snapshot_download,
         source.repo,
         revision=commit,
         cache_dir=cache.hugging_face_cache(),  # files in there are copied, not downloaded
@@ -241,11 +245,28 @@ def _fetch(source: Source[AnySpec], force: bool) -> ModelFiles[AnySpec]:
         force_download=force,
         allow_patterns=[glob.escape(name) for name in sizes],
     )
+    _on_a_thread(download)
     files = _check_download(source, staging, sizes)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     cache.Manifest(source.name, source.repo, source.revision, commit, files, date).write(staging)
     cache.publish(staging, source.folder)
     return ModelFiles(source.name, source.folder, "cache", source.spec, commit)
+
+
+def _on_a_thread(call: Callable[[], object]) -> None:
+    """Wait for a call on a thread of its own, so that Ctrl-C ends the wait: huggingface_hub would finish its files."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # raised again where it is waited for
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="akidb-download", daemon=True).start()
+    done.result()
 
 
 def _check_download(source: Source[AnySpec], staging: Path, sizes: Mapping[str, int | None]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -112,6 +113,21 @@ def test_a_killed_download_does_not_count_and_is_taken_up(server: HubServer) -> 
         while not server.sent("model.safetensors"):
             threading.Event().wait(0.01)
         process.kill()
+    assert resolve.find_model(REPO) is None
+    server.open_gate.set()
+    assert download.download_model(REPO) == resolve.find_model(REPO)
+
+
+@pytest.mark.long
+def test_ctrl_c_does_not_wait_for_the_file(server: HubServer) -> None:
+    """huggingface_hub finishes the files that it has begun, which may take minutes."""
+    server.open_gate.clear()
+    command = [sys.executable, "-m", "akidb_embeddings", "download", REPO]
+    with subprocess.Popen(command, cwd=Path(download.__file__).parents[2], stderr=subprocess.DEVNULL) as process:
+        while not server.sent("model.safetensors"):
+            threading.Event().wait(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
     assert resolve.find_model(REPO) is None
     server.open_gate.set()
     assert download.download_model(REPO) == resolve.find_model(REPO)
