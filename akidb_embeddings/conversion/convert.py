@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,29 +99,51 @@ def convert(
     _check_arguments(destination, plan, mixed)
     checkpoint = read_model(source, spec, kind)
     _check_source(checkpoint, dtype, measure)
-    with _staging(destination) as staging:
+    target = Path(os.path.realpath(destination))  # "." and a link cannot be renamed to
+    with _staging(destination, target) as staging:
         with _translate_disk_errors(destination):
-            staging.mkdir(parents=True)
             written = _write(checkpoint, spec, staging, plan)
         quality = _quality(checkpoint, staging) if measure else None
         with _translate_disk_errors(destination):
             size = (staging / "model.safetensors").stat().st_size
-            if destination.exists():
-                destination.rmdir()
-            staging.rename(destination)
+            _move(staging, target)
     return Conversion(destination, size, written.quantized, len(checkpoint.used_tensors), written.kept, quality)
 
 
 @contextlib.contextmanager
-def _staging(destination: Path) -> Iterator[Path]:
-    """The path of a folder beside ``destination`` that does not exist, before or after."""
-    absolute = destination.absolute()  # "." has no name
-    staging = absolute.with_name(absolute.name + ".partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
+def _staging(destination: Path, target: Path) -> Iterator[Path]:
+    """A new empty folder on the file system of ``target``, the real path of ``destination``; removed in the end.
+
+    It is in ``target`` if that exists, which may be a mount point, or in a folder that cannot be written; else beside.
+    """
+    with _translate_disk_errors(destination):
+        holder = target if target.exists() else target.parent
+        holder.mkdir(parents=True, exist_ok=True)
+        private = tempfile.TemporaryDirectory(prefix="akidb-convert-", dir=holder, ignore_cleanup_errors=True)
+    with private as path:
+        staging = Path(path, "model")  # with the usual permissions, which the private folder does not have
+        with _translate_disk_errors(destination):
+            staging.mkdir()
         yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move(staging: Path, target: Path) -> None:
+    """Move ``staging`` to ``target``, or all its files, or none, to a ``target`` that has nothing but its folder."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    if [path for path in target.iterdir() if path != staging.parent]:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+    tried: list[Path] = []
+    try:
+        for path in list(staging.iterdir()):
+            tried.append(path)
+            path.rename(target / path.name)
+    except BaseException:
+        for path in tried:
+            with contextlib.suppress(FileNotFoundError):
+                (target / path.name).rename(path)
+        raise
 
 
 @contextlib.contextmanager

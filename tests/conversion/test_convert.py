@@ -284,13 +284,66 @@ def test_without_the_registry_nothing_is_added(tmp_path: Path) -> None:
 
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
-        assert (tmp_path / "out.partial" / "model.safetensors").is_file()
+        assert list(tmp_path.glob("*/*/model.safetensors"))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(quality, "compare", interrupt)
     with pytest.raises(KeyboardInterrupt):
         convert(model_path("tiny-bert"), tmp_path / "out", measure=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_folders_beside_the_new_one_stay(tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    convert(model_path("tiny-bert"), tmp_path / "out")
+    assert mine.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.partial"}
+    assert (tmp_path / "out").stat().st_mode == mine.parent.stat().st_mode
+
+
+@pytest.mark.parametrize("kind", ["here", "link", "dangling link"])
+def test_an_empty_folder_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    if kind != "dangling link":
+        folder.mkdir()
+    if kind == "here":
+        monkeypatch.chdir(folder)
+    else:
+        link.symlink_to(folder)
+    destination = Path(".") if kind == "here" else link
+    assert convert(model_path("tiny-bert"), destination).path == destination
+    read_checkpoint(folder)
+    assert not list(folder.glob("akidb-convert-*"))
+    assert link.is_symlink() == (kind != "here")
+
+
+def test_an_empty_folder_stays_empty_if_its_files_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if target.name == "config.json":
+            raise KeyboardInterrupt
+        return moved
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert(model_path("tiny-bert"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_files_that_came_during_the_conversion_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(quality, "compare", lambda *_: (out / "config.json").write_text("mine"))
+    with pytest.raises(CheckpointError, match="not empty"):
+        convert(model_path("tiny-bert"), out, measure=True)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("config.json", "mine")]
 
 
 def test_a_model_that_does_not_compute_leaves_nothing(tmp_path: Path) -> None:
