@@ -7,13 +7,15 @@ import numpy as np
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.distributed.cluster import check_fingerprint, keep_to_assigned_cpus
-from akidb_embeddings.errors import InputError
+from akidb_embeddings.errors import ConfigurationError, InputError
 from akidb_embeddings.service.result import EmbeddingResult
 from akidb_embeddings.service.service import EmbeddingService
 from akidb_embeddings.vectors.precision import Quantized
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_OTHER_COLUMNS = ("token_count", "truncated")  # that a batch gets, besides the vectors
 
 
 class Embedder:
@@ -54,7 +56,7 @@ class Embedder:
         Args:
             model_name: As in ``EmbeddingService``; a folder must exist on every node.
             text_column: Column of the texts.
-            vector_column: New column of the vectors.
+            vector_column: New column of the vectors, not one of the other two.
             prompt_name: Name of the model's prompt to put before each text; this and the next two as in ``encode``.
             prompt: A prompt of your own instead.
             task: An instruction instead.
@@ -65,8 +67,15 @@ class Embedder:
             **overrides: Fields of ``EmbeddingConfig`` that override the configuration.
 
         Raises:
-            ConfigurationError: This node's model has another fingerprint; or as in ``EmbeddingService``.
+            ConfigurationError: ``vector_column`` is one of the other new columns, or this node's model has another
+                fingerprint; or as in ``EmbeddingService``.
         """
+        if vector_column in _OTHER_COLUMNS:
+            raise ConfigurationError(
+                field="vector_column",
+                reason=f"is {vector_column!r}, but {' and '.join(_OTHER_COLUMNS)} are the names of other new columns; "
+                "give another name.",
+            )
         keep_to_assigned_cpus()
         if model_name is not None:
             overrides["model_name"] = model_name
@@ -106,7 +115,7 @@ class Embedder:
             raise InputError(
                 field="text_column", reason=f"is {self._text!r}; the batch has {', '.join(map(repr, columns))}."
             )
-        for name in (self._vector, "token_count", "truncated"):
+        for name in (self._vector, *_OTHER_COLUMNS):
             if name in columns:
                 raise InputError(f"The batch already has a column {name!r}; rename or drop it first.")
         return self._service.encode(texts(), prompt=self._prompt, precision=self._precision, wait=True)

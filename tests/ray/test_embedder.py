@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from akidb_embeddings import EmbeddingService
+from akidb_embeddings import ConfigurationError, EmbeddingService
 from akidb_embeddings.compute.cores import available_cores
 from akidb_embeddings.distributed import Embedder
 from tests.fixtures import BUNDLED, cosines
@@ -138,6 +138,13 @@ def test_a_missing_column_is_told() -> None:
 def test_a_wrong_fingerprint_is_told(minilm: EmbeddingService) -> None:
     with pytest.raises(Exception, match=f"fingerprint {minilm.fingerprint()}, and another is expected"):
         embed(fingerprint="another").materialize()
+
+
+@pytest.mark.parametrize("name", ["token_count", "truncated"])
+def test_the_column_of_the_vectors_cannot_be_another_new_one(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"vector_column is '{name}'") as error:
+        Embedder(vector_column=name, **MODEL)
+    assert error.value.field == "vector_column"
 
 
 def test_an_actor_killed_in_mid_run_loses_nothing(minilm: EmbeddingService) -> None:
