@@ -15,10 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from akidb_embeddings.errors import ConfigurationError, InputError
 from akidb_embeddings.registry import MODELS
+from akidb_embeddings.service.arguments import checked_names
 from akidb_embeddings.service.inputs import check_texts
 from akidb_embeddings.service.service import EmbeddingService
+from akidb_embeddings.vectors.arrays import numeric_matrix
 from akidb_embeddings.vectors.finish import Vectors, row_cosines
 from akidb_embeddings.vectors.precision import Similarities, similarity
+
+# What mteb puts into a batch besides texts, and what belongs to these (title, body, query, instruction, …).
+_MODALITIES = ("image", "audio", "video")
 
 
 class TaskMetadata(Protocol):
@@ -82,6 +87,7 @@ class MTEBEncoder:
         """The service that computes the vectors."""
         return self._service
 
+    @checked_names
     def encode(
         self,
         inputs: Iterable[Mapping[str, Any]],
@@ -90,7 +96,9 @@ class MTEBEncoder:
         hf_split: str,
         hf_subset: str,
         prompt_type: str | None = None,
-        **kwargs: Any,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        precision: str | None = None,
     ) -> Vectors:
         """Embed all texts of batches like ``{"text": ["…", "…"]}``.
 
@@ -100,21 +108,30 @@ class MTEBEncoder:
             hf_split: Not used.
             hf_subset: Not used.
             prompt_type: ``query``, ``document`` or None.
-            **kwargs: MTEB's ``batch_size`` and ``show_progress_bar`` are not used; ``precision`` must be float32.
+            batch_size: Not used.
+            show_progress_bar: Not used.
+            precision: float32, or None for it.
 
         Returns:
             float32 [texts, dimension].
 
         Raises:
-            InputError: A batch has images or audio instead of texts, or another precision is requested.
+            ArgumentError: There is no such argument.
+            InputError: A batch has images, audio or video, with texts or instead of them; ``index`` says which. Or
+                another precision is requested.
         """
-        if kwargs.get("precision") not in (None, "float32"):
-            raise InputError(field="precision", reason=f"is {kwargs['precision']!r}; only float32 is supported.")
+        if precision not in (None, "float32"):
+            raise InputError(field="precision", reason=f"is {precision!r}; only float32 is supported.")
         texts: list[str] = []
-        for batch in inputs:
-            if "text" not in batch:
+        for index, batch in enumerate(inputs):
+            others = [name for name in batch if name in _MODALITIES]
+            if others or "text" not in batch:
+                found = f"{', '.join(others)} besides" if "text" in batch else f"{', '.join(batch) or 'nothing'} and no"
                 raise InputError(
-                    f"A batch has {', '.join(batch) or 'nothing'} and no text; only texts can be embedded."
+                    f"A batch has {found} text; only texts can be embedded. Choose tasks of texts alone: "
+                    "mteb.get_tasks(modalities=['text'], exclusive_modality_filter=True).",
+                    field="inputs",
+                    index=index,
                 )
             texts += check_texts(batch["text"])
         return self._service.embed(texts, prompt=self.prompt_for(task_metadata, prompt_type), wait=True)
@@ -166,8 +183,18 @@ class MTEBEncoder:
 
         Returns:
             float32 [n].
+
+        Raises:
+            InputError: They have not the same shape, or are no numbers.
         """
-        return row_cosines(np.atleast_2d(embeddings1), np.atleast_2d(embeddings2)).astype(np.float32)
+        first = numeric_matrix(np.atleast_2d(embeddings1), "embeddings1")
+        second = numeric_matrix(np.atleast_2d(embeddings2), "embeddings2")
+        if first.shape != second.shape:
+            raise InputError(
+                f"embeddings1 has shape {first.shape} and embeddings2 {second.shape}; pairs need the same shape. "
+                "similarity compares all with all."
+            )
+        return row_cosines(first, second).astype(np.float32)
 
     @property
     def mteb_model_meta(self) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from akidb_embeddings import EmbeddingService
-from akidb_embeddings.errors import ConfigurationError, InputError
+from akidb_embeddings.errors import ArgumentError, ConfigurationError, InputError
 from akidb_embeddings.evaluation.mteb_encoder import MTEBEncoder
 from tests.conftest import run_python, service
 from tests.fixtures import BUNDLED, copy_model, edit_json, model_path
@@ -113,6 +113,37 @@ def test_what_is_no_text_or_another_precision_is_refused(minilm: EmbeddingServic
     with pytest.raises(InputError, match="precision is 'int8'; only float32 is supported"):
         encode(MTEBEncoder(minilm), BATCHES, Task(), precision="int8")
     assert len(encode(MTEBEncoder(minilm), BATCHES, Task(), precision="float32")) == 3
+
+
+@pytest.mark.parametrize("other", ["image", "audio", "video"])
+def test_what_comes_with_a_text_and_would_be_left_out_is_refused(minilm: EmbeddingService, other: str) -> None:
+    with pytest.raises(InputError, match=f"A batch has {other} besides text; only texts can be embedded") as error:
+        encode(MTEBEncoder(minilm), [*BATCHES, {"text": ["four"], other: [object()]}], Task())
+    assert (error.value.field, error.value.index) == ("inputs", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("truncate_dim", 3, "make the service with dimensions=N"),
+        ("normalize_embeddings", False, "normalize=False"),
+        ("showprogress_bar", True, "Did you mean 'show_progress_bar'"),
+    ],
+)
+def test_arguments_without_an_effect_are_refused(minilm: EmbeddingService, name: str, value: Any, advice: str) -> None:
+    with pytest.raises(ArgumentError, match=advice) as error:
+        encode(MTEBEncoder(minilm), BATCHES, Task(), **{name: value})
+    assert error.value.field == name
+
+
+def test_pairs_have_one_shape(minilm: EmbeddingService) -> None:
+    encoder = MTEBEncoder(minilm)
+    for first, second in ((1, 3), (2, 3)):
+        with pytest.raises(InputError, match=rf"shape \({first}, 4\) and embeddings2 \({second}, 4\)"):
+            encoder.similarity_pairwise(np.ones((first, 4)), np.ones((second, 4)))
+    with pytest.raises(InputError, match="embeddings1 has the dtype"):
+        encoder.similarity_pairwise([["a"]], [["b"]])
+    assert encoder.similarity_pairwise(np.ones(4), np.ones((1, 4))).tolist() == [1]
 
 
 def test_similarities_are_cosines(minilm: EmbeddingService) -> None:
