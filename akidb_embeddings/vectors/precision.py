@@ -100,7 +100,7 @@ def similarity(a: ArrayLike, b: ArrayLike, *, precision: str = "float32", dimens
         float32 [n, m].
 
     Raises:
-        InputError: A shape or dtype is wrong, or a value is NaN or infinite.
+        InputError: A shape or dtype is wrong, a value is NaN or infinite, or ``dimension`` is no integer or not theirs.
     """
     if precision not in WITHOUT_RANGES:
         allowed = ", ".join(WITHOUT_RANGES)
@@ -112,6 +112,10 @@ def similarity(a: ArrayLike, b: ArrayLike, *, precision: str = "float32", dimens
     first, second = _check_type(a, "a", precision), _check_type(b, "b", precision)
     if first.shape[1] != second.shape[1]:
         raise InputError(f"a has shape {first.shape} and b {second.shape}; their rows must have the same length.")
+    if dimension is not None and (isinstance(dimension, bool) or not isinstance(dimension, int | np.integer)):
+        raise InputError(
+            field="dimension", reason=f"is {dimension!r}; an integer is expected, or None for all that a row holds."
+        )
     if precision in ("binary", "ubinary"):
         width = _bit_count(dimension, first.shape[1])
         return (1 - 2 / width * _hamming(first, second)).astype(np.float32)

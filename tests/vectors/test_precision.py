@@ -235,6 +235,17 @@ def test_what_cannot_be_compared_is_refused(a: Any, b: Any, options: dict[str, A
         similarity(a, b, **options)
 
 
+@pytest.mark.parametrize("dimension", [True, 5.5, 5.0, np.float64(5), np.True_, "5"])
+@pytest.mark.parametrize("precision", ["binary", "ubinary", "float32"])
+def test_a_dimension_is_an_integer(precision: str, dimension: Any) -> None:
+    form = quantize(normal(2, 5), precision)
+    with pytest.raises(InputError, match=r"dimension is .*; an integer is expected, or None") as error:
+        similarity(form, form, precision=precision, dimension=dimension)
+    assert error.value.field == "dimension"
+    found = similarity(form, form, precision=precision, dimension=np.int64(5))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, similarity(form, form, precision=precision, dimension=5))
+
+
 # base64
 
 
