@@ -1,12 +1,16 @@
 """Checks of arguments: texts, and vectors from elsewhere."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from akidb_embeddings.errors import InputError
 from akidb_embeddings.vectors.finish import Vectors, non_finite_rows, zero_rows
+
+# Kinds of dtypes that NumPy would convert to float64, with a loss or by reading text, and what they are.
+_NOT_REAL = {"U": "strings", "S": "bytes", "T": "strings", "c": "complex numbers", "M": "dates", "m": "times"}
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
@@ -71,8 +75,8 @@ def check_vectors(
         float32 ``[n, dimension]``.
 
     Raises:
-        InputError: A vector has another length, NaN or infinity, or is zero; ``index`` says which. Or there are not
-            ``count`` of them.
+        InputError: A vector has another length, NaN or infinity, is no real numbers, or is zero; ``index`` says
+            which. Or there are not ``count`` of them.
     """
     expected = f"a list of vectors or an array [n, {dimension}] is expected."
     if isinstance(vectors, str | bytes):
@@ -99,11 +103,15 @@ def check_vectors(
 
 def _check_vector(row: object, index: int, dimension: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     try:
-        vector = np.asarray(row, dtype=np.float64)
+        given = np.asarray(row)
+        wrong = _not_real(given) if given.ndim else ""
+        vector = np.zeros(0) if wrong else given.astype(np.float64)
     except (TypeError, ValueError):
         raise InputError(
             field="vectors", index=index, reason=f"is {_kind(row)}; {dimension} numbers are expected."
         ) from None
+    if wrong:
+        raise InputError(field="vectors", index=index, reason=f"has {wrong}; {dimension} real numbers are expected.")
     if vector.shape != (dimension,):
         raise InputError(
             field="vectors",
@@ -111,6 +119,14 @@ def _check_vector(row: object, index: int, dimension: int) -> np.ndarray[tuple[i
             reason=f"has shape {vector.shape}; this model's vectors have {dimension} numbers.",
         )
     return vector
+
+
+def _not_real(array: NDArray[Any]) -> str:
+    """What an array has instead of real numbers; "" if its values can be taken for them."""
+    if array.dtype.kind == "O":
+        wrong = (one for one in array.flat if isinstance(one, str | bytes | complex | np.complexfloating))
+        return next((f"an item {_kind(one)}" for one in wrong), "")
+    return _NOT_REAL.get(array.dtype.kind, "")
 
 
 def _kind(value: object) -> str:

@@ -112,7 +112,7 @@ def test_no_vectors_have_a_shape_nevertheless() -> None:
         ([[1, 2, 3]], r"has shape \(1, 3\)"),
         (1.5, r"has shape \(\)"),
         ("abc", "is of type str; 3 numbers are expected"),
-        (["a", "b", "c"], "is of type list; 3 numbers are expected"),
+        (["a", "b", "c"], "has strings; 3 real numbers are expected"),
         ([1, [2], 3], "is of type list"),
         ({"a": 1}, "is of type dict"),
     ],
@@ -148,6 +148,33 @@ def test_of_two_faults_the_number_is_told_first() -> None:
 def test_what_is_no_list_of_vectors_is_refused(vectors: Any) -> None:
     with pytest.raises(InputError, match=r"vectors is .*; a list of vectors or an array \[n, 3\] is expected"):
         check_vectors(vectors, 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        (["1", "2", "3"], "strings"),
+        ([b"1", b"2", b"3"], "bytes"),
+        ([1, "2", 3], "strings"),
+        ([1, 2j, 3], "complex numbers"),
+        (np.ones(3, np.complex64), "complex numbers"),
+        (np.array(["1", "2", "3"]), "strings"),
+        (np.array([1, "2", 3], object), "of type str"),
+        (np.array([1, 2j, 3], object), "of type complex"),
+        (np.array([1, 2, 3], "datetime64[s]"), "dates"),
+    ],
+)
+def test_what_is_no_real_number_is_refused(row: Any, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"vectors\[8\] .*{kind}.*; 3 real numbers are expected") as error:
+        check_vectors([[1.0, 2.0, 3.0], row], 3, first_index=7)
+    assert (error.value.field, error.value.index) == ("vectors", 8)
+
+
+@pytest.mark.parametrize(
+    "row", [(1, 2, 3), np.array([1, 2, 3], np.uint8), np.array([1, 2, 3], np.float16), np.array([1, 2.0, 3], object)]
+)
+def test_real_numbers_of_any_type_are_taken(row: Any) -> None:
+    assert check_vectors([row], 3).tolist() == [[1, 2, 3]]
 
 
 def test_the_given_array_is_copied() -> None:
