@@ -11,6 +11,7 @@ from akidb_embeddings.pool.loader import Loading, Open
 from akidb_embeddings.pool.model import AnyConfig, ModelState, PooledModel, Service, check_keep_alive, check_limit
 from akidb_embeddings.pool.opening import expected_bytes, open_service
 from akidb_embeddings.pool.slot import Waiter
+from akidb_embeddings.service.arguments import check_timeout
 from akidb_embeddings.service.closing import Closing
 
 
@@ -71,11 +72,12 @@ class ModelPool(Closing):
         Raises:
             ModelNotFoundError: The pool has no model of that name.
             MemoryLimitError: The model does not fit below ``max_memory``.
+            InputError: ``timeout`` is no number of at least 0.
             DeadlineError: It was not loaded in time; loading goes on.
             EmbeddingError: Loading failed, as in ``EmbeddingService``; the next call tries again.
             WorkerError: The pool is closed.
         """
-        keep_alive = None if keep_alive is None else check_keep_alive(keep_alive)
+        keep_alive, timeout = None if keep_alive is None else check_keep_alive(keep_alive), check_timeout(timeout)
         with self._entering(name, timeout) as waiter:
             service = waiter.result(timeout)
         try:
@@ -88,7 +90,7 @@ class ModelPool(Closing):
         self, name: str, *, keep_alive: float | None = None, timeout: float | None = None
     ) -> AsyncIterator[Service]:
         """``use`` for event loops: loading does not block the loop."""
-        keep_alive = None if keep_alive is None else check_keep_alive(keep_alive)
+        keep_alive, timeout = None if keep_alive is None else check_keep_alive(keep_alive), check_timeout(timeout)
         with self._entering(name, timeout) as waiter:
             service = await _result(waiter, timeout)
         try:
@@ -152,9 +154,10 @@ class ModelPool(Closing):
 
         Raises:
             ModelNotFoundError: The pool has no model of that name.
+            InputError: ``timeout`` is no number of at least 0.
             DeadlineError: It was not unloaded in time; it will be.
         """
-        return self._keeper.unload(name, timeout)
+        return self._keeper.unload(name, check_timeout(timeout))
 
     async def aunload(self, name: str, *, timeout: float | None = None) -> bool:
         """``unload`` for event loops."""

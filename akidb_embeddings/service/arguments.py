@@ -1,8 +1,11 @@
-"""Keyword arguments of public methods: a misspelt one is refused by its name, with the one that may be meant."""
+"""Keyword arguments of public methods: a misspelt one is refused by name, with the one that may be meant. Timeouts."""
 
 import functools
 import inspect
+import threading
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar, cast
 
 from akidb_embeddings.config.embedding import FIELDS
@@ -30,6 +33,32 @@ _NO_TASK = "A task is for queries. For other texts with its prompt, use encode(t
 def given_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """A method's arguments, given its ``locals()`` at its beginning: everything but ``self``."""
     return {name: value for name, value in values.items() if name != "self"}
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """The seconds that a call may take; None for any, which infinity is, too, and more than the system can wait.
+
+    Raises:
+        InputError: It is no number, NaN or negative.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not timeout >= 0:  # NaN is not, either
+        raise InputError(
+            field="timeout",
+            reason=f"is {timeout!r}; a number of seconds of at least 0 is expected, or None for no deadline.",
+        )
+    return None if timeout >= threading.TIMEOUT_MAX else float(timeout)
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The ``time.monotonic`` at which a call that begins now must be done; None for no deadline.
+
+    Raises:
+        InputError: As ``check_timeout``.
+    """
+    seconds = check_timeout(timeout)
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def names_checker(

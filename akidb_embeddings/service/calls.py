@@ -146,7 +146,8 @@ class Calls(LoadedModel):
             prompt_name: ``"query"``, ``"document"`` or another of the model's prompts, put before each text.
             prompt: A prompt of your own instead.
             task: An instruction instead, for models whose query prompt holds one: ``Instruct: {task}…``.
-            timeout: Seconds after which the call fails with DeadlineError, and what still waits is dropped.
+            timeout: Seconds after which the call fails with DeadlineError, and what still waits is dropped; infinity is
+                no deadline.
             progress: Called with a number of texts whenever that many more are done.
             wait: Wait for room where the engine's queue is full, instead of failing with OverloadError.
             first_index: The number that errors give the first text, where ``texts`` is part of a longer list.

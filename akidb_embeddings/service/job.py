@@ -19,6 +19,7 @@ from akidb_embeddings.engine.engine import Engine
 from akidb_embeddings.engine.request import VectorsFuture
 from akidb_embeddings.errors import DeadlineError, InputError, OverloadError, UnusableVectorError
 from akidb_embeddings.service import WINDOW_CHARACTERS, WINDOW_TEXTS
+from akidb_embeddings.service.arguments import deadline_after
 from akidb_embeddings.service.forecast import Forecast
 from akidb_embeddings.service.result import Timings
 from akidb_embeddings.tokenization.tokenizer import Tokenized
@@ -50,7 +51,7 @@ class Job(ABC):
         engine: The engine.
         count: The number of texts.
         limit: The largest number of tokens of a text.
-        timeout: Seconds after which the call fails.
+        timeout: Seconds after which the call fails, as ``deadline_after`` takes them.
         progress: Called with the number of further texts that are done.
         wait: Whether to wait for room in the queue.
         first_index: The index of the first text in errors.
@@ -82,10 +83,9 @@ class Job(ABC):
     ) -> None:
         self._config, self._engine, self._count, self._limit = config, engine, count, limit
         self._forecast = Forecast(self._field, limit)
-        self._first = first_index
+        self._first, self._deadline = first_index, deadline_after(timeout)
         self._progress, self._waits, self._alone = progress, wait, alone
         self._reported = self._stored = 0
-        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._pending: deque[_Window] = deque()
         self._begin = time.monotonic()
         self._timings = Timings()

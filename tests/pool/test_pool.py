@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from akidb_embeddings.errors import (
     CheckpointError,
     ConfigurationError,
     DeadlineError,
+    InputError,
     ModelNotFoundError,
 )
 from akidb_embeddings.pool.model import Service
@@ -271,3 +273,18 @@ def test_each_model_is_announced_before_its_files_are_looked_for(monkeypatch: py
     with ModelPool(configs(), max_memory=10**9, announce=lambda one: steps.append(one.model_name)) as pool:
         pool.load(NAMES[0])
     assert steps == [config(NAMES[0]).model_name, "sized"]
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "5"])
+async def test_a_timeout_is_a_number_of_seconds(pool: ModelPool, timeout: Any) -> None:
+    for wait in (pool.load, pool.unload):
+        with pytest.raises(InputError, match="timeout is"):
+            wait(NAMES[0], timeout=timeout)
+    with pytest.raises(InputError, match="timeout is"):
+        await pool.aload(NAMES[0], timeout=timeout)
+
+
+async def test_an_infinite_timeout_is_none(pool: ModelPool) -> None:
+    pool.load(NAMES[0], timeout=math.inf)
+    assert pool.unload(NAMES[0], timeout=1e300)
+    await pool.aload(NAMES[0], timeout=math.inf)

@@ -3,8 +3,10 @@
 import asyncio
 import dataclasses
 import inspect
+import math
 import pickle
 import typing
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -156,3 +158,21 @@ def test_a_service_whose_thread_is_dead_shows_it(monkeypatch: pytest.MonkeyPatch
     with EmbeddingService(BUNDLED) as service:
         monkeypatch.setattr(type(service._resources.engine), "alive", False)
         assert repr(service).endswith(", dead)")
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1, -math.inf, "5", True, np.True_, [5], 1j])
+async def test_a_timeout_is_a_number_of_seconds(minilm: EmbeddingService, timeout: Any) -> None:
+    with pytest.raises(InputError, match=r"timeout is .*; a number of seconds of at least 0 is expected") as error:
+        minilm.encode(["the river"], timeout=timeout)
+    assert error.value.field == "timeout"
+    with pytest.raises(InputError, match="timeout is"):
+        await minilm.aembed([], timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e300, np.float32(60), np.int64(60), Fraction(60)])
+async def test_a_timeout_may_be_of_any_size_and_type_of_number(minilm: EmbeddingService, timeout: Any) -> None:
+    """An infinite one is none; others beyond what the system's clock holds are not reached, either."""
+    told: list[int] = []
+    assert minilm.embed(["the river"], timeout=timeout).shape == (1, 384)
+    assert (await minilm.aembed(["the river"], timeout=timeout, progress=told.append)).shape == (1, 384)
+    assert minilm.embed(["the river"], timeout=timeout, wait=True).shape == (1, 384)
