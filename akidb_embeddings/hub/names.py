@@ -12,6 +12,8 @@ _SUGGESTIONS = 3
 _NEAR = 0.6
 # A part of a name this long, such as "e5", is near to it, however much is missing.
 _SHORTEST_PART = 2
+# The most characters that errors show of a name, and of one to which near names are looked for: no name is this long.
+_LONGEST = 400
 
 
 def find_spec(name: str) -> Spec | None:
@@ -95,11 +97,16 @@ def _note(name: str, kind: type[Spec]) -> str:
     return " (a reranker)" if isinstance(SPECS[name], RerankerSpec) else ""
 
 
+def shortened(name: str) -> str:
+    """A name or path as errors show it: the beginning of one that is too long, such as a text in its place."""
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}… ({len(name):,} characters)"
+
+
 def unknown_model_error(name: str, kind: type[Spec] = Spec) -> ModelNotFoundError:
     """The error for a name that is neither known nor a repository, with the nearest names of the wanted kind."""
     parts = [
-        f"Unknown model {name!r}.",
-        _spelled_otherwise(name) or suggestion(near_names(name), kind),
+        f"Unknown model {shortened(name)!r}.",
+        _spelled_otherwise(name) or suggestion(near_names(name) if len(name) <= _LONGEST else [], kind),
         _LIST,
         "A Hugging Face repository ('org/name') or a folder ('./my-model') works too.",
     ]

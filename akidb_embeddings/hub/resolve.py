@@ -15,13 +15,14 @@ from typing import Any, Generic, Literal
 from akidb_embeddings.checkpoint.integrity import check_model, snapshot_problem
 from akidb_embeddings.errors import CheckpointError, ConfigurationError, ModelNotFoundError
 from akidb_embeddings.hub import cache
-from akidb_embeddings.hub.names import differs_in_case, refusal, spec_of_kind, unknown_model_error
+from akidb_embeddings.hub.names import differs_in_case, refusal, shortened, spec_of_kind, unknown_model_error
 from akidb_embeddings.registry import SPECS, AnySpec, ModelSpec
 
 Origin = Literal["bundled", "folder", "cache", "huggingface"]
 
 BUNDLE_ROOT = Path(__file__).parent.parent / "bundled"
-_REPO = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
+# Both parts make one name of a folder in the cache, which has at most 255 characters.
+_REPO = re.compile(r"\b[\w.-]{1,96}\b/\b[\w.-]{1,96}\b", re.ASCII)
 
 _log = logging.getLogger(__name__)
 
@@ -124,11 +125,11 @@ def local_folder(name: str) -> Path | None:
     path = Path(name).absolute()
     with contextlib.suppress(RuntimeError):  # the user after "~" does not exist
         path = Path(name).expanduser().absolute()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, it is False for a name that is too long for any file
         return path
     if is_repo(name) or not (name.startswith("~") or "/" in name or os.sep in name):
         return None
-    raise ModelNotFoundError(f"No model folder at {path}")
+    raise ModelNotFoundError(f"No model folder at {shortened(str(path))}")
 
 
 def is_repo(name: str) -> bool:

@@ -28,6 +28,26 @@ def test_an_unknown_name_is_met_with_three_near_ones_and_not_with_all() -> None:
     assert len(message) < 300
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("some text " * 100, "Unknown model 'some text some text .*… \\(1,000 characters"),
+        ("x" * 5000, "Unknown model 'xxx.*… \\(5,000 characters"),
+        ("minilm-l6-v2" * 100_000, "Unknown model 'minilm.*… \\(1,200,000 characters"),
+        ("some text / " * 100, "No model folder at "),
+        ("~/" + "x" * 5000, "No model folder at "),
+        (f"{'o' * 300}/name", "No model folder at "),
+        (f"org/{'n' * 300}", "No model folder at "),
+        ("null \0", "Unknown model"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_unknown(name: str, message: str) -> None:
+    for function in (resolve.find_model, download.resolve_model):
+        with pytest.raises(ModelNotFoundError, match=message) as caught:
+            function(name)
+        assert len(str(caught.value)) < 700
+
+
 @pytest.mark.parametrize("name", [name.upper() for name in SPECS] + [spec.repo.upper() for spec in SPECS.values()])
 def test_a_known_name_with_other_capitals_is_refused_and_named(name: str) -> None:
     """It would be cached again, and a repository be computed without what the registry says, such as its prompts."""
