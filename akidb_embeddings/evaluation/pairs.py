@@ -168,6 +168,12 @@ def _column_positions(file: Path, columns: Sequence[str]) -> tuple[list[int], bo
 
 
 def _rows_in_split(file: Path, rows: Sequence[_Row], split: str) -> list[_Row]:
+    """The rows of a split, where each row must say its own: one that does not would be left out of all."""
+    for row in rows:
+        if not isinstance(row.split, str) or not row.split:
+            raise InputError(
+                f"{file}, line {row.line} has no split, a string, which other lines have: give each line one, or none."
+            )
     chosen = [row for row in rows if row.split == split]
     if not chosen:
         splits = ", ".join(sorted({str(row.split) for row in rows}))

@@ -60,6 +60,22 @@ def test_the_column_split_chooses_rows(tmp_path: Path) -> None:
         read_task(file, "final")
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("absent.jsonl", ['{"split": "test", %s}', "", "{%s}", '{"split": "dev", %s}']),
+        ("null.jsonl", ['{"split": "test", %s}', "", '{"split": null, %s}']),
+        ("number.jsonl", ['{"split": "test", %s}', "", '{"split": 5, %s}']),
+        ("empty.csv", ["split,sentence1,sentence2,score", "test,a,b,1", ",a,b,1"]),
+    ],
+)
+def test_a_row_without_a_split_beside_others_with_one_is_named(tmp_path: Path, name: str, lines: list[str]) -> None:
+    pair = '"sentence1": "a", "sentence2": "b", "score": 1'
+    write_lines(tmp_path / name, [line.replace("%s", pair) for line in lines])
+    with pytest.raises(InputError, match=rf"{name}, line 3 has no split, .* other lines have"):
+        read_task(tmp_path / name, "test")
+
+
 def test_a_folder_has_one_file_or_one_of_the_split(tmp_path: Path) -> None:
     folder = tmp_path / "stsb"
     write_lines(folder / "sts-test.csv", ORIGINAL)
