@@ -91,6 +91,20 @@ def utf16_reason(content: bytes) -> str | None:
     return None
 
 
+def has_only_cr(line: bytes) -> bool:
+    """Whether a line that is all there is has no LF, but CR between its characters: CR seems to end the lines."""
+    return not line.endswith(b"\n") and -1 < line.find(b"\r") < len(line) - 1
+
+
+def only_cr_error(path: str) -> InputError:
+    """Return the error for such input, which would be one text."""
+    name = "Standard input" if path == STDIN else path
+    return InputError(
+        f"{name} has no line feeds (LF) but carriage returns (CR), which alone do not end a line here. "
+        "Convert them: tr '\\r' '\\n' < OLD > NEW"
+    )
+
+
 def size_and_mtime(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return a file's size in bytes and modification time in nanoseconds; zeros if it does not exist."""
     try:
@@ -211,7 +225,7 @@ class ByteLines:
                     while (end := self._read_line(MAX_BYTES)) and not end.endswith(b"\n"):
                         pass
                 if number == 1 and not end.endswith(b"\n"):
-                    self.has_only_cr = -1 < line.find(b"\r") < len(line) - 1
+                    self.has_only_cr = has_only_cr(line)
                 yield number, None if is_long else line
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(

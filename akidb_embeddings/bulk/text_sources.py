@@ -15,6 +15,7 @@ from akidb_embeddings.bulk.rows import Problem, Reject, Row, RowOrReject
 from akidb_embeddings.bulk.streams import (
     ByteLines,
     invalid_utf8_reason,
+    only_cr_error,
     size_and_mtime,
     too_long_reason,
     utf16_reason,
@@ -57,11 +58,7 @@ class PlainLinesSource(LineSource):
         for line, raw in islice(self._file, self.skip, None):
             number = line - 1
             if self._file.has_only_cr:
-                name = "Standard input" if self._file.path == streams.STDIN else self._file.path
-                raise InputError(
-                    f"{name} has no line feeds (LF) but carriage returns (CR), which alone do not end a line here. "
-                    "Convert them: tr '\\r' '\\n' < OLD > NEW"
-                )
+                raise only_cr_error(self._file.path)
             try:
                 if raw is None:
                     yield Reject(number, line, str(number), too_long_reason(), Problem.TOO_LONG)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from akidb_embeddings.bulk.streams import STDIN, has_only_cr, only_cr_error
 from akidb_embeddings.cli.command import PROGRAM
 from akidb_embeddings.cli.output import print_message
 from akidb_embeddings.errors import InputError, UnusableVectorError
@@ -63,7 +64,7 @@ def read_texts(arguments: list[str], unit: str = "text", advice: str = _FILE_ADV
     Raises:
         InputError: There are no arguments, and standard input is a terminal.
     """
-    if arguments and arguments != ["-"]:
+    if arguments and arguments != [STDIN]:
         return Texts(iter(arguments), unit)
     if not arguments and stdin_is_terminal():
         raise InputError(f"no {unit}s: give them as arguments, or on standard input, one per line")
@@ -81,9 +82,15 @@ def _note_json(line: bytes, advice: str) -> None:
 
 
 def _lines(stream: BinaryIO, advice: str) -> Iterator[str]:
-    """Lines without their ends. A blank line is a text, so that line n of the output belongs to line n of the input."""
+    """Lines without their ends. A blank line is a text, so that line n of the output belongs to line n of the input.
+
+    Raises:
+        InputError: A line is not valid UTF-8, or CR alone seems to end the lines, as for ``akidb-embed file``.
+    """
     for number, line in enumerate(stream, start=1):
         if number == 1:
+            if has_only_cr(line):
+                raise only_cr_error(STDIN)
             _note_json(line, advice)
         encoding = "utf-8-sig" if number == 1 else "utf-8"  # files from Windows may begin with a byte order mark
         try:

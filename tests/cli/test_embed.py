@@ -350,6 +350,22 @@ def test_a_name_that_contradicts_the_format_is_refused(
     assert not list(Path().iterdir())
 
 
+@pytest.mark.parametrize("text", [b"a\rb\rc", b"\xef\xbb\xbfone\rtwo\r"])
+def test_lines_that_end_with_cr_alone_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    """As ``akidb-embed file`` refuses them: they would be one text."""
+    feed(monkeypatch, text)
+    assert main(["-", *TINY]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Standard input has no line feeds (LF) but carriage returns (CR)" in shown.err
+    assert r"Convert them: tr '\r' '\n' < OLD > NEW" in shown.err
+    feed(monkeypatch, b"one\r")
+    assert main(["-", *TINY]) == 0
+    assert [line["text"] for line in lines(capsys)] == ["one"]
+
+
 def test_json_lines_are_texts_with_a_note(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     feed(monkeypatch, b'{"body": "one"}\n{"body": "two"}\n')
     assert main([*TINY]) == 0
