@@ -109,6 +109,9 @@ def _parse(file: Path) -> object:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError("not valid UTF-8", source=f"{file}, line {line}") from error
+    except RecursionError:
+        reason = "nested too deeply to be read: a setting is in a section, and holds at most a list or a mapping"
+        raise ConfigurationError(reason, source=str(file)) from None
     except yaml.MarkedYAMLError as error:
         line_number = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(f"not valid YAML: {error.problem}", source=f"{file}{line_number}") from error

@@ -241,7 +241,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for key, (name, text) in given.items():
         try:
             value = text if _RULES[key].types is str else yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a scalar such as the date 2024-13-45
             value = text
         if _RULES[key].types is list and isinstance(value, str):
             value = [item.strip() for item in value.split(",")]

@@ -7,6 +7,7 @@ import pytest
 
 from akidb_embeddings.config.embedding import EmbeddingConfig
 from akidb_embeddings.config.file import find_config_file
+from akidb_embeddings.errors import ConfigurationError
 from tests.config_files import DEFAULTS, refusal, write, write_text
 from tests.config_files import empty_home as empty_home
 
@@ -184,3 +185,11 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
 def test_broken_file_that_was_found_is_an_error() -> None:
     file = write(Path("embedding_config.yaml").absolute(), batch_size=0)
     assert refusal(EmbeddingConfig.resolve).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("text", ["[" * 600, "[" * 600 + "]" * 600, "{a: " * 600 + "1" + "}" * 600])
+def test_a_file_that_is_nested_too_deeply_is_told(tmp_path: Path, text: str) -> None:
+    file = write_text(tmp_path / "deep.yaml", f"embedding: {text}\n")
+    with pytest.raises(ConfigurationError, match="nested too deeply to be read") as error:
+        EmbeddingConfig.from_yaml(file)
+    assert error.value.source == str(file)

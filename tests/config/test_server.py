@@ -196,6 +196,8 @@ def test_what_is_not_allowed_is_named_with_what_is(tmp_path: Path, name: str, va
         ("PORT", "tcp://10.0.0.1:8080"),  # what Kubernetes sets for a service called akidb-server
         ("PORT", ""),
         ("PORT", "{"),
+        ("PORT", "2024-13-45"),  # a date, but no such day
+        ("PORT", "[" * 600),
         ("MODELS", "a,,b"),
         ("PROTECT_HEALTH", "1"),
         ("LOG_FORMAT", "xml"),
