@@ -2,6 +2,7 @@
 
 import weakref
 from pathlib import Path
+from typing import NoReturn, SupportsIndex
 
 from akidb_embeddings.checkpoint.folder import tokenizer_bytes
 from akidb_embeddings.engine.engine import Engine
@@ -56,6 +57,18 @@ class OpenModel(Closing):
     def close(self) -> None:
         """Give the engine back; the last service that shares it frees the weights. Closing twice does nothing."""
         self._release()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """What ``copy``, ``deepcopy`` and ``pickle`` call. A copy would end with the original, which holds a thread.
+
+        Raises:
+            WorkerError: Always.
+        """
+        name = type(self).__name__
+        raise WorkerError(
+            f"{name} objects can be neither copied nor pickled: weights and thread belong to this process. Share one, "
+            f"as all threads may use it, or make another of the same weights: {name}(config=service.config)."
+        )
 
     def _describe(self, model: str) -> str:
         state = "" if self.alive else ", dead" if self._release.alive else ", closed"

@@ -1,19 +1,23 @@
 """How long services and their engine live: until the last one is closed, forgotten or cancelled, or the engine dies."""
 
 import asyncio
+import copy
 import gc
 import hashlib
+import pickle
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from akidb_embeddings import EmbeddingService
+from akidb_embeddings import EmbeddingService, RerankService
 from akidb_embeddings.engine import table as engine_table
 from akidb_embeddings.errors import CheckpointError, WorkerError
 from tests.conftest import LONG, FakeModel, background, eventually, in_any_way, service, submit
 from tests.fixtures import BUNDLED, copy_model
+from tests.reranking.models import XLM_ROBERTA, folder
 
 
 def test_a_service_is_alive_until_it_is_closed(fake: FakeModel) -> None:
@@ -105,3 +109,15 @@ async def test_a_cancelled_acreate_leaves_no_engine(fake: FakeModel, monkeypatch
 
     assert await asyncio.to_thread(eventually, nobody_left, 5)
     assert fake.closed == 1
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps, lambda one: pickle.dumps([one], 0)])
+def test_a_service_is_shared_and_not_copied(duplicate: Callable[[object], object]) -> None:
+    with service() as embedder, RerankService(folder(XLM_ROBERTA)) as reranker:
+        for one in (embedder, reranker):
+            name = type(one).__name__
+            with pytest.raises(WorkerError, match=rf"neither copied nor pickled.*: {name}\(config=service\.config\)"):
+                duplicate(one)
+        with EmbeddingService(config=embedder.config) as another:
+            embedder.close()
+            assert another.embed(["a"]).shape == (1, 384)
