@@ -72,7 +72,7 @@ class ModelPool(Closing):
         Raises:
             ModelNotFoundError: The pool has no model of that name.
             MemoryLimitError: The model does not fit below ``max_memory``.
-            InputError: ``timeout`` is no number of at least 0.
+            InputError: ``timeout`` is no number.
             DeadlineError: It was not loaded in time; loading goes on.
             EmbeddingError: Loading failed, as in ``EmbeddingService``; the next call tries again.
             WorkerError: The pool is closed.
@@ -154,7 +154,7 @@ class ModelPool(Closing):
 
         Raises:
             ModelNotFoundError: The pool has no model of that name.
-            InputError: ``timeout`` is no number of at least 0.
+            InputError: ``timeout`` is no number.
             DeadlineError: It was not unloaded in time; it will be.
         """
         return self._keeper.unload(name, check_timeout(timeout))

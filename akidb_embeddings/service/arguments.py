@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -38,17 +39,18 @@ def given_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
 def check_timeout(timeout: float | None) -> float | None:
     """The seconds that a call may take; None for any, which infinity is, too, and more than the system can wait.
 
+    A negative number is 0: the time of a caller who passes what is left of it may be over.
+
     Raises:
-        InputError: It is no number, NaN or negative.
+        InputError: It is no number, or NaN.
     """
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not timeout >= 0:  # NaN is not, either
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or math.isnan(timeout):
         raise InputError(
-            field="timeout",
-            reason=f"is {timeout!r}; a number of seconds of at least 0 is expected, or None for no deadline.",
+            field="timeout", reason=f"is {timeout!r}; a number of seconds is expected, or None for no deadline."
         )
-    return None if timeout >= threading.TIMEOUT_MAX else float(timeout)
+    return None if timeout >= threading.TIMEOUT_MAX else max(0.0, float(timeout))
 
 
 def deadline_after(timeout: float | None) -> float | None:

@@ -160,9 +160,9 @@ def test_a_service_whose_thread_is_dead_shows_it(monkeypatch: pytest.MonkeyPatch
         assert repr(service).endswith(", dead)")
 
 
-@pytest.mark.parametrize("timeout", [float("nan"), -1, -math.inf, "5", True, np.True_, [5], 1j])
+@pytest.mark.parametrize("timeout", [float("nan"), "5", True, np.True_, [5], 1j])
 async def test_a_timeout_is_a_number_of_seconds(minilm: EmbeddingService, timeout: Any) -> None:
-    with pytest.raises(InputError, match=r"timeout is .*; a number of seconds of at least 0 is expected") as error:
+    with pytest.raises(InputError, match=r"timeout is .*; a number of seconds is expected") as error:
         minilm.encode(["the river"], timeout=timeout)
     assert error.value.field == "timeout"
     with pytest.raises(InputError, match="timeout is"):

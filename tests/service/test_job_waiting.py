@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_call_that_waits_goes_on_once_there_is_room(
 
 
 @both_ways
-@pytest.mark.parametrize("timeout", [0, 0.2])
+@pytest.mark.parametrize("timeout", [0, -1, -math.inf, 0.2])
 def test_waiting_ends_at_the_deadline(full: EmbeddingService, way: str, timeout: float) -> None:
     waiting = background(lambda: embed(full, way, ["b"], wait=True, timeout=timeout))
     with pytest.raises(OverloadError, match=f"{TOKENS} tokens are already queued|deadline"):

@@ -61,7 +61,7 @@ class Admission:
     def seconds(self, given: float | None) -> float:
         """The timeout of a request: the client's, or the configured time if that is less."""
         limit = self.config.request_seconds
-        return limit if given is None else max(0.0, min(given, limit))
+        return limit if given is None else min(given, limit)
 
     def check_count(self, field: str, count: int) -> None:
         """Check how many texts a request has.

@@ -49,7 +49,7 @@ class Handler(Admission):
             async with self.models.use(name, left, call.keep_alive) as (service, load_seconds):
                 self.check_queue(service.statistics)
                 compute = embed_call.answer if call.kind == DENSE else answer_output
-                outcome = await compute(name, service, call, max(0.0, left - load_seconds), load_seconds)
+                outcome = await compute(name, service, call, left - load_seconds, load_seconds)
                 self._truncation_log.tell(name, outcome.limit, outcome.truncated)
         self.metrics.count_texts(name, outcome.token_counts, outcome.truncated)
         return outcome
@@ -71,7 +71,7 @@ class Handler(Admission):
             left = self.seconds(seconds)
             async with self.models.use(name, left, call.keep_alive) as (service, load_seconds):
                 self.check_queue(service.statistics)
-                outcome = await rerank_call.compute(name, service, call, max(0.0, left - load_seconds))
+                outcome = await rerank_call.compute(name, service, call, left - load_seconds)
                 self._truncation_log.tell(name, service.max_tokens, outcome.result.truncated)
         self.metrics.count_texts(name, outcome.result.token_counts, outcome.result.truncated)
         return outcome
