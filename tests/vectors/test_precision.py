@@ -242,7 +242,8 @@ def test_a_dimension_is_an_integer(precision: str, dimension: Any) -> None:
     with pytest.raises(InputError, match=r"dimension is .*; an integer is expected, or None") as error:
         similarity(form, form, precision=precision, dimension=dimension)
     assert error.value.field == "dimension"
-    found = similarity(form, form, precision=precision, dimension=np.int64(5))  # type: ignore[arg-type]
+    five: Any = np.int64(5)
+    found = similarity(form, form, precision=precision, dimension=five)
     np.testing.assert_array_equal(found, similarity(form, form, precision=precision, dimension=5))
 
 
