@@ -93,7 +93,10 @@ def check_agreement(subject: Subject[Item]) -> Generator[Check, None, Rows | Non
     back = [compute([items[at] for at in part]) for part in few]
     yield agree("in another order", everything[::-1], np.concatenate(back))
     twice = compute([*items[:4], *items[10:14], *items[:4]])
-    yield subject.compare(f"the same {subject.noun} twice", items[:4], twice[:4], twice[-4:], together)
+    # With another call, too: a reranker gives equal pairs of one call the same row.
+    others = np.concatenate([twice[:4], together[:4]])
+    again = np.concatenate([twice[-4:], twice[-4:]])
+    yield subject.compare(f"the same {subject.noun} twice", [*items[:4]] * 2, others, again, together)
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = list(pool.map(compute, [items[begin::_THREADS] for begin in range(_THREADS)]))
     places = [at for begin in range(_THREADS) for at in everything[begin::_THREADS]]

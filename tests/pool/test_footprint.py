@@ -1,5 +1,6 @@
 """What loads and leaves takes what was expected, and leaves nothing behind."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def test_a_model_takes_what_its_files_say(name: str, memory: str) -> None:
     source = name if name == BUNDLED else str(model_path(name))
     # With an engine of its own, whatever else this process has loaded.
     config = EmbeddingConfig(model_name=source, memory=memory, compute="strict")
+    gc.collect()  # what other tests have left is not freed meanwhile
     before = mx.get_active_memory()
     with EmbeddingService(config=config) as service:
         allocated = mx.get_active_memory() - before
