@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 # Fewer tokens than this are faster in one micro-batch than in several.
 _MIN_SPLIT_TOKENS = 64
-# On a GPU, what a further micro-batch costs, in tokens: an H200 computes so many of Qwen3-0.6B while it starts one.
+# On a GPU, about what a further micro-batch costs, in tokens: a query of Qwen3-0.6B took an H200 11 ms, in which it
+# computed so many where they were many (docs/gpu.md).
 _START_TOKENS = 2048
 # A larger share of padding than this ends a micro-batch of a GPU, if that saves more than ``_START_TOKENS``.
 _MOST_PADDING = 1 / 16
